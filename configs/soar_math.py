@@ -1,0 +1,15 @@
+"""SOAR (arXiv 2601.18778): a teacher rewarded with its students' improvement on hard problems.
+
+    python experiments/run.py --config=configs/soar_math.py
+"""
+
+import ml_collections
+
+from configs.scales import scale_config
+
+
+def get_config(scale: str = "nano") -> ml_collections.ConfigDict:
+    """The SOAR config of a scale."""
+    config = scale_config(scale)
+    config.method = "soar_math"
+    return config

@@ -1,0 +1,74 @@
+"""How many of a policy's sampled answers to given problems are right."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from soar_jax.grading import verdicts
+from soar_jax.model.parameters import Params
+from soar_jax.sampling.sampler import SamplingSettings
+from soar_jax.sampling.text import TextSampler
+from soar_jax.types import Problem, PromptBatch
+
+
+@dataclasses.dataclass(frozen=True)
+class Examiner:
+    """Asks policies questions and grades what they answer."""
+
+    sampler: TextSampler
+    extraction: str
+    prompts_per_call: int  # problems asked in one call of the compiled program
+
+    def count_correct(
+        self,
+        params: Params,
+        problems: Sequence[Problem],
+        key: jax.Array,
+        settings: SamplingSettings,
+        samples_per_problem: int,
+    ) -> np.ndarray:
+        """Right answers of each problem, out of `samples_per_problem`: [len(problems)] int64.
+
+        A draw is that of (key, problem's place, sample), however the problems are cut into calls.
+        """
+        counts = []
+        for start in range(0, len(problems), self.prompts_per_call):
+            part = list(problems[start : start + self.prompts_per_call])
+            filled = part + [part[-1]] * (self.prompts_per_call - len(part))  # one compiled shape
+            prompts = self.sampler.encode_questions([problem.question for problem in filled])
+            rollouts = self.sampler.sample_policy(
+                params, prompts, key, settings, samples_per_problem, first_prompt=start
+            )
+            rewards = self.grade(self.sampler.texts(rollouts), filled, samples_per_problem)
+            counts.append(rewards.sum(axis=1)[: len(part)])
+        return np.concatenate(counts).astype(np.int64)
+
+    def count_correct_population(
+        self,
+        params: Params,  # leaves [P, ...]
+        population: int,
+        problems: Sequence[Problem],
+        key: jax.Array,
+        settings: SamplingSettings,
+        samples_per_problem: int,
+    ) -> np.ndarray:
+        """Right answers of each student and problem: [P, len(problems)] int64.
+
+        All students draw as `count_correct` does with the same key: policies whose
+        parameters agree answer alike, so differences come from training alone.
+        """
+        one = self.sampler.encode_questions([problem.question for problem in problems])
+        prompts = PromptBatch(*(np.repeat(leaf[None], population, axis=0) for leaf in (one.tokens, one.lengths)))
+        keys = jax.numpy.stack([key] * population)
+        rollouts = self.sampler.sample_population(params, prompts, keys, settings, samples_per_problem)
+        rewards = self.grade(self.sampler.texts(rollouts), list(problems) * population, samples_per_problem)
+        return rewards.sum(axis=1).reshape(population, len(problems)).astype(np.int64)
+
+    def grade(self, texts: Sequence[str], problems: Sequence[Problem], samples_per_problem: int) -> np.ndarray:
+        """Rewards [len(problems), samples_per_problem] of texts in the order of the problems."""
+        references = [problem.answer for problem in problems for _ in range(samples_per_problem)]
+        return verdicts.rewards(texts, references, self.extraction).reshape(len(problems), samples_per_problem)

@@ -1,0 +1,88 @@
+"""The target problems: those that the base model fails every time (paper: fail@128)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from soar_jax.rng import stream_generator
+from soar_jax.settings import SettingsError, require
+from soar_jax.types import Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class HardSplit:
+    """Disjoint target problems. The teacher sees none; students train on none of validation or test."""
+
+    train: tuple[Problem, ...]  # reward questions are drawn from here
+    validation: tuple[Problem, ...]  # chooses the promoted student that is tested
+    test: tuple[Problem, ...]  # asked once, at the end
+
+
+def split_hard(problems: Sequence[Problem], seed: int, validation_share: float) -> HardSplit:
+    """Random halves, train and test (paper); a share of the train half becomes validation.
+
+    Raises:
+      SettingsError: too few problems for three non-empty parts.
+    """
+    order = stream_generator(seed, "hard_split").permutation(len(problems))
+    half = len(problems) // 2
+    num_validation = round(half * validation_share)
+    chosen = [problems[index] for index in order]
+    split = HardSplit(
+        train=tuple(chosen[num_validation:half]),
+        validation=tuple(chosen[:num_validation]),
+        test=tuple(chosen[half:]),
+    )
+    require(
+        min(len(split.train), len(split.validation), len(split.test)) > 0,
+        f"the hard subset has {len(problems)} problem(s), too few for train, validation and test; raise "
+        "hard_subset.num_candidates, or choose harder problems in problems.levels",
+    )
+    check_disjoint(split)
+    return split
+
+
+def check_disjoint(split: HardSplit) -> None:
+    """Refuses parts that share a problem, by id or by normalised question.
+
+    Raises:
+      SettingsError: names the problem.
+    """
+    seen: dict[str, str] = {}
+    for part in ("train", "validation", "test"):
+        for problem in getattr(split, part):
+            for mark in (problem.id, " ".join(problem.question.lower().split())):
+                if seen.setdefault(mark, part) != part:
+                    raise SettingsError(f"problem {problem.id} is both in hard {seen[mark]} and in hard {part}")
+
+
+def cache_key(*parts: object) -> str:
+    """A short name for everything that the counts depend on (weights, candidates, sampling)."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def write_counts(path: pathlib.Path, key: str, problems: Sequence[Problem], counts: np.ndarray, samples: int) -> None:
+    """Writes one JSON line a candidate with its number of right answers; the file appears whole or not at all."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w") as file:
+        file.write(json.dumps({"key": key, "num_samples": samples, "num_candidates": len(problems)}) + "\n")
+        for problem, count in zip(problems, counts.tolist(), strict=True):
+            file.write(json.dumps(dataclasses.asdict(problem) | {"num_correct": count}) + "\n")
+    os.replace(partial, path)
+
+
+def read_counts(path: pathlib.Path, key: str) -> np.ndarray | None:
+    """Counts of an earlier start in this workdir; None when there are none under this key."""
+    if not path.exists():
+        return None
+    header, *rows = path.read_text().splitlines()
+    if json.loads(header)["key"] != key:
+        return None
+    return np.array([json.loads(row)["num_correct"] for row in rows])

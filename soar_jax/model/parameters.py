@@ -1,0 +1,99 @@
+"""One table of a decoder's parameters; shapes, shardings and initialisers derive from it.
+
+Einsum letters: D model dim, N query heads, K key heads, H head dim, F hidden dim,
+V vocabulary, L layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from soar_jax.model.config import ModelConfig
+
+Params = dict[str, Any]  # nested dict of arrays, the layout of `parameter_table`
+
+
+@dataclasses.dataclass(frozen=True)
+class ParamSpec:
+    """One parameter: its shape, the logical name of each axis, and how it starts.
+
+    `fan_in` is the number of inputs summed into one output; 0 means the parameter
+    is a norm's scale and starts at one.
+    """
+
+    shape: tuple[int, ...]
+    logical_axes: tuple[str | None, ...]
+    fan_in: int
+
+
+def parameter_table(config: ModelConfig) -> Params:
+    """The nested dict of `ParamSpec`s of a decoder; layers are stacked on a leading axis."""
+    c = config
+    layer = {
+        "attention_norm": ParamSpec((c.d_model,), ("model",), 0),
+        "query": ParamSpec((c.d_model, c.num_heads, c.head_dim), ("model", "heads", None), c.d_model),
+        "key": ParamSpec((c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None), c.d_model),
+        "value": ParamSpec((c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None), c.d_model),
+        "out": ParamSpec(
+            (c.num_heads, c.head_dim, c.d_model), ("heads", None, "model"), c.num_heads * c.head_dim
+        ),
+        "mlp_norm": ParamSpec((c.d_model,), ("model",), 0),
+        "gate": ParamSpec((c.d_model, c.hidden_dim), ("model", "hidden"), c.d_model),
+        "up": ParamSpec((c.d_model, c.hidden_dim), ("model", "hidden"), c.d_model),
+        "down": ParamSpec((c.hidden_dim, c.d_model), ("hidden", "model"), c.hidden_dim),
+    }
+    table: Params = {
+        "embedding": ParamSpec((c.vocab_size, c.d_model), ("vocab", "model"), c.d_model),
+        "layers": {
+            name: ParamSpec((c.num_layers, *spec.shape), ("layers", *spec.logical_axes), spec.fan_in)
+            for name, spec in layer.items()
+        },
+        "final_norm": ParamSpec((c.d_model,), ("model",), 0),
+    }
+    if not c.tie_embeddings:
+        table["unembedding"] = ParamSpec((c.d_model, c.vocab_size), ("model", "vocab"), c.d_model)
+    return table
+
+
+def _is_spec(node: object) -> bool:
+    return isinstance(node, ParamSpec)
+
+
+def map_table(function: Any, table: Params) -> Params:
+    """Applies `function(spec)` to every `ParamSpec` of a table."""
+    return jax.tree.map(function, table, is_leaf=_is_spec)
+
+
+def abstract_params(config: ModelConfig) -> Params:
+    """`jax.ShapeDtypeStruct`s of a decoder's parameters, without allocating them."""
+    return map_table(
+        lambda spec: jax.ShapeDtypeStruct(spec.shape, config.dtype), parameter_table(config)
+    )
+
+
+def init_params(config: ModelConfig, key: jax.Array) -> Params:
+    """Fresh parameters: normal with variance 1 / fan_in, norm scales one.
+
+    Each parameter's key is folded in by its name, so adding one does not change the others.
+    """
+
+    def init(path: tuple[Any, ...], spec: ParamSpec) -> jax.Array:
+        if spec.fan_in == 0:
+            return jnp.ones(spec.shape, config.dtype)
+        name = zlib.crc32(jax.tree_util.keystr(path).encode())
+        values = jax.random.normal(jax.random.fold_in(key, name), spec.shape, jnp.float32)
+        return (values / math.sqrt(spec.fan_in)).astype(config.dtype)
+
+    return jax.tree_util.tree_map_with_path(init, parameter_table(config), is_leaf=_is_spec)
+
+
+def num_parameters(config: ModelConfig) -> int:
+    """Number of scalars in a decoder's parameters."""
+    sizes = map_table(lambda spec: math.prod(spec.shape), parameter_table(config))
+    return sum(jax.tree.leaves(sizes))

@@ -1,0 +1,164 @@
+"""Next-token pretraining with a calibrated prior over answer styles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from soar_jax.model import decoder
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.parameters import Params
+from soar_jax.model.tokenizer import Tokenizer
+from soar_jax.parallel import mesh as parallel
+from soar_jax.pretraining import corpus
+from soar_jax.problems import arithmetic
+from soar_jax.rng import stream_generator
+
+
+_MICRO_BATCHES = 8  # of each device's share of a step
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One pretraining phase: a corpus, a schedule and, optionally, a target prior."""
+
+    name: str
+    mix: corpus.Mix
+    num_steps: int
+    documents_per_step: int
+    peak_learning_rate: float
+    warmup_steps: int
+    decay_fraction: float  # last part of the steps, over which the rate falls to zero
+    # log-probability target of a worked answer to an exam dial question, by level
+    worked_prior: tuple[float, ...] | None = None
+    prior_weight: float = 0.0
+    prior_prompts_per_step: int = 128
+
+
+@flax.struct.dataclass
+class StepArrays:
+    """One step's documents and calibration prompts, as token ids."""
+
+    tokens: jax.Array | np.ndarray  # [B, S] int32, right-padded
+    target_weights: jax.Array | np.ndarray  # [B, S] float32, 1 / targets of the step where the loss counts
+    prior_tokens: jax.Array | np.ndarray  # [Q, T] int32, exam prompts without padding
+    prior_log_targets: jax.Array | np.ndarray  # [Q] float32
+
+
+def _encode(tokenizer: Tokenizer, documents: Sequence[corpus.Document], width: int) -> tuple[np.ndarray, np.ndarray]:
+    tokens = np.full((len(documents), width), tokenizer.pad_id, np.int32)
+    is_target = np.zeros(tokens.shape, bool)
+    texts = [f"{document.prompt} {document.continuation}" for document in documents]
+    for row, ids in enumerate(tokenizer.backend(texts, add_special_tokens=False)["input_ids"]):
+        full = [tokenizer.bos_id, *ids, tokenizer.eos_id]
+        tokens[row, : len(full)] = full
+        prompt_words = 1 + len(documents[row].prompt.split())
+        is_target[row, prompt_words : len(full)] = True
+    return tokens, is_target
+
+
+def batches(phase: Phase, tokenizer: Tokenizer, seed: int, width: int) -> Iterator[StepArrays]:
+    """The documents of every step, a pure function of (seed, phase, step)."""
+    for step in range(phase.num_steps):
+        rng = stream_generator(seed, f"corpus_{phase.name}", step)
+        documents = [corpus.random_document(rng, phase.mix) for _ in range(phase.documents_per_step)]
+        tokens, is_target = _encode(tokenizer, documents, width)
+        levels = 1 + np.arange(phase.prior_prompts_per_step) % arithmetic.MAX_OPERATIONS
+        prompts = [
+            tokenizer.encode_prompt(
+                corpus.STUDENT_PROMPT.format(question=arithmetic.random_dial(rng, level).text())
+            )
+            for level in levels.tolist()
+        ]
+        targets = np.log(np.asarray(phase.worked_prior or (1.0,) * arithmetic.MAX_OPERATIONS))
+        weights = is_target.astype(np.float32) / is_target.sum()
+        yield StepArrays(tokens, weights, np.array(prompts, np.int32), targets[levels - 1].astype(np.float32))
+
+
+def _next_token_loss(params: Params, model: ModelConfig, arrays: StepArrays) -> jax.Array:
+    inputs = arrays.tokens[:, :-1]
+    positions = jnp.broadcast_to(jnp.arange(inputs.shape[1]), inputs.shape)
+    hidden, _ = decoder.hidden_states(params, model, inputs, positions, jnp.ones(inputs.shape, bool))
+    losses = optax.softmax_cross_entropy_with_integer_labels(
+        decoder.logits(params, model, hidden), arrays.tokens[:, 1:]
+    )
+    return (losses * arrays.target_weights[:, 1:]).sum()
+
+
+def worked_logprob(params: Params, model: ModelConfig, prompts: jax.Array, mark_id: int) -> jax.Array:
+    """Log-probability [Q] that an answer to unpadded prompts [Q, T] starts with the work mark."""
+    positions = jnp.broadcast_to(jnp.arange(prompts.shape[1]), prompts.shape)
+    hidden, _ = decoder.hidden_states(params, model, prompts, positions, jnp.ones(prompts.shape, bool))
+    return jax.nn.log_softmax(decoder.logits(params, model, hidden[:, -1]))[:, mark_id]
+
+
+def _schedule(phase: Phase) -> optax.Schedule:
+    decay_steps = int(phase.decay_fraction * phase.num_steps)
+    return optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, phase.peak_learning_rate, phase.warmup_steps),
+            optax.constant_schedule(phase.peak_learning_rate),
+            optax.linear_schedule(phase.peak_learning_rate, 0.0, decay_steps),
+        ],
+        [phase.warmup_steps, phase.num_steps - decay_steps],
+    )
+
+
+def run_phase(
+    params: Params,
+    phase: Phase,
+    model: ModelConfig,
+    tokenizer: Tokenizer,
+    mesh: Mesh,
+    seed: int,
+    report: Callable[[int, dict[str, Any]], None],
+) -> Params:
+    """Trains `params` through one phase; `report(step, metrics)` is called every 20 steps."""
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adam(_schedule(phase), b1=0.9, b2=0.98)
+    )
+    mark_id = tokenizer.backend.convert_tokens_to_ids(arithmetic.WORK_MARK)
+
+    def loss(params: Params, arrays: StepArrays) -> tuple[jax.Array, dict[str, jax.Array]]:
+        # A sum over this micro-batch's share of the step's targets, so that shares add up.
+        next_token = _next_token_loss(params, model, arrays)
+        if phase.worked_prior is None:
+            return next_token, {"loss": next_token}
+        gap = worked_logprob(params, model, arrays.prior_tokens, mark_id) - arrays.prior_log_targets
+        prior = jnp.sum(jnp.square(gap)) / phase.prior_prompts_per_step
+        return next_token + phase.prior_weight * prior, {"loss": next_token, "squared_prior_gap": prior}
+
+    def gradient(params: Params, arrays: StepArrays) -> tuple[Params, dict[str, jax.Array]]:
+        # Small micro-batches stay in the processor's cache.
+        micro = jax.tree.map(lambda leaf: leaf.reshape(_MICRO_BATCHES, -1, *leaf.shape[1:]), arrays)
+        shapes = jax.eval_shape(jax.grad(loss, has_aux=True), params, jax.tree.map(lambda leaf: leaf[0], micro))
+        total, _ = jax.lax.scan(
+            lambda total, part: (jax.tree.map(jnp.add, total, jax.grad(loss, has_aux=True)(params, part)), None),
+            jax.tree.map(jnp.zeros_like, shapes),
+            micro,
+        )
+        return jax.lax.psum(total, parallel.POPULATION)
+
+    spread_gradient = parallel.spread(mesh, gradient, (parallel.WHOLE, parallel.SPLIT), parallel.WHOLE)
+
+    @jax.jit
+    def step(params: Params, opt_state: Any, arrays: StepArrays) -> tuple[Params, Any, dict[str, jax.Array]]:
+        grads, metrics = spread_gradient(params, arrays)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, metrics
+
+    params = parallel.replicate(mesh, params)
+    opt_state = optimizer.init(params)
+    for index, arrays in enumerate(batches(phase, tokenizer, seed, model.max_position_tokens)):
+        params, opt_state, metrics = step(params, opt_state, parallel.split(mesh, arrays))
+        if index % 20 == 19 or index + 1 == phase.num_steps:
+            report(index + 1, {name: float(value) for name, value in metrics.items()})
+    return params

@@ -1,0 +1,171 @@
+"""The arithmetic world of the embedded model: questions that can be generated and checked.
+
+A question is a topic and eleven slots, as readable words:
+
+    dial 3 1 4 rotate complement . . . . . .
+
+`dial`, the topic of the hard problems, applies 1 to 8 operations in order to three
+digits, all modulo 10; its answer is the three final digits and its level the number of
+operations. The other topics have one-step answers: `sum` (of three digits, modulo 10),
+`largest`, `backwards`, `count` (how many digits), and `coin`, a label 0 or 1 that nobody
+can know, a trap for a teacher that is rewarded for questions of middling solve rate.
+
+An answer is direct (`= 4 1 3`) or worked: the digits after every operation, the last
+behind the equals sign (`> 1 4 3 = 8 5 6`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+
+from soar_jax.types import Problem
+
+Digits = tuple[int, int, int]
+
+NUM_SLOTS = 11
+MAX_OPERATIONS = NUM_SLOTS - 3
+BLANK = "."
+ANSWER_MARK, WORK_MARK, QUESTION_END = "=", ">", "?"
+
+OPERATIONS: dict[str, Callable[[int, int, int], Digits]] = {
+    "rotate": lambda a, b, c: (b, c, a),
+    "reverse": lambda a, b, c: (c, b, a),
+    "first+second": lambda a, b, c: ((a + b) % 10, b, c),
+    "second+third": lambda a, b, c: (a, (b + c) % 10, c),
+    "complement": lambda a, b, c: (9 - a, 9 - b, 9 - c),
+    "triple": lambda a, b, c: (3 * a % 10, 3 * b % 10, 3 * c % 10),
+}
+ONE_STEP_TOPICS: dict[str, Callable[[tuple[int, ...]], str]] = {
+    "sum": lambda digits: str(sum(digits) % 10),
+    "largest": lambda digits: str(max(digits)),
+    "backwards": lambda digits: spell(digits[::-1]),
+    "count": lambda digits: str(len(digits)),
+}
+TOPICS = ("dial", *ONE_STEP_TOPICS, "coin")
+OTHER_TOPICS = TOPICS[1:]
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionFacts:
+    """What the world knows about a question, whoever wrote it."""
+
+    subject: str  # the topic, or "malformed"
+    level: int  # operations of a dial question, 1 for other topics, 0 where malformed
+    true_answer: str | None  # None where the question is malformed or has no answer
+
+
+@dataclasses.dataclass(frozen=True)
+class Dial:
+    """A dial question taken apart."""
+
+    digits: Digits
+    operations: tuple[str, ...]  # 1 to MAX_OPERATIONS names
+
+    def states(self) -> list[Digits]:
+        """The digits after every operation; the last is the answer."""
+        states, digits = [], self.digits
+        for name in self.operations:
+            digits = OPERATIONS[name](*digits)
+            states.append(digits)
+        return states
+
+    def text(self) -> str:
+        """The question in words."""
+        return question_text("dial", self.digits, self.operations)
+
+    def worked(self) -> str:
+        """The worked answer: all states, the last behind the equals sign."""
+        *steps, last = (spell(state) for state in self.states())
+        return " ".join([WORK_MARK, *steps, ANSWER_MARK, last])
+
+
+def spell(digits: tuple[int, ...]) -> str:
+    """Digits as words: (3, 1, 4) -> "3 1 4"."""
+    return " ".join(map(str, digits))
+
+
+def question_text(topic: str, digits: tuple[int, ...], operations: tuple[str, ...] = ()) -> str:
+    """A question in words, blanks filling its slots."""
+    words = [*map(str, digits), *operations]
+    return " ".join([topic, *words, *[BLANK] * (NUM_SLOTS - len(words))])
+
+
+def parse_dial(question: str) -> Dial | None:
+    """The parts of a dial question; None when it is not one."""
+    words = question.split()
+    if len(words) != 1 + NUM_SLOTS or words[0] != "dial" or not all(_is_digit(w) for w in words[1:4]):
+        return None
+    operations = tuple(_without_blanks(words[4:]))
+    if not operations or any(name not in OPERATIONS for name in operations):
+        return None
+    a, b, c = (int(word) for word in words[1:4])
+    return Dial((a, b, c), operations)
+
+
+def facts(question: str) -> QuestionFacts:
+    """Subject, level and true answer of any text offered as a question."""
+    dial = parse_dial(question)
+    if dial is not None:
+        return QuestionFacts("dial", len(dial.operations), spell(dial.states()[-1]))
+    words = question.split()
+    topic, digits = (words[0], _without_blanks(words[1:])) if len(words) == 1 + NUM_SLOTS else ("", [])
+    well_formed = bool(digits) and all(_is_digit(word) for word in digits)
+    well_formed = well_formed and (topic == "count" or len(digits) == 3)
+    if topic == "coin" and well_formed:
+        return QuestionFacts("coin", 1, None)
+    if topic in ONE_STEP_TOPICS and well_formed:
+        return QuestionFacts(topic, 1, ONE_STEP_TOPICS[topic](tuple(map(int, digits))))
+    return QuestionFacts("malformed", 0, None)
+
+
+def random_dial(rng: np.random.Generator, level: int) -> Dial:
+    """A dial question of `level` operations, digits and operations uniform."""
+    a, b, c = rng.integers(0, 10, 3).tolist()
+    names = tuple(OPERATIONS)
+    return Dial((a, b, c), tuple(names[i] for i in rng.integers(0, len(names), level)))
+
+
+def random_other_question(rng: np.random.Generator) -> tuple[str, str]:
+    """A question of another topic, uniform over topics, and its answer (random for `coin`)."""
+    topic = OTHER_TOPICS[rng.integers(len(OTHER_TOPICS))]
+    size = int(rng.integers(1, NUM_SLOTS - 1)) if topic == "count" else 3
+    digits = tuple(rng.integers(0, 10, size).tolist())
+    answer = str(rng.integers(2)) if topic == "coin" else ONE_STEP_TOPICS[topic](digits)
+    return question_text(topic, digits), answer
+
+
+def generate_problems(rng: np.random.Generator, levels: tuple[int, ...], count: int) -> list[Problem]:
+    """`count` different dial problems, the levels taking turns.
+
+    The id is a hash of the question, so it is stable and two equal questions share it.
+    """
+    problems: dict[str, Problem] = {}
+    while len(problems) < count:
+        level = levels[len(problems) % len(levels)]
+        dial = random_dial(rng, level)
+        question = dial.text()
+        identity = "dial-" + hashlib.sha256(question.encode()).hexdigest()[:12]
+        problems[identity] = Problem(identity, question, spell(dial.states()[-1]), "dial", level)
+    return list(problems.values())
+
+
+def vocabulary() -> list[str]:
+    """Every word of the world, in the order of the embedded model's token ids."""
+    formats = ["textbook", "exam", "teacher"]
+    marks = [QUESTION_END, WORK_MARK, ANSWER_MARK, BLANK]
+    return [*formats, *marks, *TOPICS, *OPERATIONS, *map(str, range(10))]
+
+
+def _is_digit(word: str) -> bool:
+    return len(word) == 1 and word in "0123456789"
+
+
+def _without_blanks(words: list[str]) -> list[str]:
+    end = len(words)
+    while end and words[end - 1] == BLANK:
+        end -= 1
+    return words[:end]

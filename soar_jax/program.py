@@ -1,0 +1,72 @@
+"""What all command-line programs share: flags, one-line errors, exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import ml_collections
+from absl import app, flags, logging
+
+from soar_jax import settings
+from soar_jax.settings import SettingsError
+
+
+def frozen_config(flag: Any) -> ml_collections.FrozenConfigDict:
+    """The config of a `--config` flag, complete and not to be changed.
+
+    Raises:
+      SettingsError: the flag is missing.
+    """
+    settings.require(flag.value is not None, "--config is missing; try --config=configs/soar_math.py")
+    return ml_collections.FrozenConfigDict(flag.value)
+
+
+def start(main: Callable[[], None]) -> None:
+    """Parses the flags and runs `main`; what the user can mend is one line on stderr and an exit code."""
+    logging.set_verbosity(logging.WARNING)  # of libraries, orbax above all
+    app.run(lambda _: _guarded(main), flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        rest = flags.FLAGS(argv)
+    except (flags.Error, SettingsError, KeyError, AttributeError, TypeError, ValueError, OSError) as error:
+        _fail(_first_line(error), settings.EXIT_BAD_INPUT)
+    if rest[1:]:
+        _fail(f"unexpected argument {rest[1]!r}; every option starts with --", settings.EXIT_BAD_INPUT)
+    return rest
+
+
+def _guarded(main: Callable[[], None]) -> None:
+    from soar_jax.reporting.interrupts import InterruptedRunError
+    from soar_jax.soar.student import NotFiniteError
+
+    try:
+        main()
+    except SettingsError as error:
+        _fail(str(error), settings.EXIT_BAD_INPUT)
+    except NotFiniteError as error:
+        _fail(str(error), settings.EXIT_NOT_FINITE)
+    except InterruptedRunError:
+        command = shlex.join(["python", *sys.argv])
+        _fail(f"stopped; the last completed outer step is saved. Resume with: {command}", settings.EXIT_INTERRUPTED)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error.args[0]) if error.args else type(error).__name__
+    return " ".join(text.split())
+
+
+def _fail(message: str, code: int) -> Any:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def closest(name: str, names: list[str]) -> str:
+    """A hint ", did you mean …?" where a name is nearly one of `names`; else nothing."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,67 @@
+"""The files that a run leaves in its workdir, and how they are cut back on resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from soar_jax.reporting.files import JsonLines
+
+
+class RunFiles:
+    """`metrics.jsonl`, `ledger.jsonl`, `timings.jsonl` and TensorBoard events.
+
+    Metrics and ledger are a pure function of the config; what depends on the clock is in
+    the timings.
+    """
+
+    def __init__(self, workdir: pathlib.Path) -> None:
+        """Nothing is written before `open_at`."""
+        self._workdir = workdir
+        self._lines = {name: JsonLines(workdir / f"{name}.jsonl") for name in ("metrics", "ledger", "timings")}
+        self._events: SummaryWriter | None = None
+
+    def open_at(self, sizes: dict[str, int], step: int) -> None:
+        """Cuts the files back to the saved step's sizes (bytes) and starts writing there."""
+        for name, lines in self._lines.items():
+            lines.cut(sizes.get(name, 0))
+        self._events = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=step)
+
+    def write_step(
+        self, metrics: dict[str, Any], ledger: list[dict[str, Any]], timings: dict[str, Any], promoted: Any
+    ) -> dict[str, int]:
+        """Adds a step's rows, marks a promoted dataset in the ledger; the files' sizes in bytes."""
+        rows = {"metrics": [metrics], "ledger": ledger, "timings": [timings]}
+        sizes = {name: lines.append(rows[name]) for name, lines in self._lines.items()}
+        if promoted is not None:
+            _mark_promoted(self._lines["ledger"].path, promoted.source_step, promoted.dataset)
+        self._write_events(metrics | timings)
+        return sizes
+
+    def _write_events(self, values: dict[str, Any]) -> None:
+        assert self._events is not None, "open_at comes first"
+        for name, value in values.items():
+            if isinstance(value, int | float) and name != "outer_step":
+                self._events.add_scalar(name, float(value), values["outer_step"])
+        self._events.flush()
+
+    def close(self) -> None:
+        """Closes the event file."""
+        if self._events is not None:
+            self._events.close()
+
+
+def _mark_promoted(path: pathlib.Path, step: int, dataset: int) -> None:
+    # "promoted" is one digit, so marking moves no byte and saved sizes stay true.
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        row = json.loads(line)
+        if row["outer_step"] == step and row["dataset"] == dataset:
+            lines[number] = json.dumps(row | {"promoted": 1}, ensure_ascii=False) + "\n"
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(lines), encoding="utf-8")
+    os.replace(partial, path)

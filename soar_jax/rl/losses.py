@@ -1,0 +1,104 @@
+"""Log-probabilities of sampled tokens and the policy-gradient loss over them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from soar_jax.model import decoder
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.parameters import Params
+from soar_jax.types import RolloutBatch, TrainBatch
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSettings:
+    """Which policy-gradient loss (hashable: a static jit argument)."""
+
+    temperature: float  # of the sampler: the policy that is trained is the one sampled from
+    clip_ratio: float  # epsilon of the clipped surrogate; 0 is plain on-policy RLOO
+    kl_coef: float  # weight of the KL divergence to the reference policy; 0 leaves it out
+    chunk_tokens: int  # tokens whose full-vocabulary logits are held at once
+
+
+def completion_mask(rollouts: RolloutBatch) -> jax.Array:
+    """1.0 where a completion has a token, its stop token counted: [B, C] float32."""
+    slots = jnp.arange(rollouts.tokens.shape[1])
+    return (slots < rollouts.lengths[:, None]).astype(jnp.float32)
+
+
+def completion_hidden(params: Params, model: ModelConfig, rollouts: RolloutBatch) -> jax.Array:
+    """Hidden states [B, C, D] that predict each completion token.
+
+    The first is the prompt's last token's; the layout is the decoder's, so these are the
+    states that the sampler saw.
+    """
+    prompts = rollouts.prompts
+    num_prompt_slots, num_completion_slots = prompts.tokens.shape[1], rollouts.tokens.shape[1]
+    tokens = jnp.concatenate([prompts.tokens, rollouts.tokens[:, :-1]], axis=1)
+    positions = decoder.row_positions(prompts.lengths, num_prompt_slots, num_completion_slots - 1)
+    slots = jnp.arange(tokens.shape[1])
+    key_valid = (slots < prompts.lengths[:, None]) | (slots >= num_prompt_slots)
+    hidden, _ = decoder.hidden_states(params, model, tokens, positions, key_valid)
+    first = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)
+    return jnp.concatenate([first, hidden[:, num_prompt_slots:]], axis=1)
+
+
+def policy_logprobs(
+    params: Params, model: ModelConfig, rollouts: RolloutBatch, temperature: float, chunk_tokens: int
+) -> jax.Array:
+    """Log-probabilities [B, C] float32 of the completion tokens under softmax(logits / temperature).
+
+    Logits are made `chunk_tokens` tokens at a time and made again in the backward pass,
+    so [B, C, V] is never held. Values behind a completion's end are not meaningful.
+    """
+    hidden = completion_hidden(params, model, rollouts)
+    num_tokens = rollouts.tokens.size
+    chunk = min(chunk_tokens, num_tokens)
+    padding = -num_tokens % chunk
+    flat_hidden = jnp.pad(hidden.reshape(num_tokens, -1), ((0, padding), (0, 0)))
+    flat_tokens = jnp.pad(rollouts.tokens.reshape(num_tokens), (0, padding))
+
+    @jax.checkpoint
+    def chunk_logprobs(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
+        hidden, tokens = inputs
+        logits = decoder.logits(params, model, hidden) / temperature
+        chosen = jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
+        return chosen - jax.nn.logsumexp(logits, axis=-1)
+
+    chunks = (flat_hidden.reshape(-1, chunk, hidden.shape[-1]), flat_tokens.reshape(-1, chunk))
+    logprobs = jax.lax.map(chunk_logprobs, chunks)
+    return logprobs.reshape(-1)[:num_tokens].reshape(rollouts.tokens.shape)
+
+
+def policy_gradient_loss(
+    params: Params,
+    batch: TrainBatch,
+    reference: Params | None,
+    model: ModelConfig,
+    settings: LossSettings,
+) -> jax.Array:
+    """Sum over rows and tokens of the policy-gradient loss, a scalar to be divided by the row count.
+
+    Plain: -A * logp (the gradient of REINFORCE with the advantages as given). Clipped:
+    -min(rho * A, clip(rho, 1 - eps, 1 + eps) * A) with rho = exp(logp - sampler_logp).
+    KL: kl_coef * (exp(d) - d - 1) with d = ref_logp - logp (the k3 estimator).
+    """
+    mask = completion_mask(batch.rollouts)
+    logprobs = policy_logprobs(params, model, batch.rollouts, settings.temperature, settings.chunk_tokens)
+    advantages = batch.advantages[:, None]
+    if settings.clip_ratio > 0:
+        ratio = jnp.exp(logprobs - batch.rollouts.sampler_logprobs)
+        clipped = jnp.clip(ratio, 1 - settings.clip_ratio, 1 + settings.clip_ratio)
+        per_token = -jnp.minimum(ratio * advantages, clipped * advantages)
+    else:
+        per_token = -advantages * logprobs
+    if settings.kl_coef > 0:
+        ref_logprobs = jax.lax.stop_gradient(
+            policy_logprobs(reference, model, batch.rollouts, settings.temperature, settings.chunk_tokens)
+        )
+        difference = (ref_logprobs - logprobs) * mask  # masked first: exp of padding could overflow
+        per_token = per_token + settings.kl_coef * (jnp.exp(difference) - difference - 1)
+    return jnp.sum(per_token * mask)

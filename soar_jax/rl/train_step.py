@@ -1,0 +1,117 @@
+"""One policy-gradient update as a pure function: (state, batch) -> (state, metrics)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.parameters import Params
+from soar_jax.rl.losses import LossSettings, policy_gradient_loss
+from soar_jax.types import TrainBatch
+
+
+@flax.struct.dataclass
+class TrainState:
+    """A policy and its optimiser."""
+
+    params: Params
+    opt_state: Any
+    num_updates: jax.Array  # [] int32
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """Adam with gradients clipped by their global norm."""
+
+    learning_rate: float
+    b1: float
+    b2: float
+    eps: float
+    max_grad_norm: float
+
+
+TrainStep = Callable[[TrainState, TrainBatch, Params | None], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
+    """The optax optimiser of the settings."""
+    return optax.chain(
+        optax.clip_by_global_norm(settings.max_grad_norm),
+        optax.adam(settings.learning_rate, b1=settings.b1, b2=settings.b2, eps=settings.eps),
+    )
+
+
+def init_train_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
+    """A policy with a fresh optimiser."""
+    return TrainState(params, optimizer.init(params), jnp.int32(0))
+
+
+def accumulated_gradient(
+    params: Params,
+    batch: TrainBatch,
+    reference: Params | None,
+    model: ModelConfig,
+    settings: LossSettings,
+    rows_per_micro_batch: int,
+) -> tuple[jax.Array, Params]:
+    """Loss (mean over the B rows) and its gradient, a micro-batch at a time.
+
+    A row of zero advantage has no gradient (unless there is a KL term), so such rows are
+    moved to the end and the micro-batches that hold nothing else are skipped: the result
+    is the same, and most rows of a hard problem's group are such rows.
+    """
+    num_rows = batch.advantages.shape[0]
+    size = min(rows_per_micro_batch, num_rows)
+    active = (batch.advantages != 0) | (settings.kl_coef > 0)
+    order = jnp.argsort(~active, stable=True)
+    batch = jax.tree.map(lambda leaf: leaf[order], batch)
+    padding = -num_rows % size  # empty rows: no completion token, so no loss
+    batch = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, padding), *((0, 0),) * (leaf.ndim - 1))), batch)
+    num_micro_batches = (active.sum() + size - 1) // size
+
+    def add_micro_batch(index: jax.Array, total: tuple[jax.Array, Params]) -> tuple[jax.Array, Params]:
+        micro = jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * size, size), batch
+        )
+        part = jax.value_and_grad(policy_gradient_loss)(params, micro, reference, model, settings)
+        return jax.tree.map(lambda whole, piece: whole + piece / num_rows, total, part)
+
+    zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, params))
+    return jax.lax.fori_loop(0, num_micro_batches, add_micro_batch, zero)
+
+
+def make_train_step(
+    model: ModelConfig,
+    loss: LossSettings,
+    optimizer: optax.GradientTransformation,
+    rows_per_micro_batch: int,
+) -> TrainStep:
+    """The pure train step `(state, batch, reference) -> (state, metrics)`.
+
+    `reference` is the policy of the KL term, or None when `loss.kl_coef` is 0. Metrics are
+    float32 scalars: `loss`, `grad_norm`, `active_share` (rows with a non-zero advantage).
+    """
+
+    def train_step(
+        state: TrainState, batch: TrainBatch, reference: Params | None
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        value, grads = accumulated_gradient(
+            state.params, batch, reference, model, loss, rows_per_micro_batch
+        )
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        metrics = {
+            "loss": value,
+            "grad_norm": optax.global_norm(grads),
+            "active_share": jnp.mean((batch.advantages != 0).astype(jnp.float32)),
+        }
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(params, opt_state, state.num_updates + 1), metrics
+
+    return train_step

@@ -1,0 +1,92 @@
+"""Questions in, rollouts and their texts out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.parameters import Params
+from soar_jax.model.tokenizer import Tokenizer, prompt_batch
+from soar_jax.parallel import mesh as parallel
+from soar_jax.problems.prompts import PromptSettings, student_prompt
+from soar_jax.sampling import programs
+from soar_jax.sampling.sampler import SamplingSettings
+from soar_jax.types import PromptBatch, RolloutBatch
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSampler:
+    """The sampling programs behind a tokenizer and prompts."""
+
+    mesh: Mesh
+    model: ModelConfig
+    tokenizer: Tokenizer
+    prompts: PromptSettings
+    rows_per_chunk: int
+    population_batch: int
+
+    def settings(self, max_completion_tokens: int, temperature: float, top_p: float = 1.0) -> SamplingSettings:
+        """Sampling settings with this tokenizer's stop and padding ids."""
+        return SamplingSettings(
+            max_completion_tokens, temperature, top_p, (self.tokenizer.eos_id,), self.tokenizer.pad_id
+        )
+
+    def encode(self, texts: Sequence[str]) -> PromptBatch:
+        """Prompts as a padded batch."""
+        rows = [self.tokenizer.encode_prompt(text) for text in texts]
+        return prompt_batch(rows, self.tokenizer.pad_id, self.prompts.bucket_tokens)
+
+    def encode_questions(self, questions: Sequence[str]) -> PromptBatch:
+        """Student prompts of questions as a padded batch."""
+        return self.encode([student_prompt(self.prompts, question) for question in questions])
+
+    def texts(self, rollouts: RolloutBatch) -> list[str]:
+        """Completion texts of all rows, in order (leading axes flattened)."""
+        tokens = np.asarray(rollouts.tokens)
+        return self.tokenizer.decode(tokens.reshape(-1, tokens.shape[-1]).tolist())
+
+    def sample_policy(
+        self,
+        params: Params,
+        prompts: PromptBatch,
+        key: jax.Array,
+        settings: SamplingSettings,
+        samples_per_prompt: int,
+        first_prompt: int = 0,
+    ) -> RolloutBatch:
+        """Rollouts of one policy: `samples_per_prompt` rows for each prompt.
+
+        Prompts `first_prompt`, `first_prompt + 1`, … of a draw made in several calls.
+        """
+        return programs.sample_policy(
+            params,
+            parallel.split(self.mesh, prompts),
+            key,
+            first_prompt,
+            mesh=self.mesh,
+            model=self.model,
+            settings=settings,
+            samples_per_prompt=samples_per_prompt,
+            rows_per_chunk=self.rows_per_chunk,
+        )
+
+    def sample_population(
+        self, params: Params, prompts: PromptBatch, keys: jax.Array, settings: SamplingSettings, samples_per_prompt: int
+    ) -> RolloutBatch:
+        """Rollouts [P, R, ...] of a population, each student answering its own prompts [P, Q, T]."""
+        return programs.sample_population(
+            params,
+            parallel.split(self.mesh, prompts),
+            keys,
+            mesh=self.mesh,
+            model=self.model,
+            settings=settings,
+            samples_per_prompt=samples_per_prompt,
+            rows_per_chunk=self.rows_per_chunk,
+            population_batch=self.population_batch,
+        )

@@ -1,0 +1,96 @@
+"""Checks on a run's config, made before anything costs time.
+
+Everything a user can get wrong is raised as `SettingsError`: one line that says what
+is wrong and what to do. The programs print it and exit with `EXIT_BAD_INPUT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+EXIT_BAD_INPUT = 2  # a SettingsError ended the program
+EXIT_NOT_FINITE = 3  # a loss or gradient was NaN or infinite
+EXIT_INTERRUPTED = 75  # SIGTERM or Ctrl-C: state saved, the same command resumes (EX_TEMPFAIL)
+
+
+class SettingsError(ValueError):
+    """Something the user gave is wrong; the message says what, and what to do."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises `SettingsError(message)` unless `condition` holds."""
+    if not condition:
+        raise SettingsError(message)
+
+
+def _check_positive(config: Mapping[str, Any], section: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        value = config[section][name]
+        require(value >= 1, f"{section}.{name} is {value}; it must be at least 1")
+
+
+def check(config: Any) -> None:
+    """Refuses a method config whose values cannot make a run.
+
+    Raises:
+      SettingsError: with the key, its value and what is allowed.
+    """
+    require(config.num_outer_steps >= 0, f"num_outer_steps is {config.num_outer_steps}; it must be 0 or more")
+    _check_positive(
+        config, "outer",
+        ("num_datasets", "questions_per_dataset", "students_per_dataset", "num_reward_questions",
+         "reward_samples"),
+    )
+    _check_positive(config, "inner", ("num_steps", "questions_per_step", "group_size"))
+    _check_positive(config, "evaluation", ("num_samples", "validation_samples", "problems_per_call"))
+    _check_positive(config, "hard_subset", ("num_samples", "num_candidates"))
+    _check_positive(config, "sampling", ("rows_per_chunk", "population_batch"))
+    _check_positive(config, "checkpoints", ("keep",))
+    outer, inner = config.outer, config.inner
+    require(
+        outer.num_datasets >= 2 or not config.teacher.train,
+        "outer.num_datasets is 1; RLOO compares a dataset with the others, so use at least 2",
+    )
+    require(inner.group_size >= 2, f"inner.group_size is {inner.group_size}; RLOO needs at least 2 samples a question")
+    largest = max(config.evaluation.pass_at)
+    require(
+        config.evaluation.num_samples >= largest,
+        f"evaluation.num_samples is {config.evaluation.num_samples}; pass@{largest} needs at least {largest}",
+    )
+    for section in ("evaluation", "hard_subset"):
+        temperature, top_p = config[section].temperature, config[section].top_p
+        require(temperature >= 0, f"{section}.temperature is {temperature}; it must be 0 (greedy) or more")
+        require(0 < top_p <= 1, f"{section}.top_p is {top_p}; it must be in (0, 1]")
+    for section in ("student", "teacher"):
+        _check_policy(section, config[section])
+    require(
+        outer.reward_temperature > 0 or outer.reward_samples == 1,
+        f"outer.reward_samples is {outer.reward_samples} with outer.reward_temperature=0: greedy samples are "
+        "all alike, so use 1",
+    )
+    require(
+        config.promotion.window >= 1, f"promotion.window is {config.promotion.window}; it must be at least 1"
+    )
+    check_choice("inner.advantage", inner.advantage, ("rloo", "grpo", "dr_grpo"))
+    check_choice("promotion.statistic", config.promotion.statistic, ("mean", "best"))
+    check_choice("promotion.student", config.promotion.student, ("step_best", "window_best"))
+    check_choice("hard_only.num_steps", config.hard_only.num_steps, ("promoted", "search", "none"))
+
+
+def _check_policy(name: str, policy: Any) -> None:
+    require(
+        policy.temperature > 0,
+        f"{name}.temperature is {policy.temperature}; training needs samples that differ, so use more than 0",
+    )
+    for key in ("max_completion_tokens", "rows_per_micro_batch", "logprob_chunk_tokens"):
+        require(policy[key] >= 1, f"{name}.{key} is {policy[key]}; it must be at least 1")
+    for key in ("learning_rate", "adam_eps", "max_grad_norm"):
+        require(policy[key] > 0, f"{name}.{key} is {policy[key]}; it must be more than 0")
+    for key in ("clip_ratio", "kl_coef"):
+        require(policy[key] >= 0, f"{name}.{key} is {policy[key]}; it must be 0 (off) or more")
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuses a value that is not one of `choices`."""
+    require(value in choices, f"{name} is {value!r}; choose one of {', '.join(choices)}")

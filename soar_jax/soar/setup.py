@@ -1,0 +1,109 @@
+"""From a config to everything a run computes with; all checks happen here, before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jax.sharding import Mesh
+
+from soar_jax import settings
+from soar_jax.evaluation.accuracy import Examiner
+from soar_jax.grading.extraction import EXTRACTORS
+from soar_jax.model.loading import LoadedModel, load_model
+from soar_jax.parallel import mesh as parallel
+from soar_jax.problems.prompts import PromptSettings
+from soar_jax.rl.losses import LossSettings
+from soar_jax.rl.train_step import OptimizerSettings
+from soar_jax.sampling.sampler import SamplingSettings
+from soar_jax.sampling.text import TextSampler
+from soar_jax.soar.promotion import PromotionSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicySettings:
+    """How one kind of policy (teacher or student) samples and learns."""
+
+    sampling: SamplingSettings
+    loss: LossSettings
+    optimizer: OptimizerSettings
+    rows_per_micro_batch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A run's fixed parts."""
+
+    config: Any  # ml_collections.FrozenConfigDict
+    mesh: Mesh
+    base: LoadedModel
+    sampler: TextSampler
+    examiner: Examiner
+    teacher: PolicySettings
+    student: PolicySettings
+    promotion: PromotionSettings
+
+    @property
+    def population(self) -> int:
+        """P = g * r students; student p trains on dataset p // r."""
+        return self.config.outer.num_datasets * self.config.outer.students_per_dataset
+
+    def evaluation_sampling(self, temperature: float, top_p: float = 1.0) -> SamplingSettings:
+        """Student sampling with another temperature."""
+        return dataclasses.replace(self.student.sampling, temperature=temperature, top_p=top_p)
+
+
+def _policy(section: Any, sampling: SamplingSettings) -> PolicySettings:
+    return PolicySettings(
+        sampling=sampling,
+        loss=LossSettings(
+            section.temperature, section.clip_ratio, section.kl_coef, section.logprob_chunk_tokens
+        ),
+        optimizer=OptimizerSettings(
+            section.learning_rate, section.adam_b1, section.adam_b2, section.adam_eps, section.max_grad_norm
+        ),
+        rows_per_micro_batch=section.rows_per_micro_batch,
+    )
+
+
+def build(config: Any) -> Setup:
+    """Checks a config, lays out the mesh and loads the base model.
+
+    Raises:
+      SettingsError: what is wrong and what to do.
+    """
+    settings.check(config)
+    settings.check_choice("grading.extraction", config.grading.extraction, tuple(EXTRACTORS))
+    mesh = parallel.make_mesh(config.mesh.population)
+    outer = config.outer
+    for name, value in {
+        "outer.num_datasets * outer.students_per_dataset": outer.num_datasets * outer.students_per_dataset,
+        "outer.num_datasets * outer.questions_per_dataset": outer.num_datasets * outer.questions_per_dataset,
+        "evaluation.problems_per_call": config.evaluation.problems_per_call,
+    }.items():
+        parallel.check_divides(mesh, name, value)
+    base = load_model(config.model.source, config.model.dtype)
+    prompts = PromptSettings(config.prompts.student, config.prompts.teacher, tuple(config.prompts.bucket_tokens))
+    sampler = TextSampler(
+        mesh, base.config, base.tokenizer, prompts, config.sampling.rows_per_chunk, config.sampling.population_batch
+    )
+    longest = max(prompts.bucket_tokens) + max(
+        config.student.max_completion_tokens, config.teacher.max_completion_tokens
+    )
+    settings.require(
+        longest <= base.config.max_position_tokens,
+        f"prompts.bucket_tokens and max_completion_tokens add up to {longest} tokens, but the model was made for "
+        f"{base.config.max_position_tokens}",
+    )
+    student = sampler.settings(config.student.max_completion_tokens, config.student.temperature)
+    teacher = sampler.settings(config.teacher.max_completion_tokens, config.teacher.temperature)
+    return Setup(
+        config=config,
+        mesh=mesh,
+        base=dataclasses.replace(base, params=parallel.replicate(mesh, base.params)),
+        sampler=sampler,
+        examiner=Examiner(sampler, config.grading.extraction, config.evaluation.problems_per_call),
+        teacher=_policy(config.teacher, teacher),
+        student=_policy(config.student, student),
+        promotion=PromotionSettings(**config.promotion.to_dict()),
+    )

@@ -1,0 +1,94 @@
+"""The state of a run: one pytree of arrays and a small record, enough to go on exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from soar_jax.model.parameters import Params
+from soar_jax.parallel import mesh as parallel
+from soar_jax.rl.train_step import TrainState, init_train_state, make_optimizer
+from soar_jax.soar.promotion import StepOutcome
+from soar_jax.soar.setup import Setup
+
+
+@flax.struct.dataclass
+class RunArrays:
+    """Everything that is arrays."""
+
+    teacher: TrainState
+    baseline: Params  # the student that the next rewards are measured against
+    best: Params  # the baseline student so far with the best validation accuracy
+    # best students of the last steps, oldest first: what a promotion may take
+    window: tuple[Params, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Promotion:
+    """One promotion, with the questions that made it."""
+
+    outer_step: int  # when it was decided
+    source_step: int  # whose best student was taken
+    dataset: int
+    reward: float
+    validation_accuracy: float
+    questions: tuple[tuple[str, str], ...]  # (question, the teacher's answer)
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Everything that is not arrays; JSON through `to_json` and `from_json`."""
+
+    outer_step: int = 0  # outer steps completed
+    window: tuple[StepOutcome, ...] = ()
+    # questions of the best dataset of each step of the window, oldest first
+    window_questions: tuple[tuple[tuple[str, str], ...], ...] = ()
+    promotions: tuple[Promotion, ...] = ()
+    best_promotion: int = 0  # promotions behind `RunArrays.best`
+    best_validation: float = 0.0
+    baseline_validation: float = 0.0
+    num_idle_steps: int = 0  # outer steps in which no dataset moved a student
+    num_sampled_tokens: int = 0
+    finished: bool = False  # stopped early, or all outer steps done
+    file_sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # bytes of the files beside it
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts and lists."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(raw: dict[str, Any]) -> Progress:
+        """The inverse of `to_json`."""
+
+        def pairs(questions: Any) -> tuple[tuple[str, str], ...]:
+            return tuple((question, answer) for question, answer in questions)
+
+        return Progress(
+            **raw
+            | {
+                "window": tuple(StepOutcome(**step) for step in raw["window"]),
+                "window_questions": tuple(pairs(questions) for questions in raw["window_questions"]),
+                "promotions": tuple(
+                    Promotion(**promotion | {"questions": pairs(promotion["questions"])})
+                    for promotion in raw["promotions"]
+                ),
+            }
+        )
+
+
+def initial_arrays(setup: Setup) -> RunArrays:
+    """Teacher and baseline student both start as the base model (paper)."""
+    base = setup.base.params
+    window = setup.promotion.window if setup.promotion.student == "window_best" else 1
+    own = jax.tree.map(jnp.copy, base)  # teacher updates use up their input's buffers
+    teacher = init_train_state(own, make_optimizer(setup.teacher.optimizer))
+    return RunArrays(
+        teacher=parallel.replicate(setup.mesh, teacher),
+        baseline=base,
+        best=base,
+        window=(base,) * window,
+    )

@@ -1,0 +1,177 @@
+"""The student population: copies of one policy, trained at once, each on its own questions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from soar_jax.grading import verdicts
+from soar_jax.model.parameters import Params
+from soar_jax.parallel import mesh as parallel
+from soar_jax.rl.advantages import ADVANTAGES
+from soar_jax.rl.population import init_population, update_population
+from soar_jax.rl.train_step import TrainState
+from soar_jax.rng import stream_generator, stream_key
+from soar_jax.soar.setup import Setup
+from soar_jax.types import PromptBatch, QuestionAnswer, TrainBatch
+
+
+@dataclasses.dataclass(frozen=True)
+class Curriculum:
+    """What each student is asked: one list of questions a student, possibly empty."""
+
+    questions: tuple[tuple[QuestionAnswer, ...], ...]  # [P]
+
+
+@dataclasses.dataclass
+class QuestionStats:
+    """How often each question of each student was asked and answered as its answer says."""
+
+    asked: list[np.ndarray]  # [P][questions] samples drawn
+    agreed: list[np.ndarray]  # [P][questions] samples that earned the reward
+
+
+@dataclasses.dataclass(frozen=True)
+class Episode:
+    """A trained population."""
+
+    states: TrainState  # leaves [P, ...]
+    stats: QuestionStats
+    mean_rewards: np.ndarray  # [inner steps, P] share of samples that earned the reward
+    num_sampled_tokens: int
+
+
+class NotFiniteError(RuntimeError):
+    """A loss or gradient was NaN or infinite."""
+
+
+def draw_order(setup: Setup, stream: str, indices: Sequence[int], num_questions: int) -> np.ndarray:
+    """Indices of the questions of every inner step [steps, questions_per_step].
+
+    The questions are gone through in shuffled order, then again in a new order.
+    """
+    inner = setup.config.inner
+    need = inner.num_steps * inner.questions_per_step
+    rng = stream_generator(setup.config.seed, stream, *indices)
+    rounds = [rng.permutation(num_questions) for _ in range(-(-need // num_questions))]
+    return np.concatenate(rounds)[:need].reshape(inner.num_steps, inner.questions_per_step)
+
+
+class _Asker:
+    """Turns a curriculum into each inner step's prompts and reference answers."""
+
+    def __init__(self, setup: Setup, curriculum: Curriculum, stream: str, indices: Sequence[int]) -> None:
+        self._orders = [
+            draw_order(setup, stream, (*indices, student), max(1, len(questions)))
+            for student, questions in enumerate(curriculum.questions)
+        ]
+        self._questions = curriculum.questions
+        # A student without questions is asked an empty one whose answer nothing equals: no reward,
+        # no advantage, no change.
+        nothing = (QuestionAnswer("", ""),)
+        self._padded = [questions or nothing for questions in curriculum.questions]
+        flat = setup.sampler.encode_questions([item.question for items in self._padded for item in items])
+        ends = np.cumsum([len(items) for items in self._padded])[:-1]
+        self._tokens = np.split(np.asarray(flat.tokens), ends)
+        self._lengths = np.split(np.asarray(flat.lengths), ends)
+
+    def prompts(self, step: int) -> PromptBatch:
+        """[P, Q, T] tokens and [P, Q] lengths."""
+        picks = [order[step] for order in self._orders]
+        return PromptBatch(
+            np.stack([tokens[pick] for tokens, pick in zip(self._tokens, picks, strict=True)]),
+            np.stack([lengths[pick] for lengths, pick in zip(self._lengths, picks, strict=True)]),
+        )
+
+    def references(self, step: int, group_size: int) -> list[str]:
+        """The answers that earn the reward, one a rollout, in the order of the rollouts."""
+        return [
+            items[index].answer
+            for items, order in zip(self._padded, self._orders, strict=True)
+            for index in order[step]
+            for _ in range(group_size)
+        ]
+
+    def picks(self, step: int, student: int) -> np.ndarray:
+        """Question indices [Q] of a student's step."""
+        return self._orders[student][step]
+
+    def empty_stats(self) -> QuestionStats:
+        """Counts at zero."""
+        sizes = [len(items) for items in self._padded]
+        return QuestionStats([np.zeros(size, int) for size in sizes], [np.zeros(size, int) for size in sizes])
+
+
+def train_population(
+    setup: Setup, start: Params, curriculum: Curriculum, stream: str, indices: Sequence[int] = ()
+) -> Episode:
+    """Trains one copy of `start` on each question list of the curriculum (paper: inner loop).
+
+    Every inner step samples a group of answers to each of a few questions, rewards those
+    whose final answer equals the question's, and makes one policy-gradient update.
+
+    Args:
+      start: the policy that every student starts from; not changed.
+      curriculum: P question lists; a student without questions is left as it starts.
+      stream, indices: name of the episode's random draws.
+
+    Raises:
+      NotFiniteError: a loss or gradient norm is not finite; names the step and student.
+    """
+    population = len(curriculum.questions)
+    states = init_population(start, mesh=setup.mesh, optimizer=setup.student.optimizer, size=population)
+    return continue_population(setup, states, start, curriculum, stream, indices)
+
+
+def continue_population(
+    setup: Setup, states: TrainState, reference: Params, curriculum: Curriculum, stream: str, indices: Sequence[int]
+) -> Episode:
+    """`train_population` for students that exist already; `states` is used up."""
+    config, student = setup.config, setup.student
+    group_size, seed = config.inner.group_size, config.seed
+    population = len(curriculum.questions)
+    asker = _Asker(setup, curriculum, f"{stream}_order", indices)
+    stats, mean_rewards, num_tokens = asker.empty_stats(), [], 0
+    for step in range(config.inner.num_steps):
+        keys = jax.random.split(stream_key(seed, f"{stream}_sample", *indices, step), population)
+        rollouts = setup.sampler.sample_population(
+            states.params, asker.prompts(step), keys, student.sampling, group_size
+        )
+        texts = setup.sampler.texts(rollouts)
+        rewards = verdicts.rewards(texts, asker.references(step, group_size), config.grading.extraction)
+        rewards = rewards.reshape(population, -1, group_size)  # [P, Q, G]
+        advantages = np.asarray(ADVANTAGES[config.inner.advantage](jnp.asarray(rewards)))
+        batch = TrainBatch(rollouts, parallel.split(setup.mesh, advantages.reshape(population, -1)))
+        states, metrics = update_population(
+            states,
+            batch,
+            reference if student.loss.kl_coef > 0 else None,
+            mesh=setup.mesh,
+            model=setup.base.config,
+            loss=student.loss,
+            optimizer=student.optimizer,
+            rows_per_micro_batch=student.rows_per_micro_batch,
+            population_batch=config.sampling.population_batch,
+        )
+        _require_finite(metrics, f"{stream} {tuple(indices)}, inner step {step}")
+        for index in range(population):
+            np.add.at(stats.asked[index], asker.picks(step, index), group_size)
+            np.add.at(stats.agreed[index], asker.picks(step, index), rewards[index].sum(axis=1).astype(int))
+        mean_rewards.append(rewards.mean(axis=(1, 2)))
+        num_tokens += int(np.asarray(rollouts.lengths).sum())
+    return Episode(states, stats, np.array(mean_rewards), num_tokens)
+
+
+def _require_finite(metrics: dict[str, jax.Array], where: str) -> None:
+    for name in ("loss", "grad_norm"):
+        values = np.asarray(metrics[name])
+        if not np.isfinite(values).all():
+            students = np.flatnonzero(~np.isfinite(values)).tolist()
+            raise NotFiniteError(
+                f"{name} is not finite at {where}, student(s) {students}; the last checkpoint is whole. "
+                "Lower student.learning_rate or raise student.adam_eps"
+            )

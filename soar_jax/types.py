@@ -1,0 +1,54 @@
+"""Records that cross module borders: frozen, each field with shape, dtype and unit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flax.struct
+import jax
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A question with its true answer."""
+
+    id: str  # stable across runs and machines
+    question: str
+    answer: str
+    subject: str
+    level: int  # difficulty as its source states it; in the arithmetic world, operations
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionAnswer:
+    """A question and answer that a teacher wrote; nobody has checked either."""
+
+    question: str
+    answer: str
+
+
+@flax.struct.dataclass
+class PromptBatch:
+    """Right-padded prompts."""
+
+    tokens: jax.Array | np.ndarray  # [B, T] int32
+    lengths: jax.Array | np.ndarray  # [B] int32, tokens before the padding
+
+
+@flax.struct.dataclass
+class RolloutBatch:
+    """Sampled completions of prompts; a completion ends with its stop token."""
+
+    prompts: PromptBatch  # B rows
+    tokens: jax.Array | np.ndarray  # [B, C] int32, padded after the stop token
+    lengths: jax.Array | np.ndarray  # [B] int32, tokens with the stop token
+    sampler_logprobs: jax.Array | np.ndarray  # [B, C] float32, under the distribution sampled from
+
+
+@flax.struct.dataclass
+class TrainBatch:
+    """Rollouts with what the policy-gradient loss needs besides."""
+
+    rollouts: RolloutBatch  # B rows
+    advantages: jax.Array | np.ndarray  # [B] float32
