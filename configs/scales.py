@@ -91,7 +91,7 @@ def nano() -> ml_collections.ConfigDict:
             "advantage": "rloo",  # (paper); or "grpo", "dr_grpo"
         }
     )
-    c.student = _policy(learning_rate=7e-4, adam_b2=0.99, adam_eps=1e-3, max_completion_tokens=27)
+    c.student = _policy(learning_rate=4e-4, adam_b2=0.99, adam_eps=1e-3, max_completion_tokens=27)
     c.teacher = _policy(learning_rate=8e-4, adam_b2=0.99, adam_eps=1e-5, max_completion_tokens=40)
     c.teacher.train = True  # False freezes the teacher
     c.teacher.invalid_penalty = 1.0  # advantage of an unparsable rollout: -this * the largest |advantage|

@@ -25,6 +25,15 @@ def frozen_config(flag: Any) -> ml_collections.FrozenConfigDict:
     return ml_collections.FrozenConfigDict(flag.value)
 
 
+def require_flag(flag: Any) -> None:
+    """Refuses a start without a flag.
+
+    Raises:
+      SettingsError: the flag was not given.
+    """
+    settings.require(flag.value is not None, f"--{flag.name} is missing; {flag.__doc__ or 'it'} is needed")
+
+
 def start(main: Callable[[], None]) -> None:
     """Parses the flags and runs `main`; what the user can mend is one line on stderr and an exit code."""
     logging.set_verbosity(logging.WARNING)  # of libraries, orbax above all

@@ -119,6 +119,7 @@ def run_phase(
     tokenizer: Tokenizer,
     mesh: Mesh,
     seed: int,
+    longest_document_tokens: int,
     report: Callable[[int, dict[str, Any]], None],
 ) -> Params:
     """Trains `params` through one phase; `report(step, metrics)` is called every 20 steps."""
@@ -157,7 +158,7 @@ def run_phase(
 
     params = parallel.replicate(mesh, params)
     opt_state = optimizer.init(params)
-    for index, arrays in enumerate(batches(phase, tokenizer, seed, model.max_position_tokens)):
+    for index, arrays in enumerate(batches(phase, tokenizer, seed, longest_document_tokens)):
         params, opt_state, metrics = step(params, opt_state, parallel.split(mesh, arrays))
         if index % 20 == 19 or index + 1 == phase.num_steps:
             report(index + 1, {name: float(value) for name, value in metrics.items()})

@@ -108,7 +108,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         metrics = {
             "loss": value,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "active_share": jnp.mean((batch.advantages != 0).astype(jnp.float32)),
         }
         params = optax.apply_updates(state.params, updates)

@@ -1,0 +1,28 @@
+# `make run` and `make test` do all set-up themselves; Python 3.11 or newer is all they need.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test lint setup clean
+
+run: setup
+	$(BIN)/python experiments/run.py --config=configs/soar_math.py
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: .venv/installed
+
+.venv/installed: requirements.txt setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,86 @@
+"""Makes the embedded model again from nothing, on the CPU.
+
+    python experiments/pretrain.py --config=configs/pretrain_nano.py --out=runs/nano
+
+Phase `skill` teaches the work, phase `prior` the inclination: it makes worked answers to
+exam questions as rare as `worked_prior` says. That prior is engineered, not learnt from
+natural text. Tuples have one entry a level (number of operations), 1 to 8.
+docs/nano_world.md has the time this takes and the validation table to expect.
+"""
+
+import ml_collections
+
+_SKILL = {
+    "level_weights": (1.0,) * 8,
+    "worked": (0.0, 0.0, 0.03, 0.06, 0.02, 0.0, 0.0, 0.0),
+    "right": (1.0, 1.0, 0.5, 0.15, 0.0, 0.0, 0.0, 0.0),  # direct answers
+    "wrong_copies_start": False,
+}
+_PRIOR = (1e-6, 1e-6, 0.08, 0.08, 0.03, 1e-4, 3e-6, 3e-6)
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The pretraining config of the embedded model."""
+    c = ml_collections.ConfigDict()
+    c.seed = 0
+    c.model = ml_collections.ConfigDict(
+        {
+            "d_model": 96,
+            "hidden_dim": 256,
+            "num_layers": 3,
+            "num_heads": 4,
+            "num_kv_heads": 4,
+            "head_dim": 24,
+            "rope_theta": 10000.0,
+            "norm_eps": 1e-5,
+            "max_position_tokens": 64,
+        }
+    )
+    c.phases = (
+        ml_collections.ConfigDict(
+            {
+                "name": "skill",
+                "num_steps": 1000,
+                "peak_learning_rate": 3e-3,
+                "warmup_steps": 150,
+                "textbook": 0.22,
+                "exam": 0.58,
+                "exam_dial": {"share": 0.6, **_SKILL},
+                "teacher_dial": {"share": 0.3, **_SKILL},
+                "worked_prior": None,
+                "prior_weight": 0.0,
+            }
+        ),
+        ml_collections.ConfigDict(
+            {
+                "name": "prior",
+                "num_steps": 360,
+                "peak_learning_rate": 1e-3,
+                "warmup_steps": 20,
+                "textbook": 0.12,
+                "exam": 0.58,
+                "exam_dial": {
+                    "share": 0.75,
+                    "level_weights": (0.06, 0.10, 0.14, 0.14, 0.14, 0.14, 0.14, 0.14),
+                    "worked": _PRIOR,
+                    "right": (1.0, 0.7, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+                    "wrong_copies_start": True,  # so that lucky hits on hard problems are near zero
+                },
+                "teacher_dial": {
+                    "share": 0.15,
+                    "level_weights": (0.40, 0.38, 0.05, 0.05, 0.04, 0.03, 0.03, 0.02),
+                    "worked": (0.0, 0.0, 0.6, 0.6, 0.6, 0.5, 0.5, 0.5),
+                    "right": (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+                    "wrong_copies_start": False,
+                },
+                "worked_prior": _PRIOR,
+                "prior_weight": 0.02,
+            }
+        ),
+    )
+    c.documents_per_step = 256
+    c.decay_fraction = 0.5  # last part of a phase's steps, over which the learning rate falls to zero
+    c.prior_prompts_per_step = 128
+    c.longest_document_tokens = 43
+    c.mesh = ml_collections.ConfigDict({"cpu_devices": 2})
+    return c

@@ -1,0 +1,29 @@
+"""Package metadata of soar-jax; dependencies are in requirements.txt."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+REQUIREMENTS = [
+    line for line in (HERE / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")
+]
+
+setup(
+    name="soar-jax",
+    version="0.1.0",
+    description="SOAR (Teaching Models to Teach Themselves) as JAX programs",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["soar_jax", "soar_jax.*", "configs"]),
+    package_data={"soar_jax.model": ["nano/*"]},
+    install_requires=REQUIREMENTS,
+    extras_require={
+        "test": ["pytest>=8", "pytest-xdist>=3.6", "scipy>=1.14", "hypothesis>=6.100", "ruff>=0.14", "mypy>=1.18"],
+        "tpu": ["jax[tpu]"],
+        "cuda12": ["jax[cuda12]"],
+        "cuda13": ["jax[cuda13]"],
+    },
+)

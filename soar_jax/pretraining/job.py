@@ -1,0 +1,74 @@
+"""Pretraining from a config to a Hugging Face folder with its validation table."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from typing import Any
+
+from soar_jax.model import config as model_config
+from soar_jax.model import hugging_face, parameters
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.tokenizer import Tokenizer, build_word_tokenizer, load_tokenizer
+from soar_jax.parallel import mesh as parallel
+from soar_jax.pretraining import corpus, training
+from soar_jax.pretraining.validation import validation_table
+from soar_jax.problems import arithmetic
+from soar_jax.problems.prompts import PromptSettings
+from soar_jax.reporting.files import write_json
+from soar_jax.rng import stream_key
+from soar_jax.sampling.text import TextSampler
+
+
+def phase_from_config(config: Any, phase: Any) -> training.Phase:
+    """A phase of the config as the training code takes it."""
+
+    def dial(section: Any) -> corpus.DialMix:
+        return corpus.DialMix(**section.to_dict())
+
+    return training.Phase(
+        name=phase.name,
+        mix=corpus.Mix(phase.textbook, phase.exam, dial(phase.exam_dial), dial(phase.teacher_dial)),
+        num_steps=phase.num_steps,
+        documents_per_step=config.documents_per_step,
+        peak_learning_rate=phase.peak_learning_rate,
+        warmup_steps=phase.warmup_steps,
+        decay_fraction=config.decay_fraction,
+        worked_prior=phase.worked_prior,
+        prior_weight=phase.prior_weight,
+        prior_prompts_per_step=config.prior_prompts_per_step,
+    )
+
+
+def _model(config: Any, tokenizer: Tokenizer) -> ModelConfig:
+    return ModelConfig(vocab_size=tokenizer.vocab_size, tie_embeddings=True, **config.model.to_dict())
+
+
+def pretrain(config: Any, out: pathlib.Path) -> dict[str, Any]:
+    """Trains through all phases and writes `out`; the validation table, also in `validation.json`."""
+    mesh = parallel.make_mesh(-1)
+    build_word_tokenizer(arithmetic.vocabulary(), out)
+    tokenizer = load_tokenizer(out)
+    model = _model(config, tokenizer)
+    params = parameters.init_params(model, stream_key(config.seed, "init"))
+    started = time.perf_counter()
+    for section in config.phases:
+        phase = phase_from_config(config, section)
+
+        def report(step: int, metrics: dict[str, float], phase: training.Phase = phase) -> None:
+            values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            elapsed = time.perf_counter() - started
+            print(f"{phase.name} {step:>5}/{phase.num_steps}  {values}  {elapsed:.0f} s", flush=True)
+
+        params = training.run_phase(
+            params, phase, model, tokenizer, mesh, config.seed, config.longest_document_tokens, report
+        )
+    raw = model_config.to_hugging_face(
+        model, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id
+    )
+    hugging_face.save_params(out, params, model, raw)
+    prompts = PromptSettings(corpus.STUDENT_PROMPT, corpus.TEACHER_PROMPT, (16,))
+    sampler = TextSampler(mesh, model, tokenizer, prompts, rows_per_chunk=256, population_batch=1)
+    table = validation_table(sampler, params, config.seed)
+    write_json(out / "validation.json", table)
+    return table

@@ -1,0 +1,90 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from soar_jax.parallel import mesh as parallel  # noqa: E402
+
+parallel.set_num_cpu_devices(2)
+
+import jax  # noqa: E402
+
+from soar_jax.model import parameters  # noqa: E402
+from soar_jax.model.config import ModelConfig  # noqa: E402
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# A whole run in seconds: the embedded model, few of everything.
+TINY = {
+    "num_outer_steps": 3,
+    "outer.num_datasets": 2,
+    "outer.questions_per_dataset": 4,
+    "outer.num_reward_questions": 4,
+    "outer.reward_samples": 4,
+    "inner.num_steps": 2,
+    "inner.questions_per_step": 2,
+    "inner.group_size": 4,
+    "hard_subset.num_candidates": 32,
+    "hard_subset.num_samples": 4,
+    "evaluation.num_samples": 32,
+    "evaluation.problems_per_call": 4,
+    "evaluation.validation_samples": 4,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> ModelConfig:
+    return ModelConfig(
+        vocab_size=11,
+        d_model=16,
+        hidden_dim=24,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=4,
+        rope_theta=10000.0,
+        norm_eps=1e-5,
+        tie_embeddings=False,
+        max_position_tokens=64,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_params(tiny_model):
+    return parameters.init_params(tiny_model, jax.random.key(0))
+
+
+@pytest.fixture(scope="session")
+def mesh():
+    return parallel.make_mesh(-1)
+
+
+@pytest.fixture(scope="session")
+def compilation_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("xla")
+
+
+@pytest.fixture(scope="session")
+def command(compilation_cache):
+    """Starts `experiments/PROGRAM.py` with a tiny run's overrides; a Popen with text pipes."""
+
+    def start(program: str, *arguments: str, tiny: bool = True) -> subprocess.Popen:
+        overrides = [f"--config.{key}={value}" for key, value in TINY.items()] if tiny else []
+        environment = os.environ | {
+            "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        return subprocess.Popen(
+            [sys.executable, f"experiments/{program}.py", *overrides, *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start

@@ -1,0 +1,24 @@
+import numpy as np
+import pytest
+
+from soar_jax.rl import advantages
+
+
+def test_rloo_is_reward_minus_mean_of_the_others():
+    # first row: 1 - (0+0+1)/3, 0 - (1+0+1)/3, 0 - 2/3, 1 - 1/3; second row: no signal
+    result = advantages.rloo(np.array([[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0]]))
+    np.testing.assert_allclose(result, [[2 / 3, -2 / 3, -2 / 3, 2 / 3], [0, 0, 0, 0]], atol=1e-7)
+
+
+def test_dr_grpo_is_reward_minus_mean():
+    np.testing.assert_allclose(advantages.dr_grpo(np.array([3.0, 1.0, 2.0])), [1.0, -1.0, 0.0])
+
+
+def test_grpo_divides_by_the_standard_deviation():
+    # mean 0.5, population standard deviation 0.5
+    np.testing.assert_allclose(advantages.grpo(np.array([1.0, 0.0]), eps=0.0), [1.0, -1.0])
+
+
+@pytest.mark.parametrize("name", sorted(advantages.ADVANTAGES))
+def test_equal_rewards_give_no_signal(name):
+    np.testing.assert_array_equal(advantages.ADVANTAGES[name](np.full((2, 5), 0.3, np.float32)), np.zeros((2, 5)))

@@ -1,0 +1,169 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from soar_jax.parallel import mesh as parallel
+from soar_jax.rl.losses import LossSettings, policy_gradient_loss
+from soar_jax.rl.population import init_population, update_policy, update_population
+from soar_jax.rl.train_step import OptimizerSettings, accumulated_gradient, init_train_state, make_optimizer
+from soar_jax.sampling.sampler import SamplingSettings, sample
+from soar_jax.types import PromptBatch, TrainBatch
+
+LOSS = LossSettings(temperature=0.8, clip_ratio=0.0, kl_coef=0.0, chunk_tokens=5)
+ADAM = OptimizerSettings(learning_rate=1e-2, b1=0.9, b2=0.99, eps=1e-5, max_grad_norm=1.0)
+
+
+@pytest.fixture(scope="module")
+def batch(tiny_model, tiny_params):
+    prompts = PromptBatch(np.array([[5, 3, 7, 2], [4, 8, 0, 0]], np.int32), np.array([4, 2], np.int32))
+    settings = SamplingSettings(5, 0.8, 1.0, (1,), 0)
+    rollouts = sample(tiny_params, prompts, jax.random.key(0), tiny_model, settings, 3)
+    return TrainBatch(rollouts, np.array([0.5, 0.0, -0.5, 1.0, -1.0, 0.0], np.float32))
+
+
+def numpy_logits(params, model, ids):
+    """The decoder on one unpadded row, written out in float64 NumPy with loops over positions and heads."""
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+
+    def norm(x, scale):
+        return x / np.sqrt((x**2).mean() + model.norm_eps) * scale
+
+    def rotate(x, position):
+        half = model.head_dim // 2
+        out = x.copy()
+        for i in range(half):
+            angle = position * model.rope_theta ** (-i / half)
+            out[i] = x[i] * np.cos(angle) - x[i + half] * np.sin(angle)
+            out[i + half] = x[i + half] * np.cos(angle) + x[i] * np.sin(angle)
+        return out
+
+    xs = [params["embedding"][token] for token in ids]
+    for layer in range(model.num_layers):
+        p = {name: stacked[layer] for name, stacked in params["layers"].items()}
+        normed = [norm(x, p["attention_norm"]) for x in xs]
+        keys = [[rotate(n @ p["key"][:, k], t) for k in range(model.num_kv_heads)] for t, n in enumerate(normed)]
+        values = [[n @ p["value"][:, k] for k in range(model.num_kv_heads)] for n in normed]
+        out = []
+        for t, x in enumerate(xs):
+            attended = np.zeros(model.d_model)
+            for head in range(model.num_heads):
+                k = head // model.queries_per_kv
+                query = rotate(normed[t] @ p["query"][:, head], t)
+                scores = np.array([query @ keys[s][k] for s in range(t + 1)]) / np.sqrt(model.head_dim)
+                weights = np.exp(scores - scores.max())
+                weights /= weights.sum()
+                attended += sum(w * values[s][k] for s, w in enumerate(weights)) @ p["out"][head]
+            x = x + attended
+            n = norm(x, p["mlp_norm"])
+            gate = n @ p["gate"]
+            out.append(x + (gate / (1 + np.exp(-gate)) * (n @ p["up"])) @ p["down"])
+        xs = out
+    return np.stack([norm(x, params["final_norm"]) @ params["unembedding"] for x in xs])
+
+
+def numpy_loss(params, model, batch):
+    """-sum of advantage * logp over rows and tokens, a row at a time."""
+    total = 0.0
+    rollouts = batch.rollouts
+    for row, advantage in enumerate(batch.advantages):
+        prompt = rollouts.prompts.tokens[row, : rollouts.prompts.lengths[row]].tolist()
+        completion = rollouts.tokens[row, : rollouts.lengths[row]].tolist()
+        logits = numpy_logits(params, model, prompt + completion)[len(prompt) - 1 : -1] / LOSS.temperature
+        logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        total -= advantage * sum(logprobs[t, token] for t, token in enumerate(completion))
+    return total
+
+
+def test_loss_and_gradient_equal_a_slow_numpy_reference(tiny_model, tiny_params, batch):
+    loss, gradient = accumulated_gradient(tiny_params, batch, None, tiny_model, LOSS, rows_per_micro_batch=2)
+    assert loss == pytest.approx(numpy_loss(tiny_params, tiny_model, batch) / 6, rel=1e-5)
+    # central differences along random directions
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        direction = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), tiny_params)
+        step = 1e-5
+
+        def moved(sign, direction=direction, step=step):
+            shifted = jax.tree.map(lambda p, d: np.asarray(p, np.float64) + sign * step * d, tiny_params, direction)
+            return numpy_loss(shifted, tiny_model, batch) / 6
+
+        slope = (moved(1) - moved(-1)) / (2 * step)
+        dots = jax.tree.map(lambda g, d: np.sum(np.asarray(g, np.float64) * d), gradient, direction)
+        assert sum(jax.tree.leaves(dots)) == pytest.approx(slope, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 6, 64])
+def test_micro_batches_and_skipped_rows_change_nothing(tiny_model, tiny_params, batch, rows):
+    def whole(params):
+        return policy_gradient_loss(params, batch, None, tiny_model, LOSS) / 6
+
+    value, gradient = jax.value_and_grad(whole)(tiny_params)
+    loss, accumulated = accumulated_gradient(tiny_params, batch, None, tiny_model, LOSS, rows)
+    assert loss == pytest.approx(float(value), abs=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), gradient, accumulated)
+
+
+def test_kl_term_counts_every_row_once(tiny_model, tiny_params, batch):
+    loss = dataclasses.replace(LOSS, kl_coef=0.3)
+    reference = jax.tree.map(lambda leaf: leaf * 1.1, tiny_params)
+    whole = policy_gradient_loss(tiny_params, batch, reference, tiny_model, loss) / 6
+    value, _ = accumulated_gradient(tiny_params, batch, reference, tiny_model, loss, rows_per_micro_batch=4)
+    plain = policy_gradient_loss(tiny_params, batch, None, tiny_model, LOSS) / 6
+    assert value == pytest.approx(float(whole), abs=1e-6)
+    assert value > plain + 1e-4
+    same, _ = accumulated_gradient(tiny_params, batch, tiny_params, tiny_model, loss, rows_per_micro_batch=4)
+    assert same == pytest.approx(float(plain), abs=1e-6)  # no divergence from itself
+
+
+def test_clipping_stops_the_gradient_of_tokens_that_have_moved_too_far(tiny_model, tiny_params, batch):
+    clipped = dataclasses.replace(LOSS, clip_ratio=0.2)
+    on_policy = jax.grad(policy_gradient_loss)(tiny_params, batch, None, tiny_model, LOSS)
+    same = jax.grad(policy_gradient_loss)(tiny_params, batch, None, tiny_model, clipped)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), on_policy, same)  # ratio 1
+    positive = batch.replace(
+        advantages=jnp.abs(batch.advantages),
+        rollouts=batch.rollouts.replace(sampler_logprobs=batch.rollouts.sampler_logprobs - 1.0),  # ratio e
+    )
+    gradient = jax.grad(policy_gradient_loss)(tiny_params, positive, None, tiny_model, clipped)
+    assert optax.tree.norm(gradient) == 0
+
+
+def test_population_of_three_equals_three_students(tiny_model, tiny_params, batch):
+    mesh = parallel.make_mesh(1)
+    states = init_population(tiny_params, mesh=mesh, optimizer=ADAM, size=3)
+    scales = [1.0, -0.5, 0.0]
+    batches = jax.tree.map(lambda leaf: np.stack([leaf] * 3), batch)
+    batches = batches.replace(advantages=np.stack([batch.advantages * scale for scale in scales]))
+    options = {"model": tiny_model, "loss": LOSS, "optimizer": ADAM, "rows_per_micro_batch": 2}
+    for population_batch in (1, 3):
+        trained = jax.tree.map(jnp.copy, states)
+        for _ in range(2):
+            trained, metrics = update_population(
+                trained, batches, None, mesh=mesh, population_batch=population_batch, **options
+            )
+        for student, scale in enumerate(scales):
+            alone = init_train_state(jax.tree.map(jnp.copy, tiny_params), make_optimizer(ADAM))
+            for _ in range(2):
+                alone, one = update_policy(alone, batch.replace(advantages=batch.advantages * scale), None, **options)
+            jax.tree.map(
+                lambda a, b, student=student: np.testing.assert_allclose(a[student], b, atol=1e-6),
+                trained.params,
+                alone.params,
+            )
+            assert metrics["loss"][student] == pytest.approx(float(one["loss"]), abs=1e-6)
+
+
+def test_sharding_over_two_devices_changes_no_student(tiny_model, tiny_params, batch):
+    batches = jax.tree.map(lambda leaf: np.stack([leaf] * 4), batch)
+    options = {"model": tiny_model, "loss": LOSS, "optimizer": ADAM, "rows_per_micro_batch": 2, "population_batch": 1}
+    results = []
+    for size in (1, 2):
+        mesh = parallel.make_mesh(size)
+        states = init_population(parallel.replicate(mesh, tiny_params), mesh=mesh, optimizer=ADAM, size=4)
+        state, _ = update_population(states, parallel.split(mesh, batches), None, mesh=mesh, **options)
+        results.append(jax.device_get(state.params))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), *results)

@@ -1,0 +1,50 @@
+import dataclasses
+
+import pytest
+
+from soar_jax.soar.promotion import PromotionSettings, StepOutcome, decide
+
+PAPER = PromotionSettings(threshold=0.01, window=3, statistic="mean", student="step_best", needs_step_reward=False)
+NANO = dataclasses.replace(PAPER, statistic="best", student="window_best", needs_step_reward=True)
+
+
+def outcomes(values):
+    """(mean, best) of each step, from step 0."""
+    return [StepOutcome(step, mean, best, best_dataset=step) for step, (mean, best) in enumerate(values)]
+
+
+def run(values, settings):
+    window, promoted = (), []
+    for outcome in outcomes(values):
+        decision = decide(window, outcome, settings)
+        window = decision.window
+        promoted.append(decision.promoted_step)
+    return promoted
+
+
+CASES = {
+    "never before the window is full": (PAPER, [(0.5, 0.9), (0.5, 0.9)], [None, None]),
+    "when the average exceeds the threshold": (PAPER, [(0.0, 0.1), (0.0, 0.1), (0.04, 0.1)], [None, None, 2]),
+    "not when it equals the threshold": (PAPER, [(0.0, 0.1), (0.0, 0.1), (0.03, 0.1)], [None, None, None]),
+    "a promotion clears the window": (PAPER, [(0.1, 0.1)] * 5, [None, None, 2, None, None]),
+    "the window moves on": (PAPER, [(0.09, 0.1)] + [(-0.03, 0.0)] * 2 + [(0.0, 0.0)], [None, None, None, None]),
+    "best rewards count where asked": (NANO, [(-0.2, 0.0), (-0.2, 0.0), (-0.2, 0.06)], [None, None, 2]),
+    "the window's best student is taken": (NANO, [(0.0, 0.02), (0.0, 0.5), (0.0, 0.1)], [None, None, 1]),
+    "of equals the latest": (NANO, [(0.0, 0.5), (0.0, 0.5), (0.0, 0.1)], [None, None, 1]),
+    "this step must have gained too": (NANO, [(0.0, 0.5), (0.0, 0.5), (0.0, 0.0)], [None, None, None]),
+    "the step's best student is taken": (
+        dataclasses.replace(NANO, student="step_best"), [(0.0, 0.5), (0.0, 0.5), (0.0, 0.1)], [None, None, 2]),
+    "a window of one": (dataclasses.replace(PAPER, window=1), [(0.02, 0.1), (0.0, 0.1), (0.02, 0.1)], [0, None, 2]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cases(name):
+    settings, values, expected = CASES[name]
+    assert run(values, settings) == expected
+
+
+def test_moving_average_is_of_the_chosen_statistic():
+    first, second = outcomes([(0.1, 0.5), (0.3, 0.7)])
+    assert decide((first,), second, PAPER).moving_average == pytest.approx(0.2)
+    assert decide((first,), second, NANO).moving_average == pytest.approx(0.6)

@@ -1,0 +1,26 @@
+import numpy as np
+
+from soar_jax.soar.rewards import dataset_rewards, rollout_advantages
+
+
+def test_reward_is_mean_improvement_over_the_baseline():
+    accuracy = np.array([[0.5, 0.3], [0.1, 0.1]])  # g = 2, r = 2
+    np.testing.assert_allclose(dataset_rewards(accuracy, 0.2), [0.2, -0.1])
+
+
+def test_every_rollout_gets_its_datasets_advantage():
+    # rewards 0.3, 0.0, 0.0: advantages 0.3 - 0, 0 - 0.15, 0 - 0.15
+    valid = np.ones((3, 2), bool)
+    result = rollout_advantages(np.array([0.3, 0.0, 0.0]), valid, invalid_penalty=1.0)
+    np.testing.assert_allclose(result, [[0.3, 0.3], [-0.15, -0.15], [-0.15, -0.15]], rtol=1e-6)
+
+
+def test_unparsable_rollouts_get_the_penalty():
+    valid = np.array([[True, False], [True, True]])
+    result = rollout_advantages(np.array([0.1, 0.0]), valid, invalid_penalty=2.0)
+    np.testing.assert_allclose(result, [[0.1, -0.2], [-0.1, -0.1]], rtol=1e-6)
+
+
+def test_no_improvement_no_signal():
+    valid = np.array([[True, False], [True, True]])
+    np.testing.assert_array_equal(rollout_advantages(np.zeros(2), valid, 1.0), np.zeros((2, 2)))
