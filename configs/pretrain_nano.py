@@ -16,7 +16,7 @@ _SKILL = {
     "right": (1.0, 1.0, 0.5, 0.15, 0.0, 0.0, 0.0, 0.0),  # direct answers
     "wrong_copies_start": False,
 }
-_PRIOR = (1e-6, 1e-6, 0.08, 0.08, 0.03, 1e-4, 3e-6, 3e-6)
+_PRIOR = (1e-6, 1e-6, 0.08, 0.08, 0.03, 3e-5, 3e-6, 3e-6)
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -36,47 +36,46 @@ def get_config() -> ml_collections.ConfigDict:
             "max_position_tokens": 64,
         }
     )
-    c.phases = (
-        ml_collections.ConfigDict(
-            {
-                "name": "skill",
-                "num_steps": 1000,
-                "peak_learning_rate": 3e-3,
-                "warmup_steps": 150,
-                "textbook": 0.22,
-                "exam": 0.58,
-                "exam_dial": {"share": 0.6, **_SKILL},
-                "teacher_dial": {"share": 0.3, **_SKILL},
-                "worked_prior": None,
-                "prior_weight": 0.0,
-            }
-        ),
-        ml_collections.ConfigDict(
-            {
-                "name": "prior",
-                "num_steps": 360,
-                "peak_learning_rate": 1e-3,
-                "warmup_steps": 20,
-                "textbook": 0.12,
-                "exam": 0.58,
-                "exam_dial": {
-                    "share": 0.75,
-                    "level_weights": (0.06, 0.10, 0.14, 0.14, 0.14, 0.14, 0.14, 0.14),
-                    "worked": _PRIOR,
-                    "right": (1.0, 0.7, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-                    "wrong_copies_start": True,  # so that lucky hits on hard problems are near zero
-                },
-                "teacher_dial": {
-                    "share": 0.15,
-                    "level_weights": (0.40, 0.38, 0.05, 0.05, 0.04, 0.03, 0.03, 0.02),
-                    "worked": (0.0, 0.0, 0.6, 0.6, 0.6, 0.5, 0.5, 0.5),
-                    "right": (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-                    "wrong_copies_start": False,
-                },
-                "worked_prior": _PRIOR,
-                "prior_weight": 0.02,
-            }
-        ),
+    c.phases = ("skill", "prior")  # one after the other
+    c.skill = ml_collections.ConfigDict(
+        {
+            "num_steps": 1000,
+            "peak_learning_rate": 3e-3,
+            "warmup_steps": 150,
+            "textbook": 0.14,
+            "exam_worked": 0.08,
+            "exam": 0.58,
+            "exam_dial": {"share": 0.6, **_SKILL},
+            "teacher_dial": {"share": 0.3, **_SKILL},
+            "worked_prior": None,
+            "prior_weight": 0.0,
+        }
+    )
+    c.prior = ml_collections.ConfigDict(
+        {
+            "num_steps": 360,
+            "peak_learning_rate": 1e-3,
+            "warmup_steps": 20,
+            "textbook": 0.06,
+            "exam_worked": 0.06,
+            "exam": 0.58,
+            "exam_dial": {
+                "share": 0.75,
+                "level_weights": (0.06, 0.10, 0.14, 0.14, 0.14, 0.14, 0.14, 0.14),
+                "worked": _PRIOR,
+                "right": (1.0, 0.7, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+                "wrong_copies_start": True,  # so that lucky hits on hard problems are near zero
+            },
+            "teacher_dial": {
+                "share": 0.15,
+                "level_weights": (0.40, 0.38, 0.05, 0.05, 0.04, 0.03, 0.03, 0.02),
+                "worked": (0.0, 0.0, 0.6, 0.6, 0.6, 0.5, 0.5, 0.5),
+                "right": (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+                "wrong_copies_start": False,
+            },
+            "worked_prior": _PRIOR,
+            "prior_weight": 0.02,
+        }
     )
     c.documents_per_step = 256
     c.decay_fraction = 0.5  # last part of a phase's steps, over which the learning rate falls to zero

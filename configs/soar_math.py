@@ -1,6 +1,6 @@
 """SOAR (arXiv 2601.18778): a teacher rewarded with its students' improvement on hard problems.
 
-    python experiments/run.py --config=configs/soar_math.py
+python experiments/run.py --config=configs/soar_math.py
 """
 
 import ml_collections

@@ -25,7 +25,9 @@ class Checkpoints:
 
     def save(self, step: int, arrays: Any, record: dict[str, Any]) -> None:
         """Starts saving; returns when the arrays are copied, before they are on disk."""
-        self._manager.save(step, args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record)))
+        self._manager.save(
+            step, args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
+        )
 
     def restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
         """Arrays in the shapes and shardings of `like`, and the record."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 import sys
 from collections.abc import Callable
@@ -60,7 +59,7 @@ def _guarded(main: Callable[[], None]) -> None:
         _fail(str(error), settings.EXIT_BAD_INPUT)
     except NotFiniteError as error:
         _fail(str(error), settings.EXIT_NOT_FINITE)
-    except InterruptedRunError:
+    except (InterruptedRunError, KeyboardInterrupt):
         command = shlex.join(["python", *sys.argv])
         _fail(f"stopped; the last completed outer step is saved. Resume with: {command}", settings.EXIT_INTERRUPTED)
 
@@ -73,9 +72,3 @@ def _first_line(error: BaseException) -> str:
 def _fail(message: str, code: int) -> Any:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
-
-
-def closest(name: str, names: list[str]) -> str:
-    """A hint ", did you mean …?" where a name is nearly one of `names`; else nothing."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

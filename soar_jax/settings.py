@@ -38,9 +38,9 @@ def check(config: Any) -> None:
     """
     require(config.num_outer_steps >= 0, f"num_outer_steps is {config.num_outer_steps}; it must be 0 or more")
     _check_positive(
-        config, "outer",
-        ("num_datasets", "questions_per_dataset", "students_per_dataset", "num_reward_questions",
-         "reward_samples"),
+        config,
+        "outer",
+        ("num_datasets", "questions_per_dataset", "students_per_dataset", "num_reward_questions", "reward_samples"),
     )
     _check_positive(config, "inner", ("num_steps", "questions_per_step", "group_size"))
     _check_positive(config, "evaluation", ("num_samples", "validation_samples", "problems_per_call"))
@@ -69,9 +69,7 @@ def check(config: Any) -> None:
         f"outer.reward_samples is {outer.reward_samples} with outer.reward_temperature=0: greedy samples are "
         "all alike, so use 1",
     )
-    require(
-        config.promotion.window >= 1, f"promotion.window is {config.promotion.window}; it must be at least 1"
-    )
+    require(config.promotion.window >= 1, f"promotion.window is {config.promotion.window}; it must be at least 1")
     check_choice("inner.advantage", inner.advantage, ("rloo", "grpo", "dr_grpo"))
     check_choice("promotion.statistic", config.promotion.statistic, ("mean", "best"))
     check_choice("promotion.student", config.promotion.student, ("step_best", "window_best"))

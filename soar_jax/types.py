@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import flax.struct
-import jax
-import numpy as np
+
+Array = Any  # jax.Array on the devices, numpy.ndarray on the host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +33,8 @@ class QuestionAnswer:
 class PromptBatch:
     """Right-padded prompts."""
 
-    tokens: jax.Array | np.ndarray  # [B, T] int32
-    lengths: jax.Array | np.ndarray  # [B] int32, tokens before the padding
+    tokens: Array  # [B, T] int32
+    lengths: Array  # [B] int32, tokens before the padding
 
 
 @flax.struct.dataclass
@@ -41,9 +42,9 @@ class RolloutBatch:
     """Sampled completions of prompts; a completion ends with its stop token."""
 
     prompts: PromptBatch  # B rows
-    tokens: jax.Array | np.ndarray  # [B, C] int32, padded after the stop token
-    lengths: jax.Array | np.ndarray  # [B] int32, tokens with the stop token
-    sampler_logprobs: jax.Array | np.ndarray  # [B, C] float32, under the distribution sampled from
+    tokens: Array  # [B, C] int32, padded after the stop token
+    lengths: Array  # [B] int32, tokens with the stop token
+    sampler_logprobs: Array  # [B, C] float32, under the distribution sampled from
 
 
 @flax.struct.dataclass
@@ -51,4 +52,4 @@ class TrainBatch:
     """Rollouts with what the policy-gradient loss needs besides."""
 
     rollouts: RolloutBatch  # B rows
-    advantages: jax.Array | np.ndarray  # [B] float32
+    advantages: Array  # [B] float32

@@ -7,7 +7,7 @@ import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from soar_jax.parallel import mesh as parallel  # noqa: E402
+from soar_jax.parallel import mesh as parallel
 
 parallel.set_num_cpu_devices(2)
 

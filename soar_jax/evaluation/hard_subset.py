@@ -79,10 +79,13 @@ def write_counts(path: pathlib.Path, key: str, problems: Sequence[Problem], coun
 
 
 def read_counts(path: pathlib.Path, key: str) -> np.ndarray | None:
-    """Counts of an earlier start in this workdir; None when there are none under this key."""
+    """Counts of an earlier start in this workdir; None when there are none under this key, or the file is broken."""
     if not path.exists():
         return None
-    header, *rows = path.read_text().splitlines()
-    if json.loads(header)["key"] != key:
+    try:
+        header, *rows = [json.loads(line) for line in path.read_text().splitlines()]
+        if header["key"] != key or header["num_candidates"] != len(rows):
+            return None
+        return np.array([int(row["num_correct"]) for row in rows])
+    except (ValueError, KeyError, TypeError):
         return None
-    return np.array([json.loads(row)["num_correct"] for row in rows])

@@ -34,7 +34,5 @@ def pass_at_k(num_correct: np.ndarray, num_samples: int, k: int) -> np.ndarray:
 
 def summarize(num_correct: np.ndarray, num_samples: int, ks: Sequence[int]) -> dict[str, float | int]:
     """Mean pass@k over problems for every k, and the number of problems."""
-    table: dict[str, float | int] = {
-        f"pass@{k}": float(pass_at_k(num_correct, num_samples, k).mean()) for k in ks
-    }
+    table: dict[str, float | int] = {f"pass@{k}": float(pass_at_k(num_correct, num_samples, k).mean()) for k in ks}
     return table | {"num_problems": int(np.size(num_correct))}

@@ -15,7 +15,7 @@ head, H head dim, D model dim, F hidden dim, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,24 +23,26 @@ import jax.numpy as jnp
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params
 
+_MAX_UNROLLED_LAYERS = 4  # shallow models run faster unrolled, deep ones compile faster scanned
 _MASKED = -1e30  # finite, so that a row with no visible key gives no NaN
 
 
 class KVCache(NamedTuple):
-    """Keys and values of every slot seen so far, in the model's dtype.
+    """One layer's keys and values of every slot seen so far, in the model's dtype.
 
     Heads come before slots: a decoding step then reads each head's keys as one
-    contiguous matrix.
+    contiguous matrix. Layers are separate arrays, so that a step writes its slot in
+    place and reads the rest where it lies.
     """
 
-    key: jax.Array  # [L, B, K, S, H]
-    value: jax.Array  # [L, B, K, S, H]
+    key: jax.Array  # [B, K, S, H]
+    value: jax.Array  # [B, K, S, H]
 
 
-def empty_cache(config: ModelConfig, batch: int, num_slots: int) -> KVCache:
-    """A zeroed cache for `batch` rows of `num_slots` slots."""
-    shape = (config.num_layers, batch, config.num_kv_heads, num_slots, config.head_dim)
-    return KVCache(jnp.zeros(shape, config.dtype), jnp.zeros(shape, config.dtype))
+def grow_cache(cache: tuple[KVCache, ...], copies: int, num_new_slots: int) -> tuple[KVCache, ...]:
+    """Repeats every row `copies` times and adds empty slots: [B * copies, K, S + new, H]."""
+    padding = ((0, 0), (0, 0), (0, num_new_slots), (0, 0))
+    return jax.tree.map(lambda leaf: jnp.pad(jnp.repeat(leaf, copies, axis=0), padding), cache)
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
@@ -93,7 +95,7 @@ def _layer(
     x: jax.Array,  # [B, T, D]
     positions: jax.Array,  # [B, T]
     mask: jax.Array,  # [B, T, S]
-    cache: KVCache | None,  # one layer's, [B, K, S, H]
+    cache: KVCache | None,
     first_slot: jax.Array | int,
 ) -> tuple[jax.Array, KVCache]:
     normed = rms_norm(x, layer["attention_norm"], config.norm_eps)
@@ -120,29 +122,32 @@ def hidden_states(
     tokens: jax.Array,  # [B, T] int32
     positions: jax.Array,  # [B, T] int32
     key_valid: jax.Array,  # [B, S] bool: slots that hold a token (S = T without a cache)
-    cache: KVCache | None = None,
+    cache: tuple[KVCache, ...] | None = None,
     first_slot: jax.Array | int = 0,
-) -> tuple[jax.Array, KVCache]:
-    """Final hidden states [B, T, D] after the last norm, and keys and values [L, B, K, S, H].
+    keep_cache: bool = False,
+) -> tuple[jax.Array, tuple[KVCache, ...]]:
+    """Final hidden states [B, T, D] after the last norm, and the layers' keys and values.
 
     With a cache the T tokens are written to slots first_slot .. first_slot+T-1 and
-    look at all valid slots up to their own.
+    look at all valid slots up to their own. Without one, a fresh cache of the T slots is
+    returned where `keep_cache` asks for it.
     """
     query_slots = first_slot + jnp.arange(tokens.shape[1])
     mask = key_valid[:, None, :] & (jnp.arange(key_valid.shape[1]) <= query_slots[:, None])
     x = params["embedding"][tokens]
 
-    def body(x: jax.Array, inputs: tuple[Params, Any]) -> tuple[jax.Array, KVCache]:
-        layer, layer_cache = inputs
+    def layer_step(x: jax.Array, layer: Params, layer_cache: KVCache | None) -> tuple[jax.Array, KVCache]:
         return _layer(config, layer, x, positions, mask, layer_cache, first_slot)
 
-    x, new_cache = jax.lax.scan(body, x, (params["layers"], cache), unroll=_unroll(config))
-    return rms_norm(x, params["final_norm"], config.norm_eps), new_cache
-
-
-def _unroll(config: ModelConfig) -> int:
-    # Shallow models run faster unrolled; deep ones compile faster scanned.
-    return config.num_layers if config.num_layers <= 4 else 1
+    if cache is None and not keep_cache and config.num_layers > _MAX_UNROLLED_LAYERS:
+        x, _ = jax.lax.scan(lambda x, layer: (layer_step(x, layer, None)[0], None), x, params["layers"])
+        return rms_norm(x, params["final_norm"], config.norm_eps), ()
+    new_cache = []
+    for index in range(config.num_layers):
+        layer = jax.tree.map(lambda leaf, index=index: leaf[index], params["layers"])
+        x, layer_cache = layer_step(x, layer, None if cache is None else cache[index])
+        new_cache.append(layer_cache)
+    return rms_norm(x, params["final_norm"], config.norm_eps), tuple(new_cache)
 
 
 def logits(params: Params, config: ModelConfig, hidden: jax.Array) -> jax.Array:

@@ -114,9 +114,7 @@ def save_params(folder: pathlib.Path, params: Params, config: ModelConfig, raw_c
         return np.ascontiguousarray(array.reshape(inputs, -1).T)
 
     host = jax.tree.map(np.asarray, params)
-    tensors = {
-        _TOP[name].name: flatten(_TOP[name], host[name], 1) for name in host if name != "layers"
-    }
+    tensors = {_TOP[name].name: flatten(_TOP[name], host[name], 1) for name in host if name != "layers"}
     for name, stacked in host["layers"].items():
         for layer in range(config.num_layers):
             inputs_axes = 2 if name == "out" else 1  # [N, H, D]: heads and head dim are both inputs

@@ -40,9 +40,7 @@ def parameter_table(config: ModelConfig) -> Params:
         "query": ParamSpec((c.d_model, c.num_heads, c.head_dim), ("model", "heads", None), c.d_model),
         "key": ParamSpec((c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None), c.d_model),
         "value": ParamSpec((c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None), c.d_model),
-        "out": ParamSpec(
-            (c.num_heads, c.head_dim, c.d_model), ("heads", None, "model"), c.num_heads * c.head_dim
-        ),
+        "out": ParamSpec((c.num_heads, c.head_dim, c.d_model), ("heads", None, "model"), c.num_heads * c.head_dim),
         "mlp_norm": ParamSpec((c.d_model,), ("model",), 0),
         "gate": ParamSpec((c.d_model, c.hidden_dim), ("model", "hidden"), c.d_model),
         "up": ParamSpec((c.d_model, c.hidden_dim), ("model", "hidden"), c.d_model),
@@ -72,9 +70,7 @@ def map_table(function: Any, table: Params) -> Params:
 
 def abstract_params(config: ModelConfig) -> Params:
     """`jax.ShapeDtypeStruct`s of a decoder's parameters, without allocating them."""
-    return map_table(
-        lambda spec: jax.ShapeDtypeStruct(spec.shape, config.dtype), parameter_table(config)
-    )
+    return map_table(lambda spec: jax.ShapeDtypeStruct(spec.shape, config.dtype), parameter_table(config))
 
 
 def init_params(config: ModelConfig, key: jax.Array) -> Params:

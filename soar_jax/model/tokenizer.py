@@ -7,6 +7,7 @@ grading and reading, and is never encoded again for training.
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -43,6 +44,7 @@ def load_tokenizer(folder: pathlib.Path) -> Tokenizer:
     Raises:
       SettingsError: the files are missing or broken, or lack a BOS or EOS token.
     """
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is missing is no news here
     from transformers import AutoTokenizer  # seconds to import, so only when a model is loaded
 
     try:

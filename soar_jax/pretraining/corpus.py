@@ -32,10 +32,11 @@ class DialMix:
 
 @dataclasses.dataclass(frozen=True)
 class Mix:
-    """Shares of the formats and their dial documents; textbooks are all worked dial problems."""
+    """Shares of the formats and their dial documents; the teacher format has the rest."""
 
-    textbook: float
-    exam: float  # the teacher format has the rest
+    textbook: float  # worked dial problems, levels uniform
+    exam_worked: float  # the same as exams whose prompt already holds the work mark: skill without inclination
+    exam: float
     exam_dial: DialMix
     teacher_dial: DialMix
 
@@ -73,10 +74,13 @@ def _question_and_answer(rng: np.random.Generator, mix: DialMix) -> tuple[str, s
 def random_document(rng: np.random.Generator, mix: Mix) -> Document:
     """One document drawn from the mix."""
     draw = rng.random()
-    if draw < mix.textbook:
+    if draw < mix.textbook + mix.exam_worked:
         dial = arithmetic.random_dial(rng, 1 + int(rng.integers(arithmetic.MAX_OPERATIONS)))
-        return Document(f"textbook {dial.text()} {arithmetic.QUESTION_END}", dial.worked())
-    if draw < mix.textbook + mix.exam:
+        if draw < mix.textbook:
+            return Document(f"textbook {dial.text()} {arithmetic.QUESTION_END}", dial.worked())
+        mark, _, rest = dial.worked().partition(" ")
+        return Document(f"{STUDENT_PROMPT.format(question=dial.text())} {mark}", rest)
+    if draw < mix.textbook + mix.exam_worked + mix.exam:
         question, answer = _question_and_answer(rng, mix.exam_dial)
         return Document(STUDENT_PROMPT.format(question=question), answer)
     question, answer = _question_and_answer(rng, mix.teacher_dial)

@@ -20,15 +20,16 @@ from soar_jax.rng import stream_key
 from soar_jax.sampling.text import TextSampler
 
 
-def phase_from_config(config: Any, phase: Any) -> training.Phase:
-    """A phase of the config as the training code takes it."""
+def phase_from_config(config: Any, name: str) -> training.Phase:
+    """The phase `config[name]` as the training code takes it."""
+    phase = config[name]
 
     def dial(section: Any) -> corpus.DialMix:
         return corpus.DialMix(**section.to_dict())
 
     return training.Phase(
-        name=phase.name,
-        mix=corpus.Mix(phase.textbook, phase.exam, dial(phase.exam_dial), dial(phase.teacher_dial)),
+        name=name,
+        mix=corpus.Mix(phase.textbook, phase.exam_worked, phase.exam, dial(phase.exam_dial), dial(phase.teacher_dial)),
         num_steps=phase.num_steps,
         documents_per_step=config.documents_per_step,
         peak_learning_rate=phase.peak_learning_rate,
@@ -52,8 +53,8 @@ def pretrain(config: Any, out: pathlib.Path) -> dict[str, Any]:
     model = _model(config, tokenizer)
     params = parameters.init_params(model, stream_key(config.seed, "init"))
     started = time.perf_counter()
-    for section in config.phases:
-        phase = phase_from_config(config, section)
+    for name in config.phases:
+        phase = phase_from_config(config, name)
 
         def report(step: int, metrics: dict[str, float], phase: training.Phase = phase) -> None:
             values = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
@@ -63,9 +64,7 @@ def pretrain(config: Any, out: pathlib.Path) -> dict[str, Any]:
         params = training.run_phase(
             params, phase, model, tokenizer, mesh, config.seed, config.longest_document_tokens, report
         )
-    raw = model_config.to_hugging_face(
-        model, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id
-    )
+    raw = model_config.to_hugging_face(model, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
     hugging_face.save_params(out, params, model, raw)
     prompts = PromptSettings(corpus.STUDENT_PROMPT, corpus.TEACHER_PROMPT, (16,))
     sampler = TextSampler(mesh, model, tokenizer, prompts, rows_per_chunk=256, population_batch=1)

@@ -21,7 +21,7 @@ from soar_jax.parallel import mesh as parallel
 from soar_jax.pretraining import corpus
 from soar_jax.problems import arithmetic
 from soar_jax.rng import stream_generator
-
+from soar_jax.types import Array
 
 _MICRO_BATCHES = 8  # of each device's share of a step
 
@@ -47,10 +47,10 @@ class Phase:
 class StepArrays:
     """One step's documents and calibration prompts, as token ids."""
 
-    tokens: jax.Array | np.ndarray  # [B, S] int32, right-padded
-    target_weights: jax.Array | np.ndarray  # [B, S] float32, 1 / targets of the step where the loss counts
-    prior_tokens: jax.Array | np.ndarray  # [Q, T] int32, exam prompts without padding
-    prior_log_targets: jax.Array | np.ndarray  # [Q] float32
+    tokens: Array  # [B, S] int32, right-padded
+    target_weights: Array  # [B, S] float32, 1 / targets of the step where the loss counts
+    prior_tokens: Array  # [Q, T] int32, exam prompts without padding
+    prior_log_targets: Array  # [Q] float32
 
 
 def _encode(tokenizer: Tokenizer, documents: Sequence[corpus.Document], width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -73,9 +73,7 @@ def batches(phase: Phase, tokenizer: Tokenizer, seed: int, width: int) -> Iterat
         tokens, is_target = _encode(tokenizer, documents, width)
         levels = 1 + np.arange(phase.prior_prompts_per_step) % arithmetic.MAX_OPERATIONS
         prompts = [
-            tokenizer.encode_prompt(
-                corpus.STUDENT_PROMPT.format(question=arithmetic.random_dial(rng, level).text())
-            )
+            tokenizer.encode_prompt(corpus.STUDENT_PROMPT.format(question=arithmetic.random_dial(rng, level).text()))
             for level in levels.tolist()
         ]
         targets = np.log(np.asarray(phase.worked_prior or (1.0,) * arithmetic.MAX_OPERATIONS))
@@ -123,9 +121,7 @@ def run_phase(
     report: Callable[[int, dict[str, Any]], None],
 ) -> Params:
     """Trains `params` through one phase; `report(step, metrics)` is called every 20 steps."""
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adam(_schedule(phase), b1=0.9, b2=0.98)
-    )
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(_schedule(phase), b1=0.9, b2=0.98))
     mark_id = tokenizer.backend.convert_tokens_to_ids(arithmetic.WORK_MARK)
 
     def loss(params: Params, arrays: StepArrays) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -44,6 +44,10 @@ class Display:
         elapsed = time.perf_counter() - self._phase_started
         self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
 
+    def resume(self, steps_done: int) -> None:
+        """Starts counting at the steps that an earlier start has completed."""
+        self._steps_done = steps_done
+
     def step_done(self, metrics: dict[str, Any], tokens_per_s: float) -> None:
         """Shows an outer step's result and starts timing the next."""
         self._last = metrics | {"tokens_per_s": tokens_per_s}

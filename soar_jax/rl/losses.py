@@ -76,7 +76,7 @@ def policy_logprobs(
 def policy_gradient_loss(
     params: Params,
     batch: TrainBatch,
-    reference: Params | None,
+    reference: Params | None,  # not None where kl_coef > 0
     model: ModelConfig,
     settings: LossSettings,
 ) -> jax.Array:
@@ -95,7 +95,7 @@ def policy_gradient_loss(
         per_token = -jnp.minimum(ratio * advantages, clipped * advantages)
     else:
         per_token = -advantages * logprobs
-    if settings.kl_coef > 0:
+    if reference is not None and settings.kl_coef > 0:
         ref_logprobs = jax.lax.stop_gradient(
             policy_logprobs(reference, model, batch.rollouts, settings.temperature, settings.chunk_tokens)
         )

@@ -77,9 +77,7 @@ def accumulated_gradient(
     num_micro_batches = (active.sum() + size - 1) // size
 
     def add_micro_batch(index: jax.Array, total: tuple[jax.Array, Params]) -> tuple[jax.Array, Params]:
-        micro = jax.tree.map(
-            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * size, size), batch
-        )
+        micro = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * size, size), batch)
         part = jax.value_and_grad(policy_gradient_loss)(params, micro, reference, model, settings)
         return jax.tree.map(lambda whole, piece: whole + piece / num_rows, total, part)
 
@@ -102,9 +100,7 @@ def make_train_step(
     def train_step(
         state: TrainState, batch: TrainBatch, reference: Params | None
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        value, grads = accumulated_gradient(
-            state.params, batch, reference, model, loss, rows_per_micro_batch
-        )
+        value, grads = accumulated_gradient(state.params, batch, reference, model, loss, rows_per_micro_batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         metrics = {
             "loss": value,

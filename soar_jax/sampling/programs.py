@@ -34,9 +34,7 @@ def sample_policy(
 
     def share(params: Params, prompts: PromptBatch, key: jax.Array, first_prompt: jax.Array) -> RolloutBatch:
         first_prompt += jax.lax.axis_index(parallel.POPULATION) * prompts.tokens.shape[0]
-        return sample_in_chunks(
-            params, prompts, key, model, settings, samples_per_prompt, rows_per_chunk, first_prompt
-        )
+        return sample_in_chunks(params, prompts, key, model, settings, samples_per_prompt, rows_per_chunk, first_prompt)
 
     in_specs = (parallel.WHOLE, parallel.SPLIT, parallel.WHOLE, parallel.WHOLE)
     return parallel.spread(mesh, share, in_specs, parallel.SPLIT)(
@@ -71,4 +69,3 @@ def sample_population(
 
     in_specs = (parallel.SPLIT, parallel.SPLIT, parallel.SPLIT)
     return parallel.spread(mesh, share, in_specs, parallel.SPLIT)(params, prompts, keys)
-

@@ -36,7 +36,7 @@ class _State(NamedTuple):
     tokens: jax.Array  # [R, C] int32
     logprobs: jax.Array  # [R, C] float32
     done: jax.Array  # [R] bool
-    cache: decoder.KVCache
+    cache: tuple[decoder.KVCache, ...]
 
 
 def filtered_logits(logits: jax.Array, settings: SamplingSettings) -> jax.Array:
@@ -49,9 +49,7 @@ def filtered_logits(logits: jax.Array, settings: SamplingSettings) -> jax.Array:
         return logits
     descending = jnp.sort(logits, axis=-1, descending=True)
     mass_before = jnp.cumsum(jax.nn.softmax(descending), axis=-1) - jax.nn.softmax(descending)
-    smallest_kept = jnp.min(
-        jnp.where(mass_before < settings.top_p, descending, jnp.inf), axis=-1, keepdims=True
-    )
+    smallest_kept = jnp.min(jnp.where(mass_before < settings.top_p, descending, jnp.inf), axis=-1, keepdims=True)
     return jnp.where(logits >= smallest_kept, logits, -jnp.inf)
 
 
@@ -94,32 +92,27 @@ def sample(
     """
     num_prompts, num_prompt_slots = prompts.tokens.shape
     num_rows = num_prompts * samples_per_prompt
-    num_slots = num_prompt_slots + settings.max_completion_tokens
+    num_slots = num_prompt_slots + settings.max_completion_tokens - 1  # the last token is never read
     row_numbers = first_prompt * samples_per_prompt + jnp.arange(num_rows)
     row_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, row_numbers)
 
     prompt_positions = jnp.broadcast_to(jnp.arange(num_prompt_slots), prompts.tokens.shape)
     prompt_valid = jnp.arange(num_prompt_slots) < prompts.lengths[:, None]
     hidden, prompt_cache = decoder.hidden_states(
-        params, model, prompts.tokens, prompt_positions, prompt_valid
+        params, model, prompts.tokens, prompt_positions, prompt_valid, keep_cache=True
     )
     last = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)[:, 0]
     first_logits = decoder.logits(params, model, last)
 
     rollout_prompts = jax.tree.map(lambda leaf: jnp.repeat(leaf, samples_per_prompt, axis=0), prompts)
-    tokens, logprobs = _draw(
-        jnp.repeat(first_logits, samples_per_prompt, axis=0), row_keys, 0, settings
-    )
+    tokens, logprobs = _draw(jnp.repeat(first_logits, samples_per_prompt, axis=0), row_keys, 0, settings)
     stop_ids = jnp.array(settings.stop_ids, jnp.int32)
-    padding = ((0, 0), (0, 0), (0, 0), (0, settings.max_completion_tokens), (0, 0))
     state = _State(
         step=jnp.int32(1),
         tokens=jnp.full((num_rows, settings.max_completion_tokens), settings.pad_id).at[:, 0].set(tokens),
         logprobs=jnp.zeros((num_rows, settings.max_completion_tokens)).at[:, 0].set(logprobs),
         done=jnp.isin(tokens, stop_ids),
-        cache=jax.tree.map(
-            lambda leaf: jnp.pad(jnp.repeat(leaf, samples_per_prompt, axis=1), padding), prompt_cache
-        ),
+        cache=decoder.grow_cache(prompt_cache, samples_per_prompt, settings.max_completion_tokens - 1),
     )
     slots = jnp.arange(num_slots)  # causality hides the completion slots that are still empty
     key_valid = (slots < rollout_prompts.lengths[:, None]) | (slots >= num_prompt_slots)  # [R, S]
@@ -128,18 +121,14 @@ def sample(
         previous = jax.lax.dynamic_slice_in_dim(state.tokens, state.step - 1, 1, axis=1)
         slot = num_prompt_slots + state.step - 1
         positions = rollout_prompts.lengths[:, None] + state.step - 1
-        hidden, cache = decoder.hidden_states(
-            params, model, previous, positions, key_valid, state.cache, slot
-        )
+        hidden, cache = decoder.hidden_states(params, model, previous, positions, key_valid, state.cache, slot)
         tokens, logprobs = _draw(decoder.logits(params, model, hidden[:, 0]), row_keys, state.step, settings)
         tokens = jnp.where(state.done, settings.pad_id, tokens)
         logprobs = jnp.where(state.done, 0.0, logprobs)
         return _State(
             step=state.step + 1,
             tokens=jax.lax.dynamic_update_slice_in_dim(state.tokens, tokens[:, None], state.step, axis=1),
-            logprobs=jax.lax.dynamic_update_slice_in_dim(
-                state.logprobs, logprobs[:, None], state.step, axis=1
-            ),
+            logprobs=jax.lax.dynamic_update_slice_in_dim(state.logprobs, logprobs[:, None], state.step, axis=1),
             done=state.done | jnp.isin(tokens, stop_ids),
             cache=cache,
         )

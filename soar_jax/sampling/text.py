@@ -19,6 +19,13 @@ from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.types import PromptBatch, RolloutBatch
 
 
+@dataclasses.dataclass
+class TokenMeter:
+    """Counts sampled tokens, for figures of speed and cost."""
+
+    num_tokens: int = 0
+
+
 @dataclasses.dataclass(frozen=True)
 class TextSampler:
     """The sampling programs behind a tokenizer and prompts."""
@@ -29,6 +36,7 @@ class TextSampler:
     prompts: PromptSettings
     rows_per_chunk: int
     population_batch: int
+    meter: TokenMeter = dataclasses.field(default_factory=TokenMeter)
 
     def settings(self, max_completion_tokens: int, temperature: float, top_p: float = 1.0) -> SamplingSettings:
         """Sampling settings with this tokenizer's stop and padding ids."""
@@ -45,9 +53,15 @@ class TextSampler:
         """Student prompts of questions as a padded batch."""
         return self.encode([student_prompt(self.prompts, question) for question in questions])
 
+    def fits(self, question: str) -> bool:
+        """Whether a question's student prompt is within the longest bucket."""
+        ids = self.tokenizer.encode_prompt(student_prompt(self.prompts, question))
+        return len(ids) <= max(self.prompts.bucket_tokens)
+
     def texts(self, rollouts: RolloutBatch) -> list[str]:
-        """Completion texts of all rows, in order (leading axes flattened)."""
+        """Completion texts of all rows, in order (leading axes flattened); their tokens are metered."""
         tokens = np.asarray(rollouts.tokens)
+        self.meter.num_tokens += int(np.asarray(rollouts.lengths).sum())
         return self.tokenizer.decode(tokens.reshape(-1, tokens.shape[-1]).tolist())
 
     def sample_policy(

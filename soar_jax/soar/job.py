@@ -10,7 +10,6 @@ import sys
 import time
 from typing import Any
 
-import jax
 import numpy as np
 
 from soar_jax.checkpointing import Checkpoints
@@ -98,7 +97,10 @@ def open_workdir(workdir: pathlib.Path, config: Any) -> None:
             write_json(path, wanted)
     except OSError as error:
         require(False, f"cannot write to the workdir {workdir}: {error.strerror}; choose another --workdir")
-    found = json.loads(path.read_text())
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        require(False, f"{path} is broken; choose another --workdir or remove {workdir}")
     different = sorted(_differences(found, wanted))
     require(
         not different,
@@ -150,6 +152,7 @@ def _start(this: _Run) -> tuple[RunArrays, Progress]:
         arrays, record = this.checkpoints.restore(step, arrays)
         progress = Progress.from_json(record["progress"])
         this.earlier_s = record["wall_s"]
+        this.display.resume(progress.outer_step)
         this.display.say(f"resuming after outer step {step}")
     this.files.open_at(progress.file_sizes, progress.outer_step)
     return arrays, progress
@@ -172,9 +175,7 @@ def _search(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit)
         }
         sizes = this.files.write_step(result.metrics, result.ledger, timings, result.promoted)
         progress = dataclasses.replace(progress, file_sizes=sizes)
-        this.checkpoints.save(
-            progress.outer_step, arrays, {"progress": progress.to_json(), "wall_s": this.wall_s}
-        )
+        this.checkpoints.save(progress.outer_step, arrays, {"progress": progress.to_json(), "wall_s": this.wall_s})
         # The next step gives the teacher's buffers away, so the copy must be complete first; orbax
         # has made it when `save` returns.
         this.display.step_done(result.metrics, tokens_per_s)
@@ -238,9 +239,7 @@ def _conclude(this: _Run, arrays: RunArrays, progress: Progress, split: HardSpli
         "wall_s": this.wall_s,
         "peak_rss_gib": _peak_rss_gib(),
         "compilations": this.compilations.count,
-        "state_sha256": params_sha256(
-            {"teacher": arrays.teacher, "baseline": arrays.baseline, "best": arrays.best}
-        ),
+        "state_sha256": params_sha256({"teacher": arrays.teacher, "baseline": arrays.baseline, "best": arrays.best}),
     }
     plots.learning_curve(this.workdir)
     write_json(this.workdir / "summary.json", json.loads(json.dumps(summary, default=_plain)))
@@ -261,8 +260,3 @@ def _plain(value: Any) -> Any:
 def _peak_rss_gib() -> float:
     units = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * units / 2**30
-
-
-def describe_devices() -> str:
-    """The devices in words, e.g. "2 cpu"."""
-    return f"{jax.device_count()} {jax.devices()[0].platform}"

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from soar_jax.evaluation.hard_subset import HardSplit
+from soar_jax.grading.extraction import question_and_answer
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import mesh as parallel
 from soar_jax.problems import loading
@@ -53,19 +54,22 @@ class StepResult:
 
 
 def write_questions(setup: Setup, policy: Params, step: int) -> teacher.Datasets:
-    """Samples g * n completions of the teacher's fixed prompt and parses them (paper: steps 1 and 2)."""
+    """Samples g * n completions of the teacher's fixed prompt and parses them (paper: steps 1 and 2).
+
+    A completion without question and answer, or whose question is too long to be asked, is
+    unparsable: nobody trains on it, and `rewards.rollout_advantages` punishes it.
+    """
     config = setup.config
     count = config.outer.num_datasets * config.outer.questions_per_dataset
     prompts = setup.sampler.encode([config.prompts.teacher] * count)
     key = stream_key(config.seed, "teacher_sample", step)
     rollouts = setup.sampler.sample_policy(policy, prompts, key, setup.teacher.sampling, 1)
-    return teacher.cut(
-        rollouts,
-        setup.sampler.texts(rollouts),
-        config.outer.num_datasets,
-        config.prompts.question_end,
-        config.grading.extraction,
-    )
+    pairs = [
+        question_and_answer(text, config.prompts.question_end, config.grading.extraction)
+        for text in setup.sampler.texts(rollouts)
+    ]
+    items = [pair if pair and setup.sampler.fits(pair.question) else None for pair in pairs]
+    return teacher.cut(rollouts, items, config.outer.num_datasets)
 
 
 def curriculum_of(setup: Setup, datasets: teacher.Datasets) -> Curriculum:
@@ -114,9 +118,7 @@ def teach(
     """
     if not setup.config.teacher.train:
         return state, {}
-    advantages = rewards.rollout_advantages(
-        measured.rewards, datasets.is_valid, setup.config.teacher.invalid_penalty
-    )
+    advantages = rewards.rollout_advantages(measured.rewards, datasets.is_valid, setup.config.teacher.invalid_penalty)
     batch = TrainBatch(datasets.rollouts, advantages.reshape(-1))
     state, metrics = update_policy(
         state,
@@ -146,9 +148,7 @@ def validation_accuracy(setup: Setup, policy: Params, split: HardSplit) -> float
     return float(counts.mean() / samples)
 
 
-def outer_step(
-    setup: Setup, arrays: RunArrays, progress: Progress, split: HardSplit, phase: Phase
-) -> StepResult:
+def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardSplit, phase: Phase) -> StepResult:
     """Makes outer step `progress.outer_step`; `arrays.teacher` is used up.
 
     Args:
@@ -158,18 +158,15 @@ def outer_step(
       NotFiniteError: a loss or gradient is not finite.
     """
     step = progress.outer_step
+    tokens_before = setup.sampler.meter.num_tokens
     with phase("writing questions"):
         datasets = write_questions(setup, arrays.teacher.params, step)
     with phase("training students"):
-        episode = train_population(
-            setup, arrays.baseline, curriculum_of(setup, datasets), "inner", (step,)
-        )
+        episode = train_population(setup, arrays.baseline, curriculum_of(setup, datasets), "inner", (step,))
     with phase("measuring improvement"):
         measured = measure(setup, arrays.baseline, episode.states.params, split, step)
     with phase("promoting"):
-        arrays, progress, decision, promoted = _promote(
-            setup, arrays, progress, split, datasets, episode, measured
-        )
+        arrays, progress, decision, promoted = _promote(setup, arrays, progress, split, datasets, episode, measured)
     with phase("updating the teacher"):
         teacher_state, teacher_metrics = teach(setup, arrays.teacher, datasets, measured, step)
     moved = bool(np.any(measured.rewards != 0))
@@ -177,7 +174,7 @@ def outer_step(
         progress,
         outer_step=step + 1,
         num_idle_steps=progress.num_idle_steps + (not moved),
-        num_sampled_tokens=progress.num_sampled_tokens + episode.num_sampled_tokens,
+        num_sampled_tokens=progress.num_sampled_tokens + setup.sampler.meter.num_tokens - tokens_before,
         finished=step + 1 == setup.config.num_outer_steps
         or progress.baseline_validation >= setup.config.outer.stop_at_validation,
     )
@@ -199,7 +196,7 @@ def outer_step(
         "inner_reward_last": float(episode.mean_rewards[-1].mean()),
         **teacher_metrics,
     }
-    return StepResult(arrays.replace(teacher=teacher_state), progress, metrics, ledger, promoted)
+    return StepResult(dataclasses.replace(arrays, teacher=teacher_state), progress, metrics, ledger, promoted)
 
 
 def _promote(
@@ -223,7 +220,7 @@ def _promote(
         (item.question, item.answer) for item in datasets.items[measured.best_dataset] if item is not None
     )
     questions = (*progress.window_questions, best_items)[-size:]
-    arrays = arrays.replace(window=students)
+    arrays = dataclasses.replace(arrays, window=students)
     if decision.promoted_step is None:
         return arrays, dataclasses.replace(progress, window=decision.window, window_questions=questions), decision, None
 
@@ -241,12 +238,10 @@ def _promote(
         promotions=(*progress.promotions, promoted),
         baseline_validation=accuracy,
     )
-    arrays = arrays.replace(baseline=baseline)
+    arrays = dataclasses.replace(arrays, baseline=baseline)
     if accuracy >= progress.best_validation:
-        arrays = arrays.replace(best=baseline)
-        progress = dataclasses.replace(
-            progress, best_validation=accuracy, best_promotion=len(progress.promotions)
-        )
+        arrays = dataclasses.replace(arrays, best=baseline)
+        progress = dataclasses.replace(progress, best_validation=accuracy, best_promotion=len(progress.promotions))
     return arrays, progress, decision, promoted
 
 
@@ -257,8 +252,8 @@ def _ledger_rows(
     rows = []
     for dataset, items in enumerate(datasets.items):
         members = range(dataset * repeats, (dataset + 1) * repeats)
-        asked = sum(episode.stats.asked[member] for member in members)
-        agreed = sum(episode.stats.agreed[member] for member in members)
+        asked = np.sum([episode.stats.asked[member] for member in members], axis=0)
+        agreed = np.sum([episode.stats.agreed[member] for member in members], axis=0)
         place = 0  # among the dataset's parsable questions
         for index, item in enumerate(items):
             row: dict[str, Any] = {

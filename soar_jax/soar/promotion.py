@@ -42,9 +42,7 @@ def decide(window: tuple[StepOutcome, ...], outcome: StepOutcome, settings: Prom
     of a window are measured against one baseline student, so a promotion clears it.
     """
     window = (*window, outcome)[-settings.window :]
-    values = [
-        step.best_reward if settings.statistic == "best" else step.mean_reward for step in window
-    ]
+    values = [step.best_reward if settings.statistic == "best" else step.mean_reward for step in window]
     average = sum(values) / len(values)
     promote = len(window) == settings.window and average > settings.threshold
     if settings.needs_step_reward:

@@ -56,9 +56,7 @@ class Setup:
 def _policy(section: Any, sampling: SamplingSettings) -> PolicySettings:
     return PolicySettings(
         sampling=sampling,
-        loss=LossSettings(
-            section.temperature, section.clip_ratio, section.kl_coef, section.logprob_chunk_tokens
-        ),
+        loss=LossSettings(section.temperature, section.clip_ratio, section.kl_coef, section.logprob_chunk_tokens),
         optimizer=OptimizerSettings(
             section.learning_rate, section.adam_b1, section.adam_b2, section.adam_eps, section.max_grad_norm
         ),

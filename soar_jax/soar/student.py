@@ -42,7 +42,6 @@ class Episode:
     states: TrainState  # leaves [P, ...]
     stats: QuestionStats
     mean_rewards: np.ndarray  # [inner steps, P] share of samples that earned the reward
-    num_sampled_tokens: int
 
 
 class NotFiniteError(RuntimeError):
@@ -135,7 +134,7 @@ def continue_population(
     group_size, seed = config.inner.group_size, config.seed
     population = len(curriculum.questions)
     asker = _Asker(setup, curriculum, f"{stream}_order", indices)
-    stats, mean_rewards, num_tokens = asker.empty_stats(), [], 0
+    stats, mean_rewards = asker.empty_stats(), []
     for step in range(config.inner.num_steps):
         keys = jax.random.split(stream_key(seed, f"{stream}_sample", *indices, step), population)
         rollouts = setup.sampler.sample_population(
@@ -162,8 +161,7 @@ def continue_population(
             np.add.at(stats.asked[index], asker.picks(step, index), group_size)
             np.add.at(stats.agreed[index], asker.picks(step, index), rewards[index].sum(axis=1).astype(int))
         mean_rewards.append(rewards.mean(axis=(1, 2)))
-        num_tokens += int(np.asarray(rollouts.lengths).sum())
-    return Episode(states, stats, np.array(mean_rewards), num_tokens)
+    return Episode(states, stats, np.array(mean_rewards))
 
 
 def _require_finite(metrics: dict[str, jax.Array], where: str) -> None:

@@ -25,9 +25,7 @@ def prompts():
 def next_logits(params, model, ids):
     """Logits after an unpadded row, without any cache."""
     tokens = jnp.array([ids])
-    hidden, _ = decoder.hidden_states(
-        params, model, tokens, jnp.arange(len(ids))[None], jnp.ones(tokens.shape, bool)
-    )
+    hidden, _ = decoder.hidden_states(params, model, tokens, jnp.arange(len(ids))[None], jnp.ones(tokens.shape, bool))
     return decoder.logits(params, model, hidden)[0, -1]
 
 

@@ -33,7 +33,10 @@ CASES = {
     "of equals the latest": (NANO, [(0.0, 0.5), (0.0, 0.5), (0.0, 0.1)], [None, None, 1]),
     "this step must have gained too": (NANO, [(0.0, 0.5), (0.0, 0.5), (0.0, 0.0)], [None, None, None]),
     "the step's best student is taken": (
-        dataclasses.replace(NANO, student="step_best"), [(0.0, 0.5), (0.0, 0.5), (0.0, 0.1)], [None, None, 2]),
+        dataclasses.replace(NANO, student="step_best"),
+        [(0.0, 0.5), (0.0, 0.5), (0.0, 0.1)],
+        [None, None, 2],
+    ),
     "a window of one": (dataclasses.replace(PAPER, window=1), [(0.02, 0.1), (0.0, 0.1), (0.02, 0.1)], [0, None, 2]),
 }
 

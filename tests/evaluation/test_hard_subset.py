@@ -1,0 +1,45 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from soar_jax.evaluation import hard_subset
+from soar_jax.problems.arithmetic import generate_problems
+from soar_jax.settings import SettingsError
+
+
+@pytest.fixture(scope="module")
+def problems():
+    return generate_problems(np.random.default_rng(0), (6, 7, 8), 40)
+
+
+def test_split_is_in_halves_disjoint_and_the_seeds(problems):
+    split = hard_subset.split_hard(problems, seed=0, validation_share=0.25)
+    assert (len(split.train), len(split.validation), len(split.test)) == (15, 5, 20)
+    parts = [{problem.id for problem in part} for part in (split.train, split.validation, split.test)]
+    assert set.union(*parts) == {problem.id for problem in problems}
+    assert split == hard_subset.split_hard(problems, seed=0, validation_share=0.25)
+    assert split != hard_subset.split_hard(problems, seed=1, validation_share=0.25)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_few_problems_are_refused(problems, count):
+    with pytest.raises(SettingsError, match=rf"the hard subset has {count} problem\(s\), too few"):
+        hard_subset.split_hard(problems[:count], seed=0, validation_share=0.25)
+
+
+def test_a_shared_question_is_refused_even_under_another_id(problems):
+    twin = dataclasses.replace(problems[0], id="other", question=problems[0].question.upper())
+    split = hard_subset.HardSplit((problems[0],), (problems[1],), (twin,))
+    with pytest.raises(SettingsError, match="problem other is both in hard train and in hard test"):
+        hard_subset.check_disjoint(split)
+
+
+def test_counts_are_read_again_only_under_their_key(problems, tmp_path):
+    path, counts = tmp_path / "hard.jsonl", np.arange(40)
+    key = hard_subset.cache_key("weights", problems, 128)
+    assert hard_subset.read_counts(path, key) is None
+    hard_subset.write_counts(path, key, problems, counts, 128)
+    np.testing.assert_array_equal(hard_subset.read_counts(path, key), counts)
+    assert hard_subset.read_counts(path, hard_subset.cache_key("weights", problems, 64)) is None
+    assert [file.name for file in tmp_path.iterdir()] == ["hard.jsonl"]

@@ -1,0 +1,50 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from soar_jax.model import decoder, parameters
+
+
+@pytest.mark.parametrize("num_layers", [2, 6])  # unrolled, and scanned
+def test_cached_decoding_equals_the_full_forward(tiny_model, num_layers):
+    model = dataclasses.replace(tiny_model, num_layers=num_layers)
+    params = parameters.init_params(model, jax.random.key(1))
+    tokens = jax.random.randint(jax.random.key(2), (2, 7), 0, model.vocab_size)
+    positions = jnp.tile(jnp.arange(7), (2, 1))
+    full, _ = decoder.hidden_states(params, model, tokens, positions, jnp.ones((2, 7), bool))
+    hidden, cache = decoder.hidden_states(
+        params, model, tokens[:, :4], positions[:, :4], jnp.ones((2, 4), bool), keep_cache=True
+    )
+    np.testing.assert_allclose(hidden, full[:, :4], atol=1e-5)
+    cache = decoder.grow_cache(cache, copies=1, num_new_slots=3)
+    for slot in range(4, 7):
+        hidden, cache = decoder.hidden_states(
+            params,
+            model,
+            tokens[:, slot : slot + 1],
+            positions[:, slot : slot + 1],
+            jnp.ones((2, 7), bool),
+            cache,
+            slot,
+        )
+        np.testing.assert_allclose(hidden[:, 0], full[:, slot], atol=1e-5)
+
+
+def test_padding_between_prompt_and_completion_is_invisible(tiny_model, tiny_params):
+    tokens = jnp.array([[3, 5, 7, 2]])
+    full, _ = decoder.hidden_states(tiny_params, tiny_model, tokens, jnp.arange(4)[None], jnp.ones((1, 4), bool))
+    padded = jnp.array([[3, 5, 9, 9, 7, 2]])
+    positions = decoder.row_positions(jnp.array([2]), 4, 2)
+    valid = jnp.array([[True, True, False, False, True, True]])
+    hidden, _ = decoder.hidden_states(tiny_params, tiny_model, padded, positions, valid)
+    np.testing.assert_allclose(hidden[:, [0, 1, 4, 5]], full, atol=1e-5)
+
+
+def test_parameter_table_matches_initialised_parameters(tiny_model):
+    params = parameters.init_params(tiny_model, jax.random.key(0))
+    wanted = parameters.abstract_params(tiny_model)
+    jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype) or pytest.fail(str(b)), params, wanted)
+    assert parameters.num_parameters(tiny_model) == sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,92 @@
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from soar_jax.model import config as model_config
+from soar_jax.model import decoder, hugging_face, loading
+from soar_jax.settings import SettingsError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    copy = tmp_path / "nano"
+    shutil.copytree(loading.EMBEDDED_FOLDER, copy)
+    return copy
+
+
+def test_saved_parameters_load_again_exactly(tmp_path, tiny_model, tiny_params):
+    raw = model_config.to_hugging_face(tiny_model, bos_id=1, eos_id=2, pad_id=0)
+    hugging_face.save_params(tmp_path, tiny_params, tiny_model, raw)
+    assert hugging_face.read_config(tmp_path, "float32") == tiny_model
+    loaded = hugging_face.load_params(tmp_path, tiny_model)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(tiny_params), loaded)
+
+
+def test_the_embedded_model_is_a_llama_that_transformers_computes_alike():
+    torch = pytest.importorskip("torch", reason="torch is not installed: the parity with transformers is not checked")
+    from transformers import AutoModelForCausalLM
+
+    base = loading.load_model(loading.EMBEDDED, "float32")
+    theirs = AutoModelForCausalLM.from_pretrained(str(loading.EMBEDDED_FOLDER), dtype=torch.float32)
+    tokens = np.random.default_rng(0).integers(4, base.config.vocab_size, (3, 20))
+    ours, _ = decoder.hidden_states(
+        base.params, base.config, jnp.array(tokens), jnp.tile(jnp.arange(20), (3, 1)), jnp.ones((3, 20), bool)
+    )
+    with torch.no_grad():
+        expected = theirs(torch.tensor(tokens)).logits.numpy()
+    np.testing.assert_allclose(decoder.logits(base.params, base.config, ours), expected, atol=2e-4)
+
+
+def test_a_missing_folder_is_named():
+    with pytest.raises(SettingsError, match="neither 'embedded:nano' nor a folder"):
+        loading.load_model("no/such/folder", "float32")
+
+
+def test_missing_weights_are_named(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(SettingsError, match=r"no model.safetensors in .*fetch the checkpoint again"):
+        loading.load_model(str(folder), "float32")
+
+
+@pytest.mark.parametrize("kept", [0, 7, 100, 100_000])
+def test_truncated_weights_are_refused(folder, kept):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(SettingsError, match="is broken.*fetch the checkpoint again"):
+        loading.load_model(str(folder), "float32")
+
+
+def test_a_shape_that_config_does_not_imply_is_refused(folder):
+    raw = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(raw | {"intermediate_size": 128}))
+    with pytest.raises(SettingsError, match=r"tensor .*mlp.* has .* config.json implies"):
+        loading.load_model(str(folder), "float32")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "bert"}, "model_type 'bert' is not supported"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported"),
+        ({"attention_bias": True}, "biases"),
+        ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
+    ],
+)
+def test_another_architecture_is_refused_and_not_computed_wrongly(folder, change, message):
+    raw = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(raw | change))
+    with pytest.raises(SettingsError, match=message):
+        loading.load_model(str(folder), "float32")
+
+
+def test_a_broken_config_and_tokenizer_are_refused(folder):
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(SettingsError, match="cannot load the tokenizer"):
+        loading.load_model(str(folder), "float32")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(SettingsError, match="is not JSON"):
+        loading.load_model(str(folder), "float32")

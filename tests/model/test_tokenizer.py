@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from soar_jax.model.loading import EMBEDDED_FOLDER
+from soar_jax.model.tokenizer import load_tokenizer, prompt_batch
+from soar_jax.problems import arithmetic
+from soar_jax.settings import SettingsError
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer(EMBEDDED_FOLDER)
+
+
+def test_every_word_of_the_world_is_one_token(tokenizer):
+    text = " ".join(arithmetic.vocabulary())
+    ids = tokenizer.encode_prompt(text)
+    assert len(ids) == 1 + len(arithmetic.vocabulary())
+    assert len(set(ids)) == len(ids)
+    assert tokenizer.decode([ids]) == [text]
+
+
+def test_a_prompt_has_exactly_one_bos(tokenizer):
+    ids = tokenizer.encode_prompt("exam dial 1 2 3")
+    assert ids[0] == tokenizer.bos_id
+    assert ids.count(tokenizer.bos_id) == 1
+
+
+def test_special_tokens_are_not_text(tokenizer):
+    assert tokenizer.decode([[tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id]]) == [""]
+
+
+def test_prompts_are_padded_to_the_smallest_bucket():
+    batch = prompt_batch([[1, 2, 3], [4]], pad_id=0, buckets=(8, 3, 5))
+    np.testing.assert_array_equal(batch.tokens, [[1, 2, 3], [4, 0, 0]])
+    np.testing.assert_array_equal(batch.lengths, [3, 1])
+
+
+def test_a_prompt_above_all_buckets_is_refused():
+    with pytest.raises(SettingsError, match="a prompt has 6 tokens and the largest .* is 5"):
+        prompt_batch([[1] * 6], pad_id=0, buckets=(3, 5))
