@@ -27,7 +27,7 @@ def nano() -> ml_collections.ConfigDict:
     """
     c = ml_collections.ConfigDict()
     c.seed = 0
-    c.num_outer_steps = 24  # at most; paper: 200
+    c.num_outer_steps = 48  # at most; paper: 200
     c.model = ml_collections.ConfigDict(
         {
             "source": "embedded:nano",  # or a folder with a Hugging Face checkpoint
@@ -91,7 +91,7 @@ def nano() -> ml_collections.ConfigDict:
             "advantage": "rloo",  # (paper); or "grpo", "dr_grpo"
         }
     )
-    c.student = _policy(learning_rate=4e-4, adam_b2=0.99, adam_eps=1e-3, max_completion_tokens=27)
+    c.student = _policy(learning_rate=5e-4, adam_b2=0.99, adam_eps=1e-3, max_completion_tokens=27)
     c.teacher = _policy(learning_rate=8e-4, adam_b2=0.99, adam_eps=1e-5, max_completion_tokens=40)
     c.teacher.train = True  # False freezes the teacher
     c.teacher.invalid_penalty = 1.0  # advantage of an unparsable rollout: -this * the largest |advantage|

@@ -18,10 +18,13 @@ def frozen_config(flag: Any) -> ml_collections.FrozenConfigDict:
     """The config of a `--config` flag, complete and not to be changed.
 
     Raises:
-      SettingsError: the flag is missing.
+      SettingsError: the flag is missing, or its file cannot be loaded.
     """
     settings.require(flag.value is not None, "--config is missing; try --config=configs/soar_math.py")
-    return ml_collections.FrozenConfigDict(flag.value)
+    try:
+        return ml_collections.FrozenConfigDict(flag.value)
+    except OSError as error:  # the flag keeps a failed load to itself until the config is used
+        raise SettingsError(f"cannot load --config: {_first_line(error)}") from None
 
 
 def require_flag(flag: Any) -> None:
@@ -42,7 +45,9 @@ def start(main: Callable[[], None]) -> None:
 def _parse_flags(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
-    except (flags.Error, SettingsError, KeyError, AttributeError, TypeError, ValueError, OSError) as error:
+    except (KeyError, AttributeError) as error:
+        _fail(f"no such config key: {_first_line(error)}", settings.EXIT_BAD_INPUT)
+    except (flags.Error, SettingsError, TypeError, ValueError, OSError) as error:
         _fail(_first_line(error), settings.EXIT_BAD_INPUT)
     if rest[1:]:
         _fail(f"unexpected argument {rest[1]!r}; every option starts with --", settings.EXIT_BAD_INPUT)
@@ -66,6 +71,9 @@ def _guarded(main: Callable[[], None]) -> None:
 
 def _first_line(error: BaseException) -> str:
     text = str(error.args[0]) if error.args else type(error).__name__
+    # A config file's own error comes wrapped in its traceback.
+    text = text.rpartition(f"{SettingsError.__name__}: ")[2]
+    text = text.partition("The above exception was")[0]
     return " ".join(text.split())
 
 

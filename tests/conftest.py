@@ -70,16 +70,16 @@ def compilation_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def command(compilation_cache):
-    """Starts `experiments/PROGRAM.py` with a tiny run's overrides; a Popen with text pipes."""
+    """Starts `experiments/PROGRAM.py --config=CONFIG` with a tiny run's overrides; a Popen with text pipes."""
 
-    def start(program: str, *arguments: str, tiny: bool = True) -> subprocess.Popen:
-        overrides = [f"--config.{key}={value}" for key, value in TINY.items()] if tiny else []
+    def start(program: str, config: str, *arguments: str) -> subprocess.Popen:
+        overrides = [f"--config.{key}={value}" for key, value in TINY.items()]
         environment = os.environ | {
             "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
         return subprocess.Popen(
-            [sys.executable, f"experiments/{program}.py", *overrides, *arguments],
+            [sys.executable, f"experiments/{program}.py", f"--config={config}", *overrides, *arguments],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,

@@ -1,6 +1,7 @@
 """Whole runs through the command line, in their own processes."""
 
 import json
+import re
 import signal
 import time
 
@@ -28,8 +29,8 @@ def outcome(workdir):
     return read(workdir, "metrics.jsonl"), read(workdir, "ledger.jsonl"), summary
 
 
-def start(command, workdir, *more):
-    return command("run", "--config=configs/soar_math.py", f"--workdir={workdir}", *more)
+def start(command, workdir, *more, config="configs/soar_math.py"):
+    return command("run", config, f"--workdir={workdir}", *more)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_kill_9_and_resume_equal_the_uninterrupted_run(command, whole_run, tmp_p
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
-    code, out, err = finish(start(command, workdir, *PROMOTE))
+    code, _, err = finish(start(command, workdir, *PROMOTE))
     assert code == 0, err
     assert outcome(workdir) == outcome(whole_run[0])
 
@@ -132,7 +133,6 @@ def test_a_stop_signal_saves_and_says_how_to_resume(command, whole_run, tmp_path
 BAD_STARTS = {
     "a wrong key": (["--config.outer.num_dataset=2"], "num_dataset"),
     "a wrong type": (["--config.seed=abc"], "seed"),
-    "an unknown scale": (["--config=configs/soar_math.py:huge"], "unknown scale 'huge'; choose one of nano"),
     "an unknown choice": (["--config.inner.advantage=ppo"], "inner.advantage is 'ppo'; choose one of rloo"),
     "a number out of range": (["--config.inner.group_size=1"], "inner.group_size is 1; RLOO needs at least 2"),
     "a mesh that does not divide": (
@@ -161,6 +161,20 @@ def test_a_bad_start_is_one_clear_line_and_leaves_no_run(command, tmp_path, name
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
+def test_an_unknown_scale_is_refused(command, tmp_path):
+    code, _, err = finish(start(command, tmp_path / "run", config="configs/soar_math.py:huge"))
+    assert code == 2
+    assert "unknown scale 'huge'; choose one of nano" in err
+    assert "Traceback" not in err
+
+
+def test_a_missing_config_file_is_named(command, tmp_path):
+    code, _, err = finish(start(command, tmp_path / "run", config="configs/nothing.py"))
+    assert code == 2
+    assert "configs/nothing.py" in err
+    assert "Traceback" not in err
+
+
 def test_a_workdir_of_another_config_is_refused_and_kept(command, whole_run):
     workdir, _ = whole_run
     before = outcome(workdir)
@@ -178,7 +192,8 @@ def test_an_unwritable_workdir_is_refused(command, tmp_path):
 
 
 def test_nan_stops_the_run_with_its_step(command, tmp_path):
-    code, _, err = finish(start(command, tmp_path / "run", "--config.student.learning_rate=1e30"))
+    sizes = ("--config.inner.group_size=32", "--config.inner.questions_per_step=8", "--config.inner.num_steps=4")
+    code, _, err = finish(start(command, tmp_path / "run", "--config.student.learning_rate=1e30", *sizes))
     assert code == 3
-    assert "is not finite at inner (0,), inner step" in err
+    assert re.search(r"is not finite at inner \(\d,\), inner step \d, student\(s\) \[", err)
     assert "Traceback" not in err

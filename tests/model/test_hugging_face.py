@@ -56,7 +56,7 @@ def test_missing_weights_are_named(folder):
 def test_truncated_weights_are_refused(folder, kept):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(SettingsError, match="is broken.*fetch the checkpoint again"):
+    with pytest.raises(SettingsError, match=r"is broken.*fetch the checkpoint again"):
         loading.load_model(str(folder), "float32")
 
 

@@ -37,5 +37,5 @@ def test_prompts_are_padded_to_the_smallest_bucket():
 
 
 def test_a_prompt_above_all_buckets_is_refused():
-    with pytest.raises(SettingsError, match="a prompt has 6 tokens and the largest .* is 5"):
+    with pytest.raises(SettingsError, match=r"a prompt has 6 tokens and the largest .* is 5"):
         prompt_batch([[1] * 6], pad_id=0, buckets=(3, 5))
