@@ -223,7 +223,8 @@ def _conclude(this: _Run, arrays: RunArrays, progress: Progress, split: HardSpli
         "base": _evaluate(this, this.setup.base.params, split, "the base model"),
         "promoted_student": _evaluate(this, arrays.best, split, "the promoted student"),
     }
-    steps = {"promoted": student_steps, "search": progress.outer_step * config.inner.num_steps, "none": 0}
+    search_steps = progress.outer_step * this.setup.population * config.inner.num_steps
+    steps = {"promoted": student_steps, "search": search_steps, "none": 0}
     if config.hard_only.num_steps != "none":
         rows["hard_only"] = _hard_only(this, split, steps[config.hard_only.num_steps])
     summary = {
