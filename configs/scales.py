@@ -142,7 +142,8 @@ def _policy(
             # Large against the gradients' size: one lucky hit must not become a full step.
             "adam_eps": adam_eps,
             "max_grad_norm": 1.0,
-            "clip_ratio": 0.0,  # of the clipped surrogate; 0: on-policy RLOO (paper)
+            "updates_per_batch": 1,  # (paper) on-policy; more need clip_ratio
+            "clip_ratio": 0.0,  # of the clipped surrogate; 0: plain RLOO (paper)
             "kl_coef": 0.0,  # KL to the policy that training starts from; 0 leaves it out
             "rows_per_micro_batch": 16,
             "logprob_chunk_tokens": 4096,  # tokens whose full-vocabulary logits are held at once

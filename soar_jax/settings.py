@@ -81,10 +81,15 @@ def _check_policy(name: str, policy: Any) -> None:
         policy.temperature > 0,
         f"{name}.temperature is {policy.temperature}; training needs samples that differ, so use more than 0",
     )
-    for key in ("max_completion_tokens", "rows_per_micro_batch", "logprob_chunk_tokens"):
+    for key in ("max_completion_tokens", "rows_per_micro_batch", "logprob_chunk_tokens", "updates_per_batch"):
         require(policy[key] >= 1, f"{name}.{key} is {policy[key]}; it must be at least 1")
     for key in ("learning_rate", "adam_eps", "max_grad_norm"):
         require(policy[key] > 0, f"{name}.{key} is {policy[key]}; it must be more than 0")
+    require(
+        policy.updates_per_batch == 1 or policy.clip_ratio > 0,
+        f"{name}.updates_per_batch is {policy.updates_per_batch} with clip_ratio=0: from the second update on a "
+        "batch is off-policy, so set clip_ratio, e.g. 0.2",
+    )
     for key in ("clip_ratio", "kl_coef"):
         require(policy[key] >= 0, f"{name}.{key} is {policy[key]}; it must be 0 (off) or more")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console, Group
@@ -14,6 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from soar_jax.reporting.interrupts import Interrupts
+
+
+# called with a phase's name; gives a context that the phase runs in (shown and timed)
+Phase = Callable[[str], contextlib.AbstractContextManager[None]]
 
 
 class Display:

@@ -26,7 +26,7 @@ from soar_jax.reporting.files import write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
 from soar_jax.rng import stream_key
-from soar_jax.settings import require
+from soar_jax.settings import SettingsError, require
 from soar_jax.soar import setup as setups
 from soar_jax.soar.hard_only import train_hard_only
 from soar_jax.soar.outer_step import outer_step
@@ -66,8 +66,9 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     """
     started = time.perf_counter()
     interrupts, compilations = Interrupts(), CompilationCounter()
-    open_workdir(workdir, config)
+    check_workdir(workdir, config)
     setup = setups.build(config)
+    claim_workdir(workdir, config)
     display = Display(config.num_outer_steps, interrupts)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoints.keep)
     this = _Run(setup, workdir, RunFiles(workdir), checkpoints, display, compilations, started, 0.0)
@@ -83,30 +84,46 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     return summary
 
 
-def open_workdir(workdir: pathlib.Path, config: Any) -> None:
-    """Makes a workdir that belongs to one config.
+def check_workdir(workdir: pathlib.Path, config: Any) -> None:
+    """Refuses a workdir that holds another config's run; writes nothing.
 
     Raises:
-      SettingsError: it cannot be written, or holds another config's run.
+      SettingsError: names what differs.
     """
     path = workdir / "config.json"
-    wanted = json.loads(json.dumps(config.to_dict()))
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            write_json(path, wanted)
-    except OSError as error:
-        require(False, f"cannot write to the workdir {workdir}: {error.strerror}; choose another --workdir")
-    try:
+            return
         found = json.loads(path.read_text())
     except ValueError:
-        require(False, f"{path} is broken; choose another --workdir or remove {workdir}")
-    different = sorted(_differences(found, wanted))
+        raise SettingsError(f"{path} is broken; choose another --workdir or remove {workdir}") from None
+    except OSError as error:
+        raise SettingsError(f"cannot read the workdir {workdir}: {error.strerror}; choose another --workdir") from None
+    different = sorted(_differences(found, _as_json(config)))
     require(
         not different,
         f"workdir {workdir} holds the run of another config (different: {', '.join(different[:5])}); "
         "choose another --workdir or remove it",
     )
+
+
+def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
+    """Makes the workdir this config's. Comes after all checks, so that a refused start leaves nothing.
+
+    Raises:
+      SettingsError: it cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(workdir / "config.json", _as_json(config))
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write to the workdir {workdir}: {error.strerror}; choose another --workdir"
+        ) from None
+
+
+def _as_json(config: Any) -> Any:
+    return json.loads(json.dumps(config.to_dict()))
 
 
 def _differences(a: Any, b: Any, name: str = "") -> list[str]:
@@ -195,8 +212,7 @@ def _evaluate(this: _Run, policy: Params, split: HardSplit, name: str) -> dict[s
 def _hard_only(this: _Run, split: HardSplit, num_steps: int) -> dict[str, Any]:
     """Hard-Only at `num_steps` student steps: pass@k averaged over its replicas, and each one's."""
     setup, evaluation = this.setup, this.setup.config.evaluation
-    with this.display.phase("training Hard-Only"):
-        trained = train_hard_only(setup, split.train, num_steps)
+    trained = train_hard_only(setup, split.train, num_steps, this.display.phase)
     settings = setup.evaluation_sampling(evaluation.temperature, evaluation.top_p)
     with this.display.phase("testing Hard-Only"):
         key = stream_key(setup.config.seed, "test")
@@ -240,6 +256,7 @@ def _conclude(this: _Run, arrays: RunArrays, progress: Progress, split: HardSpli
         "wall_s": this.wall_s,
         "peak_rss_gib": _peak_rss_gib(),
         "compilations": this.compilations.count,
+        "compilations_s": this.compilations.seconds,
         "state_sha256": params_sha256({"teacher": arrays.teacher, "baseline": arrays.baseline, "best": arrays.best}),
     }
     plots.learning_curve(this.workdir)

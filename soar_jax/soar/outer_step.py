@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +14,7 @@ from soar_jax.grading.extraction import question_and_answer
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import mesh as parallel
 from soar_jax.problems import loading
+from soar_jax.reporting.display import Phase
 from soar_jax.rl.population import update_policy
 from soar_jax.rl.train_step import TrainState
 from soar_jax.rng import stream_generator, stream_key
@@ -24,8 +23,6 @@ from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import Progress, Promotion, RunArrays
 from soar_jax.soar.student import Curriculum, Episode, NotFiniteError, train_population
 from soar_jax.types import TrainBatch
-
-Phase = Callable[[str], contextlib.AbstractContextManager[None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,15 +117,17 @@ def teach(
         return state, {}
     advantages = rewards.rollout_advantages(measured.rewards, datasets.is_valid, setup.config.teacher.invalid_penalty)
     batch = TrainBatch(datasets.rollouts, advantages.reshape(-1))
-    state, metrics = update_policy(
-        state,
-        parallel.replicate(setup.mesh, batch),
-        setup.base.params if setup.teacher.loss.kl_coef > 0 else None,
-        model=setup.base.config,
-        loss=setup.teacher.loss,
-        optimizer=setup.teacher.optimizer,
-        rows_per_micro_batch=setup.teacher.rows_per_micro_batch,
-    )
+    batch = parallel.replicate(setup.mesh, batch)
+    for _ in range(setup.teacher.updates_per_batch):
+        state, metrics = update_policy(
+            state,
+            batch,
+            setup.base.params if setup.teacher.loss.kl_coef > 0 else None,
+            model=setup.base.config,
+            loss=setup.teacher.loss,
+            optimizer=setup.teacher.optimizer,
+            rows_per_micro_batch=setup.teacher.rows_per_micro_batch,
+        )
     values = {f"teacher_{name}": float(value) for name, value in metrics.items()}
     if not all(np.isfinite(value) for value in values.values()):
         raise NotFiniteError(

@@ -28,6 +28,7 @@ class PolicySettings:
     loss: LossSettings
     optimizer: OptimizerSettings
     rows_per_micro_batch: int
+    updates_per_batch: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,7 @@ def _policy(section: Any, sampling: SamplingSettings) -> PolicySettings:
             section.learning_rate, section.adam_b1, section.adam_b2, section.adam_eps, section.max_grad_norm
         ),
         rows_per_micro_batch=section.rows_per_micro_batch,
+        updates_per_batch=section.updates_per_batch,
     )
 
 

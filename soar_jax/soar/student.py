@@ -145,18 +145,19 @@ def continue_population(
         rewards = rewards.reshape(population, -1, group_size)  # [P, Q, G]
         advantages = np.asarray(ADVANTAGES[config.inner.advantage](jnp.asarray(rewards)))
         batch = TrainBatch(rollouts, parallel.split(setup.mesh, advantages.reshape(population, -1)))
-        states, metrics = update_population(
-            states,
-            batch,
-            reference if student.loss.kl_coef > 0 else None,
-            mesh=setup.mesh,
-            model=setup.base.config,
-            loss=student.loss,
-            optimizer=student.optimizer,
-            rows_per_micro_batch=student.rows_per_micro_batch,
-            population_batch=config.sampling.population_batch,
-        )
-        _require_finite(metrics, f"{stream} {tuple(indices)}, inner step {step}")
+        for _ in range(student.updates_per_batch):
+            states, metrics = update_population(
+                states,
+                batch,
+                reference if student.loss.kl_coef > 0 else None,
+                mesh=setup.mesh,
+                model=setup.base.config,
+                loss=student.loss,
+                optimizer=student.optimizer,
+                rows_per_micro_batch=student.rows_per_micro_batch,
+                population_batch=config.sampling.population_batch,
+            )
+            _require_finite(metrics, f"{stream} {tuple(indices)}, inner step {step}")
         for index in range(population):
             np.add.at(stats.asked[index], asker.picks(step, index), group_size)
             np.add.at(stats.agreed[index], asker.picks(step, index), rewards[index].sum(axis=1).astype(int))
