@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from soar_jax.reporting.interrupts import Interrupts
-
 
 # called with a phase's name; gives a context that the phase runs in (shown and timed)
 Phase = Callable[[str], contextlib.AbstractContextManager[None]]
@@ -103,7 +102,7 @@ def _step_line(metrics: dict[str, Any], total: int, seconds: float, tokens_per_s
     return line + ("  ← promoted" if metrics["promoted"] else "")
 
 
-def pass_table(rows: dict[str, dict[str, Any]], ks: tuple[int, ...]) -> Table:
+def pass_table(rows: dict[str, dict[str, Any]], ks: Sequence[int]) -> Table:
     """The closing table: a row a policy, a column a k, in percent."""
     table = Table(title="hard test problems, solved within k samples (%)", title_justify="left")
     table.add_column("")

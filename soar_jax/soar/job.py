@@ -76,7 +76,11 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
         split = _hard_split(this)
         arrays, progress = _start(this)
         arrays, progress = _search(this, arrays, progress, split)
-        summary = _conclude(this, arrays, progress, split)
+        path = workdir / "summary.json"
+        if not path.exists():
+            _conclude(this, arrays, progress, split)
+        summary = json.loads(path.read_text())
+        _show(this, summary)
     finally:
         checkpoints.close()
         this.files.close()
@@ -230,7 +234,7 @@ def _hard_only(this: _Run, split: HardSplit, num_steps: int) -> dict[str, Any]:
     }
 
 
-def _conclude(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit) -> dict[str, Any]:
+def _conclude(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit) -> None:
     """Tests the base model, the promoted student and Hard-Only, and writes the summary."""
     config = this.setup.config
     search_s = this.wall_s
@@ -261,14 +265,18 @@ def _conclude(this: _Run, arrays: RunArrays, progress: Progress, split: HardSpli
     }
     plots.learning_curve(this.workdir)
     write_json(this.workdir / "summary.json", json.loads(json.dumps(summary, default=_plain)))
+
+
+def _show(this: _Run, summary: dict[str, Any]) -> None:
+    rows = {name: summary[name] for name in ("base", "promoted_student", "hard_only") if name in summary}
     this.display.close()
-    this.display.say(pass_table(rows, config.evaluation.pass_at))
+    this.display.say(pass_table(rows, summary["config"]["evaluation"]["pass_at"]))
     this.display.say(
-        f"{len(progress.promotions)} promotions in {progress.outer_step} outer steps; the promoted student has "
-        f"{student_steps} student steps behind it; {this.wall_s:.0f} s, {summary['peak_rss_gib']:.2f} GiB\n"
+        f"{summary['num_promotions']} promotions in {summary['outer_steps']} outer steps; the promoted student has "
+        f"{summary['student_steps']} student steps behind it; {summary['wall_s']:.0f} s, "
+        f"{summary['peak_rss_gib']:.2f} GiB, {summary['compilations']} programs compiled\n"
         f"everything is in {this.workdir}"
     )
-    return summary
 
 
 def _plain(value: Any) -> Any:
