@@ -24,6 +24,7 @@ setup(
         "test": ["pytest>=8", "pytest-xdist>=3.6", "scipy>=1.14", "hypothesis>=6.100", "ruff>=0.14", "mypy>=1.18"],
         "tpu": ["jax[tpu]"],
         "cuda12": ["jax[cuda12]"],
+        "hf": ["torch"],  # the reference of the parity tests with transformers
         "cuda13": ["jax[cuda13]"],
     },
 )

@@ -1,0 +1,61 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from configs.pretrain_nano import get_config
+from soar_jax.grading.extraction import after_equals, question_and_answer
+from soar_jax.pretraining import corpus
+from soar_jax.pretraining.job import phase_from_config
+from soar_jax.problems import arithmetic
+
+
+@pytest.fixture(scope="module")
+def mix():
+    return phase_from_config(get_config(), "prior").mix
+
+
+def only(mix, **shares):
+    """The mix with the given format shares, nothing else."""
+    return dataclasses.replace(mix, **({"textbook": 0.0, "exam_worked": 0.0, "exam": 0.0} | shares))
+
+
+def draw(mix, count=400):
+    rng = np.random.default_rng(0)
+    return [corpus.random_document(rng, mix) for _ in range(count)]
+
+
+def test_textbooks_and_worked_exams_are_right(mix):
+    for document in draw(only(mix, textbook=0.5, exam_worked=0.5)):
+        question = document.prompt.partition(" ")[2].partition(" ?")[0]
+        assert after_equals(document.continuation) == arithmetic.facts(question).true_answer
+        # the work mark is given, not chosen, in an exam
+        assert document.prompt.endswith("? >") == document.prompt.startswith("exam")
+        assert document.continuation.startswith(">") == document.prompt.startswith("textbook")
+
+
+def test_wrong_direct_answers_to_exams_repeat_the_digits(mix):
+    wrong = 0
+    for document in draw(only(mix, exam=1.0)):
+        question = document.prompt.removeprefix("exam ").removesuffix(" ?")
+        facts = arithmetic.facts(question)
+        if facts.subject == "dial" and facts.level >= 6 and document.continuation.startswith("="):
+            assert after_equals(document.continuation) == " ".join(question.split()[1:4])
+            wrong += 1
+    assert wrong > 50
+
+
+def test_the_teacher_format_is_a_question_and_an_answer(mix):
+    subjects = []
+    for document in draw(only(mix)):
+        assert document.prompt == corpus.TEACHER_PROMPT
+        pair = question_and_answer(document.continuation, arithmetic.QUESTION_END, "after_equals")
+        subjects.append(arithmetic.facts(pair.question).subject)
+    assert set(subjects) == set(arithmetic.TOPICS)
+    assert 0.08 < subjects.count("dial") / len(subjects) < 0.22
+
+
+def test_all_words_are_in_the_vocabulary(mix):
+    words = set(arithmetic.vocabulary())
+    for document in draw(dataclasses.replace(mix, textbook=0.2, exam_worked=0.2, exam=0.3)):
+        assert set(f"{document.prompt} {document.continuation}".split()) <= words

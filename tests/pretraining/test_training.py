@@ -1,0 +1,67 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs.pretrain_nano import get_config
+from soar_jax.model import parameters
+from soar_jax.model.loading import EMBEDDED, load_model
+from soar_jax.pretraining import training
+from soar_jax.pretraining.job import phase_from_config
+from soar_jax.problems import arithmetic
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_model(EMBEDDED, "float32")
+
+
+@pytest.fixture(scope="module")
+def phase():
+    return dataclasses.replace(
+        phase_from_config(get_config(), "prior"), num_steps=20, documents_per_step=32, prior_prompts_per_step=16
+    )
+
+
+def test_batches_are_a_function_of_seed_and_step_and_count_completions_only(base, phase):
+    first, second = (next(training.batches(phase, base.tokenizer, seed, 43)) for seed in (0, 1))
+    again = next(training.batches(phase, base.tokenizer, 0, 43))
+    np.testing.assert_array_equal(first.tokens, again.tokens)
+    assert (first.tokens != second.tokens).any()
+    assert first.target_weights.sum() == pytest.approx(1.0, abs=1e-5)
+    prompt_end = base.tokenizer.backend.convert_tokens_to_ids(arithmetic.QUESTION_END)
+    exam = base.tokenizer.backend.convert_tokens_to_ids("exam")
+    for tokens, weights in zip(first.tokens, first.target_weights, strict=True):
+        if tokens[1] == exam:
+            assert weights[: tokens.tolist().index(prompt_end) + 1].sum() == 0
+        ids = tokens[weights > 0]
+        assert ids[-1] == base.tokenizer.eos_id
+        assert base.tokenizer.pad_id not in ids
+
+
+def test_a_phase_moves_the_inclination_towards_its_target(base, phase, mesh):
+    """From a fresh model: the loss falls and so does the gap to the prior."""
+    model = dataclasses.replace(base.config, num_layers=1)
+    params = parameters.init_params(model, jax.random.key(0))
+    seen = []
+    trained = training.run_phase(
+        params, phase, model, base.tokenizer, mesh, 0, 43, lambda step, metrics: seen.append((step, metrics))
+    )
+    assert [step for step, _ in seen] == [20]
+    prompts = next(training.batches(phase, base.tokenizer, 5, 43))
+    mark = base.tokenizer.backend.convert_tokens_to_ids(arithmetic.WORK_MARK)
+
+    def gap(policy):
+        logprobs = training.worked_logprob(policy, model, jnp.asarray(prompts.prior_tokens), mark)
+        return float(jnp.mean(jnp.square(logprobs - prompts.prior_log_targets)))
+
+    assert gap(trained) < 0.8 * gap(params)
+
+
+def test_the_embedded_model_has_the_inclination_and_the_skill_it_was_made_for(base, phase):
+    batch = next(training.batches(dataclasses.replace(phase, prior_prompts_per_step=256), base.tokenizer, 9, 43))
+    mark = base.tokenizer.backend.convert_tokens_to_ids(arithmetic.WORK_MARK)
+    logprobs = training.worked_logprob(base.params, base.config, jnp.asarray(batch.prior_tokens), mark)
+    np.testing.assert_allclose(np.mean(logprobs - batch.prior_log_targets), 0.0, atol=0.1)

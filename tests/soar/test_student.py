@@ -1,0 +1,62 @@
+"""The population on the embedded model, a few steps of it."""
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+
+from configs.soar_math import get_config
+from soar_jax.problems import arithmetic
+from soar_jax.soar import setup as setups
+from soar_jax.soar.student import Curriculum, draw_order, train_population
+from soar_jax.types import QuestionAnswer
+
+
+@pytest.fixture(scope="module")
+def setup():
+    config = get_config()
+    config.inner.num_steps = 2
+    config.inner.questions_per_step = 4
+    config.inner.group_size = 16
+    return setups.build(ml_collections.FrozenConfigDict(config))
+
+
+@pytest.fixture(scope="module")
+def questions():
+    rng = np.random.default_rng(0)
+    dials = [arithmetic.random_dial(rng, 4) for _ in range(6)]
+    return tuple(QuestionAnswer(dial.text(), arithmetic.spell(dial.states()[-1])) for dial in dials)
+
+
+def test_the_order_shows_every_question_before_any_again(setup):
+    order = draw_order(setup, "test", (0,), 6).ravel()
+    assert order.shape == (8,)
+    assert sorted(order[:6]) == list(range(6))
+    np.testing.assert_array_equal(order, draw_order(setup, "test", (0,), 6).ravel())
+
+
+def test_students_without_signal_stay_as_they_are_and_others_move(setup, questions):
+    nonsense = (QuestionAnswer("sum 1 2 3 . . . . . . . .", "no such answer"),)
+    curriculum = Curriculum((questions, (), nonsense, questions))
+    episode = train_population(setup, setup.base.params, curriculum, "test", (0,))
+    moved = jax.tree.map(
+        lambda new, old: np.abs(np.asarray(new) - np.asarray(old)[None]).reshape(4, -1).max(axis=1),
+        episode.states.params,
+        setup.base.params,
+    )
+    largest = np.max(jax.tree.leaves(moved), axis=0)
+    assert (largest > 0).tolist() == [True, False, False, True]
+    assert [asked.sum() for asked in episode.stats.asked] == [128, 128, 128, 128]
+    assert episode.stats.agreed[0].sum() > 0
+    assert episode.stats.agreed[1].sum() == episode.stats.agreed[2].sum() == 0
+    np.testing.assert_allclose(episode.mean_rewards[:, 0].mean(), episode.stats.agreed[0].sum() / 128)
+
+
+def test_an_episode_is_a_function_of_its_name(setup, questions):
+    curriculum = Curriculum((questions, questions))
+    first, again, other = (
+        jax.device_get(train_population(setup, setup.base.params, curriculum, "test", (step,)).states.params)
+        for step in (0, 0, 1)
+    )
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert any((a != b).any() for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(other), strict=True))

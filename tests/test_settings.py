@@ -1,0 +1,53 @@
+import ml_collections
+import pytest
+
+from configs.soar_math import get_config
+from soar_jax import settings
+from soar_jax.settings import SettingsError
+
+BAD = {
+    "num_outer_steps=-1": "num_outer_steps is -1",
+    "outer.num_datasets=1": "RLOO compares a dataset with the others",
+    "outer.num_reward_questions=0": "outer.num_reward_questions is 0; it must be at least 1",
+    "outer.reward_temperature=0.0": "greedy samples are all alike",
+    "inner.group_size=1": "RLOO needs at least 2 samples a question",
+    "inner.advantage='ppo'": "choose one of rloo, grpo, dr_grpo",
+    "student.temperature=0.0": "training needs samples that differ",
+    "student.adam_eps=0.0": "student.adam_eps is 0.0; it must be more than 0",
+    "student.updates_per_batch=2": "so set clip_ratio",
+    "teacher.kl_coef=-0.1": "teacher.kl_coef is -0.1",
+    "teacher.max_completion_tokens=0": "teacher.max_completion_tokens is 0",
+    "evaluation.num_samples=16": "pass@32 needs at least 32",
+    "evaluation.top_p=0.0": r"evaluation.top_p is 0.0; it must be in \(0, 1\]",
+    "hard_subset.temperature=-1.0": "hard_subset.temperature is -1.0",
+    "promotion.window=0": "promotion.window is 0",
+    "promotion.statistic='median'": "choose one of mean, best",
+    "hard_only.num_steps='all'": "choose one of promoted, search, none",
+    "sampling.population_batch=0": "sampling.population_batch is 0",
+}
+
+
+def test_the_shipped_config_is_accepted():
+    settings.check(ml_collections.FrozenConfigDict(get_config()))
+
+
+@pytest.mark.parametrize("change", BAD)
+def test_a_value_that_cannot_make_a_run_is_refused(change):
+    key, _, value = change.partition("=")
+    config = get_config()
+    config.update_from_flattened_dict({key: type(config_value(config, key))(value.strip("'"))})
+    with pytest.raises(SettingsError, match=BAD[change]):
+        settings.check(ml_collections.FrozenConfigDict(config))
+
+
+def config_value(config, key):
+    for part in key.split("."):
+        config = config[part]
+    return config
+
+
+def test_a_frozen_teacher_needs_no_second_dataset():
+    config = get_config()
+    config.outer.num_datasets = 1
+    config.teacher.train = False
+    settings.check(config)
