@@ -25,4 +25,4 @@ setup: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv

@@ -21,21 +21,11 @@ RESULTS = pathlib.Path(__file__).parent / "RESULTS.md"
 
 
 def run_seed(seed: int) -> pathlib.Path:
-    """Runs one seed to its summary; the workdir."""
+    """Runs one seed to its summary; a finished one only shows its table. The workdir."""
     workdir = pathlib.Path(OUT.value) / f"seed{seed}"
-    if not (workdir / "summary.json").exists():
-        overrides = [f"--config.{text}" for text in OVERRIDES.value]
-        subprocess.run(
-            [
-                sys.executable,
-                "experiments/run.py",
-                f"--config={CONFIG.value}",
-                f"--config.seed={seed}",
-                f"--workdir={workdir}",
-                *overrides,
-            ],
-            check=True,
-        )
+    command = ["experiments/run.py", f"--config={CONFIG.value}", f"--config.seed={seed}", f"--workdir={workdir}"]
+    overrides = [f"--config.{text}" for text in OVERRIDES.value]
+    subprocess.run([sys.executable, *command, *overrides], check=True)
     return workdir
 
 

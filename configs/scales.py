@@ -70,7 +70,7 @@ def nano() -> ml_collections.ConfigDict:
             "reward_temperature": 1.0,
             "reward_samples": 16,
             # Stop when the baseline student solves this share of the validation problems (mean over
-            # samples); 1.0 runs all outer steps.
+            # samples); above 1 never.
             "stop_at_validation": 0.8,
         }
     )

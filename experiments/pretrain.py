@@ -15,7 +15,7 @@ OUT = flags.DEFINE_string("out", None, "Folder for the model, in Hugging Face la
 
 def main() -> None:
     """Pretrains, writes the model and its validation table."""
-    config = program.frozen_config(CONFIG)
+    config = program.frozen_config(CONFIG, ("phases", "documents_per_step", "mesh"))
     program.require_flag(OUT)
     mesh.set_num_cpu_devices(config.mesh.cpu_devices)
     from soar_jax.pretraining import job  # after the CPU is split into devices

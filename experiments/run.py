@@ -14,7 +14,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; default: runs
 
 def main() -> None:
     """Runs the config given by the flags."""
-    config = program.frozen_config(CONFIG)
+    config = program.frozen_config(CONFIG, ("method", "scale", "outer", "inner", "mesh"))
     workdir = WORKDIR.value or f"runs/{config.method}_{config.scale}_seed{config.seed}"
     mesh.set_num_cpu_devices(config.mesh.cpu_devices)
     from soar_jax.soar import job  # after the CPU is split into devices

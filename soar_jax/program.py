@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_collections
@@ -14,17 +14,20 @@ from soar_jax import settings
 from soar_jax.settings import SettingsError
 
 
-def frozen_config(flag: Any) -> ml_collections.FrozenConfigDict:
-    """The config of a `--config` flag, complete and not to be changed.
+def frozen_config(flag: Any, sections: Sequence[str]) -> ml_collections.FrozenConfigDict:
+    """The config of a `--config` flag, not to be changed; `sections` are the keys that the program needs.
 
     Raises:
-      SettingsError: the flag is missing, or its file cannot be loaded.
+      SettingsError: the flag is missing, its file cannot be loaded, or is another program's.
     """
     settings.require(flag.value is not None, "--config is missing; try --config=configs/soar_math.py")
     try:
-        return ml_collections.FrozenConfigDict(flag.value)
+        config = ml_collections.FrozenConfigDict(flag.value)
     except OSError as error:  # the flag keeps a failed load to itself until the config is used
         raise SettingsError(f"cannot load --config: {_first_line(error)}") from None
+    missing = [name for name in sections if name not in config]
+    settings.require(not missing, f"--config lacks {', '.join(missing)}: it is not a config file of this program")
+    return config
 
 
 def require_flag(flag: Any) -> None:
@@ -47,7 +50,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(argv)
     except (KeyError, AttributeError) as error:
         _fail(f"no such config key: {_first_line(error)}", settings.EXIT_BAD_INPUT)
-    except (flags.Error, SettingsError, TypeError, ValueError, OSError) as error:
+    except (flags.Error, SettingsError, TypeError, ValueError, OSError, ImportError, SyntaxError) as error:
         _fail(_first_line(error), settings.EXIT_BAD_INPUT)
     if rest[1:]:
         _fail(f"unexpected argument {rest[1]!r}; every option starts with --", settings.EXIT_BAD_INPUT)
@@ -64,9 +67,11 @@ def _guarded(main: Callable[[], None]) -> None:
         _fail(str(error), settings.EXIT_BAD_INPUT)
     except NotFiniteError as error:
         _fail(str(error), settings.EXIT_NOT_FINITE)
-    except (InterruptedRunError, KeyboardInterrupt):
-        command = shlex.join(["python", *sys.argv])
-        _fail(f"stopped; the last completed outer step is saved. Resume with: {command}", settings.EXIT_INTERRUPTED)
+    except InterruptedRunError:
+        command = shlex.join([sys.executable, *sys.argv])
+        _fail(f"stopped; all completed outer steps are saved. Resume with: {command}", settings.EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        _fail("stopped", settings.EXIT_INTERRUPTED)
 
 
 def _first_line(error: BaseException) -> str:

@@ -22,4 +22,4 @@ def stream_key(seed: int, stream: str, *indices: int) -> jax.Array:
 
 def stream_generator(seed: int, stream: str, *indices: int) -> np.random.Generator:
     """The NumPy generator of one named host-side draw, independent of `stream_key`'s."""
-    return np.random.default_rng([seed, zlib.crc32(stream.encode()), *indices])
+    return np.random.default_rng([seed, zlib.crc32(stream.encode()), len(indices), *indices])

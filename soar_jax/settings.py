@@ -53,11 +53,23 @@ def check(config: Any) -> None:
         "outer.num_datasets is 1; RLOO compares a dataset with the others, so use at least 2",
     )
     require(inner.group_size >= 2, f"inner.group_size is {inner.group_size}; RLOO needs at least 2 samples a question")
-    largest = max(config.evaluation.pass_at)
     require(
-        config.evaluation.num_samples >= largest,
-        f"evaluation.num_samples is {config.evaluation.num_samples}; pass@{largest} needs at least {largest}",
+        bool(config.evaluation.pass_at) and min(config.evaluation.pass_at) >= 1,
+        f"evaluation.pass_at is {config.evaluation.pass_at}; give at least one k, each 1 or more",
     )
+    require(
+        min((config.seed, config.problems.seed)) >= 0,
+        f"seed is {config.seed}, problems.seed {config.problems.seed}; both must be 0 or more",
+    )
+    require(bool(config.prompts.bucket_tokens), "prompts.bucket_tokens is empty; give at least one length")
+    require("{question}" in config.prompts.student, "prompts.student lacks {question}: students would be asked nothing")
+    require(bool(config.prompts.question_end), "prompts.question_end is empty; it must end the teacher's question")
+    check_choice("model.dtype", config.model.dtype, ("float32", "bfloat16"))
+    share = config.hard_subset.validation_share
+    require(0 < share < 1, f"hard_subset.validation_share is {share}; it must be between 0 and 1")
+    for name in ("reward_temperature", "stop_at_validation"):
+        require(outer[name] >= 0, f"outer.{name} is {outer[name]}; it must be 0 or more")
+    require(outer.stop_at_validation > 0, "outer.stop_at_validation is 0: the run would stop after its first step")
     for section in ("evaluation", "hard_subset"):
         temperature, top_p = config[section].temperature, config[section].top_p
         require(temperature >= 0, f"{section}.temperature is {temperature}; it must be 0 (greedy) or more")
@@ -70,7 +82,11 @@ def check(config: Any) -> None:
         "all alike, so use 1",
     )
     require(config.promotion.window >= 1, f"promotion.window is {config.promotion.window}; it must be at least 1")
-    check_choice("inner.advantage", inner.advantage, ("rloo", "grpo", "dr_grpo"))
+    largest = max(config.evaluation.pass_at)
+    require(
+        config.evaluation.num_samples >= largest,
+        f"evaluation.num_samples is {config.evaluation.num_samples}; pass@{largest} needs at least {largest}",
+    )
     check_choice("promotion.statistic", config.promotion.statistic, ("mean", "best"))
     check_choice("promotion.student", config.promotion.student, ("step_best", "window_best"))
     check_choice("hard_only.num_steps", config.hard_only.num_steps, ("promoted", "search", "none"))
@@ -90,6 +106,8 @@ def _check_policy(name: str, policy: Any) -> None:
         f"{name}.updates_per_batch is {policy.updates_per_batch} with clip_ratio=0: from the second update on a "
         "batch is off-policy, so set clip_ratio, e.g. 0.2",
     )
+    for key in ("adam_b1", "adam_b2"):
+        require(0 <= policy[key] < 1, f"{name}.{key} is {policy[key]}; it must be in [0, 1)")
     for key in ("clip_ratio", "kl_coef"):
         require(policy[key] >= 0, f"{name}.{key} is {policy[key]}; it must be 0 (off) or more")
 

@@ -83,7 +83,7 @@ def read_counts(path: pathlib.Path, key: str) -> np.ndarray | None:
     if not path.exists():
         return None
     try:
-        header, *rows = [json.loads(line) for line in path.read_text().splitlines()]
+        header, *rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         if header["key"] != key or header["num_candidates"] != len(rows):
             return None
         return np.array([int(row["num_correct"]) for row in rows])

@@ -44,7 +44,7 @@ def from_hugging_face(raw: Mapping[str, Any], dtype: str = "float32") -> ModelCo
         raise SettingsError(f"model_type {kind!r} is not supported; supported: 'llama'")
     rope = raw.get("rope_parameters") or {}  # transformers 5 nests rope_theta here
     scaling = raw.get("rope_scaling") or {}
-    rope_type = rope.get("rope_type", scaling.get("rope_type", "default"))
+    rope_type = rope.get("rope_type", scaling.get("rope_type", scaling.get("type", "default")))
     if rope_type != "default":
         raise SettingsError(f"rope_type {rope_type!r} is not supported; supported: 'default'")
     if raw.get("attention_bias") or raw.get("mlp_bias"):

@@ -20,7 +20,7 @@ import safetensors.numpy
 from soar_jax.model import config as model_config
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params, abstract_params
-from soar_jax.settings import SettingsError
+from soar_jax.settings import SettingsError, require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,21 +76,32 @@ def load_params(folder: pathlib.Path, config: ModelConfig) -> Params:
       SettingsError: the file is missing, truncated, lacks a tensor, or a shape is wrong.
     """
     path = folder / "model.safetensors"
-    if not path.exists():
-        raise SettingsError(f"no model.safetensors in {folder}; fetch the checkpoint again")
+    require(
+        not (folder / "model.safetensors.index.json").exists(),
+        f"{folder} holds a checkpoint in several files, which is not supported yet; save it as one model.safetensors",
+    )
+    require(path.exists(), f"no model.safetensors in {folder}; fetch the checkpoint again")
     try:
         with safetensors.safe_open(path, framework="np") as tensors:
-            return _assemble(tensors.get_tensor, config)
+            return _assemble(tensors.get_tensor, config, folder)
     except safetensors.SafetensorError as error:
         raise SettingsError(f"{path} is broken ({error}); fetch the checkpoint again") from None
 
 
-def _assemble(get: Callable[[str], np.ndarray], config: ModelConfig) -> Params:
+def _flat_shape(shape: tuple[int, ...], num_input_axes: int) -> tuple[int, int]:
+    """A linear layer's [inputs, outputs] with its axes joined."""
+    return int(np.prod(shape[:num_input_axes])), int(np.prod(shape[num_input_axes:]))
+
+
+def _assemble(get: Callable[[str], np.ndarray], config: ModelConfig, folder: pathlib.Path) -> Params:
     def read(tensor: _Tensor, name: str, shape: tuple[int, ...]) -> np.ndarray:
         array = get(name)
+        wanted = _flat_shape(shape, 2 if tensor is _LAYER["out"] else 1)[::-1] if tensor.is_linear else shape
+        require(
+            array.shape == wanted,
+            f"tensor {name} of {folder} has shape {array.shape}, config.json implies {wanted}",
+        )
         array = array.T if tensor.is_linear else array
-        if array.size != np.prod(shape):
-            raise SettingsError(f"tensor {name} has {array.shape}, config.json implies {shape}")
         return array.reshape(shape).astype(config.dtype)
 
     want = abstract_params(config)
@@ -107,18 +118,17 @@ def _assemble(get: Callable[[str], np.ndarray], config: ModelConfig) -> Params:
 def save_params(folder: pathlib.Path, params: Params, config: ModelConfig, raw_config: dict[str, Any]) -> None:
     """Writes `model.safetensors` and `config.json`, which transformers loads as LlamaForCausalLM."""
 
-    def flatten(tensor: _Tensor, array: np.ndarray, num_inputs_axes: int) -> np.ndarray:
+    def flatten(tensor: _Tensor, array: np.ndarray) -> np.ndarray:
         if not tensor.is_linear:
             return array
-        inputs = int(np.prod(array.shape[:num_inputs_axes]))
-        return np.ascontiguousarray(array.reshape(inputs, -1).T)
+        shape = _flat_shape(array.shape, 2 if tensor is _LAYER["out"] else 1)  # out is [N, H, D]
+        return np.ascontiguousarray(array.reshape(shape).T)
 
     host = jax.tree.map(np.asarray, params)
-    tensors = {_TOP[name].name: flatten(_TOP[name], host[name], 1) for name in host if name != "layers"}
+    tensors = {_TOP[name].name: flatten(_TOP[name], host[name]) for name in host if name != "layers"}
     for name, stacked in host["layers"].items():
         for layer in range(config.num_layers):
-            inputs_axes = 2 if name == "out" else 1  # [N, H, D]: heads and head dim are both inputs
-            tensors[_layer_name(layer, _LAYER[name])] = flatten(_LAYER[name], stacked[layer], inputs_axes)
+            tensors[_layer_name(layer, _LAYER[name])] = flatten(_LAYER[name], stacked[layer])
     folder.mkdir(parents=True, exist_ok=True)
     safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(raw_config, indent=2) + "\n")

@@ -27,6 +27,12 @@ def load_candidates(problems: Any, count: int) -> list[Problem]:
         bool(levels) and all(1 <= level <= arithmetic.MAX_OPERATIONS for level in levels),
         f"problems.levels is {levels}; levels go from 1 to {arithmetic.MAX_OPERATIONS}",
     )
+    for level in set(levels):
+        available = 1000 * len(arithmetic.OPERATIONS) ** level
+        require(
+            -(-count // len(levels)) * levels.count(level) <= available // 2,
+            f"hard_subset.num_candidates is {count}, but level {level} has only {available} questions; lower it",
+        )
     return arithmetic.generate_problems(stream_generator(problems.seed, "candidates"), levels, count)
 
 

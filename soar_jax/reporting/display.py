@@ -80,7 +80,9 @@ class Display:
         elapsed = time.perf_counter() - self._phase_started
         head = Text(f"outer step {min(self._steps_done + 1, self._total)}/{self._total}  ", style="bold")
         head.append(f"{self._phase} {elapsed:.0f} s", style="cyan")
-        rows: list[Any] = [head, ProgressBar(total=max(1, self._total), completed=self._steps_done, width=60)]
+        bar = Table.grid()  # a bar alone would not end its line
+        bar.add_row(ProgressBar(total=max(1, self._total), completed=self._steps_done, width=60))
+        rows: list[Any] = [head, bar]
         if last:
             bars = " ".join(f"{reward:+.2f}" for reward in last["rewards"])
             rows.append(Text(f"students' improvement  {bars}"))

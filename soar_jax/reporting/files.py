@@ -1,4 +1,4 @@
-"""Append-only JSON-lines files beside the checkpoints, cut back to the saved step on resume."""
+"""JSON and JSON-lines files: append-only rows that are cut back on resume, and files that appear whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,38 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from soar_jax.settings import require
+
+
+def to_line(row: Mapping[str, Any]) -> str:
+    """One row as it stands in a file."""
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    """All rows of a JSON-lines file; none where there is no file.
+
+    Split at newlines alone: model text may hold other characters that end a line.
+    """
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def replace_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file that appears whole, on disk, or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes a JSON file that appears whole or not at all."""
+    replace_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 class JsonLines:
@@ -19,20 +51,22 @@ class JsonLines:
     def append(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Adds rows, on disk when this returns; the file's size in bytes."""
         with self.path.open("a", encoding="utf-8") as file:
-            for row in rows:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.writelines(map(to_line, rows))
             file.flush()
             os.fsync(file.fileno())
             return file.tell()
 
     def cut(self, size: int) -> None:
-        """Drops everything behind `size` bytes: rows of a step that was never saved."""
-        if self.path.exists():
+        """Drops everything behind `size` bytes: rows of a step that was never saved.
+
+        Raises:
+          SettingsError: the file is shorter, so rows of saved steps are gone.
+        """
+        found = self.path.stat().st_size if self.path.exists() else 0
+        require(
+            found >= size,
+            f"{self.path} has {found} bytes, the checkpoint knows {size}: rows are lost; bring the file back, or "
+            "start anew in another --workdir",
+        )
+        if found > size:
             os.truncate(self.path, size)
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a JSON file that appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)

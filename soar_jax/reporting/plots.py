@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
+
+from soar_jax.reporting.files import read_lines
 
 
 def learning_curve(workdir: pathlib.Path) -> None:
@@ -13,8 +14,7 @@ def learning_curve(workdir: pathlib.Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    path = workdir / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = read_lines(workdir / "metrics.jsonl")
     steps = [row["outer_step"] + 1 for row in rows]
     figure, (top, bottom) = pyplot.subplots(2, 1, figsize=(8, 5.5), sharex=True, constrained_layout=True)
     for row in rows:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pathlib
 from typing import Any
 
 from tensorboardX import SummaryWriter
 
-from soar_jax.reporting.files import JsonLines
+from soar_jax.reporting.files import JsonLines, read_lines, replace_text, to_line
 
 
 class RunFiles:
@@ -57,11 +55,8 @@ class RunFiles:
 
 def _mark_promoted(path: pathlib.Path, step: int, dataset: int) -> None:
     # "promoted" is one digit, so marking moves no byte and saved sizes stay true.
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    for number, line in enumerate(lines):
-        row = json.loads(line)
+    rows = read_lines(path)
+    for row in rows:
         if row["outer_step"] == step and row["dataset"] == dataset:
-            lines[number] = json.dumps(row | {"promoted": 1}, ensure_ascii=False) + "\n"
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(lines), encoding="utf-8")
-    os.replace(partial, path)
+            row["promoted"] = 1
+    replace_text(path, "".join(to_line(row) for row in rows))

@@ -23,7 +23,6 @@ class TrainState:
 
     params: Params
     opt_state: Any
-    num_updates: jax.Array  # [] int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +49,7 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
 
 def init_train_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
     """A policy with a fresh optimiser."""
-    return TrainState(params, optimizer.init(params), jnp.int32(0))
+    return TrainState(params, optimizer.init(params))
 
 
 def accumulated_gradient(
@@ -108,6 +107,6 @@ def make_train_step(
             "active_share": jnp.mean((batch.advantages != 0).astype(jnp.float32)),
         }
         params = optax.apply_updates(state.params, updates)
-        return TrainState(params, opt_state, state.num_updates + 1), metrics
+        return TrainState(params, opt_state), metrics
 
     return train_step

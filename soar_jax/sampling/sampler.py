@@ -161,10 +161,11 @@ def sample_in_chunks(
     rows_per_chunk: int,
     first_prompt: jax.Array | int = 0,
 ) -> RolloutBatch:
-    """`sample`, at most `rows_per_chunk` rows at a time: same result, less memory.
+    """`sample` in chunks of about `rows_per_chunk` rows: same result, less memory.
 
     A chunk also ends when its own rows are done, so short answers do not wait for the
-    longest of the whole draw. The number of prompts must be a multiple of a chunk's.
+    longest of the whole draw. A chunk holds whole prompts (at least one, with all its
+    samples), as many as fit and divide the number of prompts.
     """
     num_prompts = prompts.tokens.shape[0]
     per_chunk = max(1, min(num_prompts, rows_per_chunk // samples_per_prompt))

@@ -32,6 +32,7 @@ from soar_jax.soar.hard_only import train_hard_only
 from soar_jax.soar.outer_step import outer_step
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import Progress, RunArrays, initial_arrays
+from soar_jax.types import Problem
 
 
 @dataclasses.dataclass
@@ -68,12 +69,13 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     interrupts, compilations = Interrupts(), CompilationCounter()
     check_workdir(workdir, config)
     setup = setups.build(config)
+    candidates = load_candidates(config.problems, config.hard_subset.num_candidates)
     claim_workdir(workdir, config)
     display = Display(config.num_outer_steps, interrupts)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoints.keep)
     this = _Run(setup, workdir, RunFiles(workdir), checkpoints, display, compilations, started, 0.0)
     try:
-        split = _hard_split(this)
+        split = _hard_split(this, candidates)
         arrays, progress = _start(this)
         arrays, progress = _search(this, arrays, progress, split)
         path = workdir / "summary.json"
@@ -91,12 +93,16 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
 def check_workdir(workdir: pathlib.Path, config: Any) -> None:
     """Refuses a workdir that holds another config's run; writes nothing.
 
+    A start that got no further than its hard subset left nothing that another config could
+    spoil, so its workdir may be taken over.
+
     Raises:
       SettingsError: names what differs.
     """
     path = workdir / "config.json"
+    require("://" not in str(workdir), f"--workdir={workdir}: only local folders are supported")
     try:
-        if not path.exists():
+        if not path.exists() or not (workdir / "metrics.jsonl").exists():
             return
         found = json.loads(path.read_text())
     except ValueError:
@@ -137,13 +143,21 @@ def _differences(a: Any, b: Any, name: str = "") -> list[str]:
     return [] if a == b else [name]
 
 
-def _hard_split(this: _Run) -> HardSplit:
+def _hard_split(this: _Run, problems: list[Problem]) -> HardSplit:
     """The target problems, counted by the base model once a workdir (paper: fail@128)."""
     config, setup = this.setup.config, this.setup
     section = config.hard_subset
-    problems = load_candidates(config.problems, section.num_candidates)
     settings = setup.evaluation_sampling(section.temperature, section.top_p)
-    key = hard_subset.cache_key(params_sha256(setup.base.params), problems, settings, section.num_samples, config.seed)
+    key = hard_subset.cache_key(
+        params_sha256(setup.base.params),
+        setup.base.config,
+        problems,
+        config.prompts.to_dict(),
+        config.grading.to_dict(),
+        settings,
+        section.num_samples,
+        config.seed,
+    )
     path = this.workdir / "hard_subset.jsonl"
     counts = hard_subset.read_counts(path, key)
     if counts is None:
@@ -169,10 +183,17 @@ def _start(this: _Run) -> tuple[RunArrays, Progress]:
     """The saved state where there is one (files cut back to it), else the initial one."""
     arrays, progress = initial_arrays(this.setup), Progress()
     step = this.checkpoints.latest_step()
-    if step is not None:
+    if step is None:
+        (this.workdir / "summary.json").unlink(missing_ok=True)  # of checkpoints that somebody removed
+    else:
         arrays, record = this.checkpoints.restore(step, arrays)
         progress = Progress.from_json(record["progress"])
         this.earlier_s = record["wall_s"]
+        require(
+            record["base_sha256"] == params_sha256(this.setup.base.params),
+            f"model.source {this.setup.config.model.source!r} holds other weights than when this run began; "
+            "bring them back or choose another --workdir",
+        )
         this.display.resume(progress.outer_step)
         this.display.say(f"resuming after outer step {step}")
     this.files.open_at(progress.file_sizes, progress.outer_step)
@@ -181,6 +202,8 @@ def _start(this: _Run) -> tuple[RunArrays, Progress]:
 
 def _search(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit) -> tuple[RunArrays, Progress]:
     """The outer loop: one step, its files, its checkpoint; until all steps are done or the goal is reached."""
+    this.display.seconds.clear()  # of what came before the first step
+    base_sha256 = params_sha256(this.setup.base.params)
     while not progress.finished and progress.outer_step < this.setup.config.num_outer_steps:
         tokens_before, compiled_before = progress.num_sampled_tokens, this.compilations.count
         result = outer_step(this.setup, arrays, progress, split, this.display.phase)
@@ -196,7 +219,8 @@ def _search(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit)
         }
         sizes = this.files.write_step(result.metrics, result.ledger, timings, result.promoted)
         progress = dataclasses.replace(progress, file_sizes=sizes)
-        this.checkpoints.save(progress.outer_step, arrays, {"progress": progress.to_json(), "wall_s": this.wall_s})
+        record = {"progress": progress.to_json(), "wall_s": this.wall_s, "base_sha256": base_sha256}
+        this.checkpoints.save(progress.outer_step, arrays, record)
         # The next step gives the teacher's buffers away, so the copy must be complete first; orbax
         # has made it when `save` returns.
         this.display.step_done(result.metrics, tokens_per_s)
@@ -268,7 +292,8 @@ def _conclude(this: _Run, arrays: RunArrays, progress: Progress, split: HardSpli
 
 
 def _show(this: _Run, summary: dict[str, Any]) -> None:
-    rows = {name: summary[name] for name in ("base", "promoted_student", "hard_only") if name in summary}
+    policies = ("base", "promoted_student", "hard_only")
+    rows: dict[str, dict[str, Any]] = {name: summary[name] for name in policies if name in summary}
     this.display.close()
     this.display.say(pass_table(rows, summary["config"]["evaluation"]["pass_at"]))
     this.display.say(

@@ -87,8 +87,8 @@ def measure(setup: Setup, baseline: Params, students: Params, split: HardSplit, 
     key = stream_key(config.seed, "reward_sample", step)
     settings = setup.evaluation_sampling(outer.reward_temperature)
     samples = outer.reward_samples
-    # Students and baseline make the same draws, so a student that training did not move has
-    # reward zero, and noise common to both cancels.
+    # Students and baseline make the same draws, so noise common to both cancels and a student that
+    # training did not move has reward zero (up to draws that differ by rounding).
     student_counts = setup.examiner.count_correct_population(
         students, setup.population, problems, key, settings, samples
     )
@@ -131,8 +131,8 @@ def teach(
     values = {f"teacher_{name}": float(value) for name, value in metrics.items()}
     if not all(np.isfinite(value) for value in values.values()):
         raise NotFiniteError(
-            f"the teacher's loss or gradient is not finite at outer step {step}: {values}; the last checkpoint "
-            "is whole. Lower teacher.learning_rate or raise teacher.adam_eps"
+            f"the teacher's loss or gradient is not finite at outer step {step}: {values}. Start anew in another "
+            "--workdir with a lower teacher.learning_rate or a higher teacher.adam_eps"
         )
     return state, values
 
@@ -188,7 +188,7 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
         "promoted": promoted is not None,
         "num_promotions": len(progress.promotions),
         "validation_accuracy": progress.baseline_validation,
-        "students_moved": moved,
+        "any_reward": moved,
         "valid_share": float(datasets.is_valid.mean()),
         "subjects": dict(Counter(row["subject"] for row in ledger if row["subject"])),
         "inner_reward_first": float(episode.mean_rewards[0].mean()),

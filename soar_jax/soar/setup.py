@@ -13,6 +13,7 @@ from soar_jax.grading.extraction import EXTRACTORS
 from soar_jax.model.loading import LoadedModel, load_model
 from soar_jax.parallel import mesh as parallel
 from soar_jax.problems.prompts import PromptSettings
+from soar_jax.rl.advantages import ADVANTAGES
 from soar_jax.rl.losses import LossSettings
 from soar_jax.rl.train_step import OptimizerSettings
 from soar_jax.sampling.sampler import SamplingSettings
@@ -74,6 +75,7 @@ def build(config: Any) -> Setup:
     """
     settings.check(config)
     settings.check_choice("grading.extraction", config.grading.extraction, tuple(EXTRACTORS))
+    settings.check_choice("inner.advantage", config.inner.advantage, tuple(ADVANTAGES))
     mesh = parallel.make_mesh(config.mesh.population)
     outer = config.outer
     for name, value in {

@@ -171,6 +171,6 @@ def _require_finite(metrics: dict[str, jax.Array], where: str) -> None:
         if not np.isfinite(values).all():
             students = np.flatnonzero(~np.isfinite(values)).tolist()
             raise NotFiniteError(
-                f"{name} is not finite at {where}, student(s) {students}; the last checkpoint is whole. "
-                "Lower student.learning_rate or raise student.adam_eps"
+                f"{name} is not finite at {where}, student(s) {students}. Start anew in another --workdir with a "
+                "lower student.learning_rate or a higher student.adam_eps"
             )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import time
 
@@ -42,7 +43,7 @@ def whole_run(command, tmp_path_factory):
     return workdir, out
 
 
-# A threshold below zero and a window of one promote at once, so that all parts of the state are used.
+# A threshold below zero promotes whenever the window is full, so that all parts of the state are used.
 PROMOTE = ("--config.promotion.threshold=-1.0", "--config.promotion.window=2")
 
 
@@ -117,12 +118,13 @@ def test_kill_9_and_resume_equal_the_uninterrupted_run(command, whole_run, tmp_p
 def test_a_stop_signal_saves_and_says_how_to_resume(command, whole_run, tmp_path, number):
     workdir = tmp_path / "run"
     process = start(command, workdir, *PROMOTE)
-    while rows(workdir / "metrics.jsonl") < 1 and process.poll() is None:
+    deadline = time.monotonic() + 300
+    while rows(workdir / "metrics.jsonl") < 1 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(number)
     code, _, err = finish(process)
     assert code == 75
-    assert "Resume with: python experiments/run.py" in err
+    assert "Resume with: " in err
     assert "Traceback" not in err
     code, out, err = finish(start(command, workdir, *PROMOTE))
     assert code == 0, err
@@ -134,6 +136,10 @@ BAD_STARTS = {
     "a wrong key": (["--config.outer.num_dataset=2"], "num_dataset"),
     "a wrong type": (["--config.seed=abc"], "seed"),
     "an unknown choice": (["--config.inner.advantage=ppo"], "inner.advantage is 'ppo'; choose one of rloo"),
+    "too many candidates": (
+        ["--config.problems.levels=(1,)", "--config.hard_subset.num_candidates=6000"],
+        "level 1 has only 6000 questions",
+    ),
     "a number out of range": (["--config.inner.group_size=1"], "inner.group_size is 1; RLOO needs at least 2"),
     "a mesh that does not divide": (
         ["--config.outer.num_datasets=3"],
@@ -159,6 +165,24 @@ def test_a_bad_start_is_one_clear_line_and_leaves_no_run(command, tmp_path, name
     assert "Traceback" not in err
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_refused_start_does_not_stand_in_the_way_of_the_mended_one(command, tmp_path):
+    bad = start(command, tmp_path / "run", *BAD_STARTS["an empty hard subset"][0])
+    assert finish(bad)[0] == 2
+    good = start(command, tmp_path / "run", "--config.num_outer_steps=1", "--config.hard_only.num_steps=none")
+    code, out, err = finish(good)
+    assert code == 0, err
+    assert "step   1/1" in out
+
+
+def test_lost_rows_are_noticed_on_resume(command, whole_run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(whole_run[0], copy)
+    (copy / "ledger.jsonl").write_text("")
+    code, _, err = finish(start(command, copy, *PROMOTE))
+    assert code == 2
+    assert "rows are lost" in err
 
 
 def test_an_unknown_scale_is_refused(command, tmp_path):

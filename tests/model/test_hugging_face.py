@@ -63,7 +63,7 @@ def test_truncated_weights_are_refused(folder, kept):
 def test_a_shape_that_config_does_not_imply_is_refused(folder):
     raw = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(raw | {"intermediate_size": 128}))
-    with pytest.raises(SettingsError, match=r"tensor .*mlp.* has .* config.json implies"):
+    with pytest.raises(SettingsError, match=r"tensor .*mlp.* has shape .* config.json implies"):
         loading.load_model(str(folder), "float32")
 
 
@@ -74,6 +74,7 @@ def test_a_shape_that_config_does_not_imply_is_refused(folder):
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported"),
         ({"attention_bias": True}, "biases"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
+        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "rope_type 'linear' is not supported"),
     ],
 )
 def test_another_architecture_is_refused_and_not_computed_wrongly(folder, change, message):

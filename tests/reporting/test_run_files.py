@@ -5,7 +5,7 @@ from soar_jax.reporting.run_files import RunFiles
 
 
 def write(files, step, promoted=None):
-    ledger = [{"outer_step": step, "dataset": k, "question": f"é{k}", "promoted": 0} for k in range(2)]
+    ledger = [{"outer_step": step, "dataset": k, "question": f"é\u2028{k}", "promoted": 0} for k in range(2)]
     return files.write_step({"outer_step": step, "reward": 0.5}, ledger, {"outer_step": step, "step_s": 1.0}, promoted)
 
 
