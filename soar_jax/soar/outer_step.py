@@ -10,18 +10,16 @@ import jax
 import numpy as np
 
 from soar_jax.evaluation.hard_subset import HardSplit
-from soar_jax.grading.extraction import question_and_answer
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import mesh as parallel
-from soar_jax.problems import loading
 from soar_jax.reporting.display import Phase
 from soar_jax.rl.population import update_policy
 from soar_jax.rl.train_step import TrainState
 from soar_jax.rng import stream_generator, stream_key
-from soar_jax.soar import promotion, rewards, teacher
+from soar_jax.soar import ledger, promotion, rewards, teacher
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import Progress, Promotion, RunArrays
-from soar_jax.soar.student import Curriculum, Episode, NotFiniteError, train_population
+from soar_jax.soar.student import Episode, NotFiniteError, train_population
 from soar_jax.types import TrainBatch
 
 
@@ -48,32 +46,6 @@ class StepResult:
     metrics: dict[str, Any]  # one row of metrics.jsonl
     ledger: list[dict[str, Any]]  # one row a question
     promoted: Promotion | None
-
-
-def write_questions(setup: Setup, policy: Params, step: int) -> teacher.Datasets:
-    """Samples g * n completions of the teacher's fixed prompt and parses them (paper: steps 1 and 2).
-
-    A completion without question and answer, or whose question is too long to be asked, is
-    unparsable: nobody trains on it, and `rewards.rollout_advantages` punishes it.
-    """
-    config = setup.config
-    count = config.outer.num_datasets * config.outer.questions_per_dataset
-    prompts = setup.sampler.encode([config.prompts.teacher] * count)
-    key = stream_key(config.seed, "teacher_sample", step)
-    rollouts = setup.sampler.sample_policy(policy, prompts, key, setup.teacher.sampling, 1)
-    pairs = [
-        question_and_answer(text, config.prompts.question_end, config.grading.extraction)
-        for text in setup.sampler.texts(rollouts)
-    ]
-    items = [pair if pair and setup.sampler.fits(pair.question) else None for pair in pairs]
-    return teacher.cut(rollouts, items, config.outer.num_datasets)
-
-
-def curriculum_of(setup: Setup, datasets: teacher.Datasets) -> Curriculum:
-    """Student p trains on the parsable questions of dataset p // r."""
-    repeats = setup.config.outer.students_per_dataset
-    lists = [tuple(item for item in dataset if item is not None) for dataset in datasets.items]
-    return Curriculum(tuple(questions for questions in lists for _ in range(repeats)))
 
 
 def measure(setup: Setup, baseline: Params, students: Params, split: HardSplit, step: int) -> Measured:
@@ -159,9 +131,9 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
     step = progress.outer_step
     tokens_before = setup.sampler.meter.num_tokens
     with phase("writing questions"):
-        datasets = write_questions(setup, arrays.teacher.params, step)
+        datasets = teacher.write_questions(setup, arrays.teacher.params, step)
     with phase("training students"):
-        episode = train_population(setup, arrays.baseline, curriculum_of(setup, datasets), "inner", (step,))
+        episode = train_population(setup, arrays.baseline, teacher.curriculum(setup, datasets), "inner", (step,))
     with phase("measuring improvement"):
         measured = measure(setup, arrays.baseline, episode.states.params, split, step)
     with phase("promoting"):
@@ -177,7 +149,7 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
         finished=step + 1 == setup.config.num_outer_steps
         or progress.baseline_validation >= setup.config.outer.stop_at_validation,
     )
-    ledger = _ledger_rows(setup, datasets, episode, measured, step)
+    rows = ledger.rows(setup, datasets, episode, measured.rewards, step)
     metrics = {
         "outer_step": step,
         "rewards": measured.rewards.tolist(),
@@ -190,12 +162,12 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
         "validation_accuracy": progress.baseline_validation,
         "any_reward": moved,
         "valid_share": float(datasets.is_valid.mean()),
-        "subjects": dict(Counter(row["subject"] for row in ledger if row["subject"])),
+        "subjects": dict(Counter(row["subject"] for row in rows if row["subject"])),
         "inner_reward_first": float(episode.mean_rewards[0].mean()),
         "inner_reward_last": float(episode.mean_rewards[-1].mean()),
         **teacher_metrics,
     }
-    return StepResult(dataclasses.replace(arrays, teacher=teacher_state), progress, metrics, ledger, promoted)
+    return StepResult(dataclasses.replace(arrays, teacher=teacher_state), progress, metrics, rows, promoted)
 
 
 def _promote(
@@ -242,38 +214,3 @@ def _promote(
         arrays = dataclasses.replace(arrays, best=baseline)
         progress = dataclasses.replace(progress, best_validation=accuracy, best_promotion=len(progress.promotions))
     return arrays, progress, decision, promoted
-
-
-def _ledger_rows(
-    setup: Setup, datasets: teacher.Datasets, episode: Episode, measured: Measured, step: int
-) -> list[dict[str, Any]]:
-    repeats = setup.config.outer.students_per_dataset
-    rows = []
-    for dataset, items in enumerate(datasets.items):
-        members = range(dataset * repeats, (dataset + 1) * repeats)
-        asked = np.sum([episode.stats.asked[member] for member in members], axis=0)
-        agreed = np.sum([episode.stats.agreed[member] for member in members], axis=0)
-        place = 0  # among the dataset's parsable questions
-        for index, item in enumerate(items):
-            row: dict[str, Any] = {
-                "outer_step": step,
-                "dataset": dataset,
-                "index": index,
-                "question": item.question if item else None,
-                "answer": item.answer if item else None,
-                "true_answer": None,
-                "subject": None,
-                "level": None,
-                "solve_rate": None,
-                "reward": float(measured.rewards[dataset]),
-                "promoted": 0,  # 1 when this dataset's student was promoted; one digit, so it can be set in place
-            }
-            if item is not None:
-                facts = loading.facts(setup.config.problems.source, item.question)
-                if facts is not None:
-                    row |= {"true_answer": facts.true_answer, "subject": facts.subject, "level": facts.level}
-                if asked[place]:
-                    row["solve_rate"] = float(agreed[place] / asked[place])
-                place += 1
-            rows.append(row)
-    return rows

@@ -1,0 +1,91 @@
+"""Promotion bookkeeping and the reward's common draws."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+
+from configs.soar_math import get_config
+from soar_jax.evaluation.hard_subset import HardSplit
+from soar_jax.problems.arithmetic import generate_problems
+from soar_jax.rng import stream_key
+from soar_jax.soar import outer_step, promotion
+from soar_jax.soar import setup as setups
+from soar_jax.soar.state import Progress, RunArrays
+from soar_jax.soar.student import QuestionStats
+from soar_jax.soar.teacher import Datasets
+from soar_jax.types import QuestionAnswer
+
+
+def policy(value):
+    return {"w": np.float32(value)}
+
+
+def step_parts(step, rewards):
+    """Datasets, episode and measurement of a step; student k of step s is the policy 10 s + k."""
+    items = tuple((QuestionAnswer(f"q{step}.{k}", f"a{step}.{k}"), None) for k in range(len(rewards)))
+    states = SimpleNamespace(params={"w": np.array([10 * step + k for k in range(len(rewards))], np.float32)})
+    measured = outer_step.Measured(0.0, np.array(rewards)[:, None], np.array(rewards))
+    return Datasets(None, items), SimpleNamespace(states=states, stats=QuestionStats([], [])), measured
+
+
+@pytest.mark.parametrize("student", ["window_best", "step_best"])
+def test_the_promoted_student_comes_with_its_own_questions(monkeypatch, mesh, student):
+    rule = promotion.PromotionSettings(0.01, 3, "best", student, needs_step_reward=True)
+    setup = SimpleNamespace(
+        config=SimpleNamespace(outer=SimpleNamespace(students_per_dataset=1)), promotion=rule, mesh=mesh
+    )
+    monkeypatch.setattr(outer_step, "validation_accuracy", lambda setup, params, split: float(params["w"]) / 100)
+    base = policy(-1)
+    arrays = RunArrays(None, base, base, (base,) * (3 if student == "window_best" else 1))
+    progress = Progress()
+    for step, rewards in enumerate([(0.0, 0.02), (0.6, 0.1), (0.0, 0.3)]):
+        progress = dataclasses.replace(progress, outer_step=step)
+        arrays, progress, _, promoted = outer_step._promote(setup, arrays, progress, None, *step_parts(step, rewards))
+        assert (promoted is None) == (step < 2)
+    step, dataset = (1, 0) if student == "window_best" else (2, 1)
+    assert (promoted.source_step, promoted.dataset) == (step, dataset)
+    assert promoted.questions == ((f"q{step}.{dataset}", f"a{step}.{dataset}"),)
+    assert float(arrays.baseline["w"]) == 10 * step + dataset == float(arrays.best["w"])
+    assert progress.window == progress.window_questions == ()
+    assert progress.baseline_validation == (10 * step + dataset) / 100
+
+
+def test_the_best_baseline_on_validation_is_kept_for_the_test(monkeypatch, mesh):
+    rule = promotion.PromotionSettings(-1.0, 1, "best", "step_best", needs_step_reward=False)
+    setup = SimpleNamespace(
+        config=SimpleNamespace(outer=SimpleNamespace(students_per_dataset=1)), promotion=rule, mesh=mesh
+    )
+    accuracy = iter([0.5, 0.2, 0.5])
+    monkeypatch.setattr(outer_step, "validation_accuracy", lambda *_: next(accuracy))
+    base = policy(-1)
+    arrays, progress = RunArrays(None, base, base, (base,)), Progress()
+    kept = []
+    for step in range(3):
+        progress = dataclasses.replace(progress, outer_step=step)
+        arrays, progress, *_ = outer_step._promote(setup, arrays, progress, None, *step_parts(step, (0.1, 0.0)))
+        kept.append((float(arrays.best["w"]), progress.best_promotion))
+    assert kept == [(0.0, 1), (0.0, 1), (20.0, 3)]
+
+
+def test_students_that_did_not_move_have_reward_zero_on_any_number_of_devices():
+    """The baseline and its unchanged copies make the same draws."""
+    problems = tuple(generate_problems(np.random.default_rng(0), (1, 2), 8))  # some of them solved
+    counts = []
+    for num_devices in (1, 2):
+        config = get_config()
+        config.mesh.population = num_devices
+        config.outer.num_datasets = 2
+        config.outer.num_reward_questions = 8
+        config.evaluation.problems_per_call = 4  # fewer than are asked: the draw is made in parts
+        setup = setups.build(ml_collections.FrozenConfigDict(config))
+        copies = jax.tree.map(lambda leaf: np.stack([leaf] * 2), jax.device_get(setup.base.params))
+        measured = outer_step.measure(setup, setup.base.params, copies, HardSplit(problems, (), ()), step=0)
+        assert measured.baseline > 0.2
+        np.testing.assert_array_equal(measured.rewards, [0.0, 0.0])
+        settings = setup.evaluation_sampling(1.0)
+        counts.append(setup.examiner.count_correct(setup.base.params, problems, stream_key(0, "x"), settings, 4))
+    np.testing.assert_array_equal(*counts)
