@@ -26,8 +26,9 @@ from soar_jax.reporting.files import write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
 from soar_jax.rng import stream_key
-from soar_jax.settings import SettingsError, require
+from soar_jax.settings import require
 from soar_jax.soar import setup as setups
+from soar_jax.soar import workdir as workdirs
 from soar_jax.soar.hard_only import train_hard_only
 from soar_jax.soar.outer_step import outer_step
 from soar_jax.soar.setup import Setup
@@ -67,10 +68,10 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     """
     started = time.perf_counter()
     interrupts, compilations = Interrupts(), CompilationCounter()
-    check_workdir(workdir, config)
+    workdirs.check(workdir, config)
     setup = setups.build(config)
     candidates = load_candidates(config.problems, config.hard_subset.num_candidates)
-    claim_workdir(workdir, config)
+    workdirs.claim(workdir, config)
     display = Display(config.num_outer_steps, interrupts)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoints.keep)
     this = _Run(setup, workdir, RunFiles(workdir), checkpoints, display, compilations, started, 0.0)
@@ -88,59 +89,6 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
         this.files.close()
         display.close()
     return summary
-
-
-def check_workdir(workdir: pathlib.Path, config: Any) -> None:
-    """Refuses a workdir that holds another config's run; writes nothing.
-
-    A start that got no further than its hard subset left nothing that another config could
-    spoil, so its workdir may be taken over.
-
-    Raises:
-      SettingsError: names what differs.
-    """
-    path = workdir / "config.json"
-    require("://" not in str(workdir), f"--workdir={workdir}: only local folders are supported")
-    try:
-        if not path.exists() or not (workdir / "metrics.jsonl").exists():
-            return
-        found = json.loads(path.read_text())
-    except ValueError:
-        raise SettingsError(f"{path} is broken; choose another --workdir or remove {workdir}") from None
-    except OSError as error:
-        raise SettingsError(f"cannot read the workdir {workdir}: {error.strerror}; choose another --workdir") from None
-    different = sorted(_differences(found, _as_json(config)))
-    require(
-        not different,
-        f"workdir {workdir} holds the run of another config (different: {', '.join(different[:5])}); "
-        "choose another --workdir or remove it",
-    )
-
-
-def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
-    """Makes the workdir this config's. Comes after all checks, so that a refused start leaves nothing.
-
-    Raises:
-      SettingsError: it cannot be written.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(workdir / "config.json", _as_json(config))
-    except OSError as error:
-        raise SettingsError(
-            f"cannot write to the workdir {workdir}: {error.strerror}; choose another --workdir"
-        ) from None
-
-
-def _as_json(config: Any) -> Any:
-    return json.loads(json.dumps(config.to_dict()))
-
-
-def _differences(a: Any, b: Any, name: str = "") -> list[str]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        keys = sorted(a.keys() | b.keys())
-        return [line for key in keys for line in _differences(a.get(key), b.get(key), f"{name}.{key}".strip("."))]
-    return [] if a == b else [name]
 
 
 def _hard_split(this: _Run, problems: list[Problem]) -> HardSplit:
