@@ -39,8 +39,8 @@ def table(workdirs: list[pathlib.Path]) -> list[str]:
     for seed, workdir in enumerate(workdirs):
         summary = json.loads((workdir / "summary.json").read_text())
         timings = [json.loads(line) for line in (workdir / "timings.jsonl").read_text().splitlines()][1:]
-        policies = [summary[name] for name in ("base", "promoted_student", "hard_only")]
-        shares = [policy[f"pass@{k}"] for policy in policies for k in (1, 32)]
+        policies = [summary.get(name, {}) for name in ("base", "promoted_student", "hard_only")]
+        shares = [policy.get(f"pass@{k}", float("nan")) for policy in policies for k in (1, 32)]
         means.append(shares)
         step_s = [row["step_s"] for row in timings]
         rows.append(
@@ -50,13 +50,16 @@ def table(workdirs: list[pathlib.Path]) -> list[str]:
             f"| {statistics.median(step_s):.1f} / {max(step_s):.1f} | {summary['wall_s']:.0f} "
             f"| {summary['peak_rss_gib']:.2f} |"
         )
-    average = " | ".join(_percent(statistics.fmean(column)) for column in zip(*means, strict=True))
+    columns = list(zip(*means, strict=True))
+    average = " | ".join(_percent(statistics.fmean(column)) for column in columns)
+    spread = " | ".join(_percent(statistics.stdev(column)) if len(column) > 1 else "" for column in columns)
     return [
         "| seed | base pass@1 | pass@32 | promoted pass@1 | pass@32 | Hard-Only pass@1 | pass@32 | promotions "
         "| outer steps | student steps | s a step, median / max | s in all | GiB |",
         "|---" * 13 + "|",
         *rows,
         f"| mean | {average} |" + " |" * 6,
+        f"| standard deviation | {spread} |" + " |" * 6,
     ]
 
 
