@@ -23,7 +23,7 @@ def test_rows_of_an_unsaved_step_are_dropped_on_resume(tmp_path):
     files.close()
     for name in ("metrics", "timings"):
         assert (tmp_path / f"{name}.jsonl").read_bytes() == before[name]
-    ledger = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    ledger = [json.loads(line) for line in (tmp_path / "ledger.jsonl").open(encoding="utf-8")]
     assert [row["outer_step"] for row in ledger] == [0, 0]
 
 
