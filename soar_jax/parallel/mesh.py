@@ -19,6 +19,7 @@ from soar_jax.settings import SettingsError, require
 POPULATION = "population"
 SPLIT = PartitionSpec(POPULATION)  # leading axis shared out over the devices
 WHOLE = PartitionSpec()  # a copy on every device
+MAX_CPU_DEVICES = 512  # far more than the cores they share; JAX takes minutes to make many more
 
 
 def set_num_cpu_devices(count: int) -> None:
@@ -29,7 +30,7 @@ def set_num_cpu_devices(count: int) -> None:
     Raises:
       SettingsError: JAX has already started with another number.
     """
-    require(count >= 1, f"mesh.cpu_devices is {count}; it must be at least 1")
+    require(1 <= count <= MAX_CPU_DEVICES, f"mesh.cpu_devices is {count}; it must be 1 to {MAX_CPU_DEVICES}")
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
