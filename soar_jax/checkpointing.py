@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import jax
 import orbax.checkpoint as ocp
 
+from soar_jax.settings import SettingsError
+
 Tree = TypeVar("Tree")
 
 
@@ -30,13 +32,24 @@ class Checkpoints:
         )
 
     def restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
-        """Arrays in the shapes and shardings of `like`, and the record."""
+        """Arrays in the shapes and shardings of `like`, and the record.
+
+        Raises:
+          SettingsError: the checkpoint is broken.
+        """
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(arrays=ocp.args.StandardRestore(target), record=ocp.args.JsonRestore()),
-        )
-        return restored["arrays"], restored["record"]
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(arrays=ocp.args.StandardRestore(target), record=ocp.args.JsonRestore()),
+            )
+            return restored["arrays"], restored["record"]
+        except Exception as error:  # orbax and tensorstore raise many kinds for a damaged checkpoint
+            folder = self._manager.directory / str(step)
+            raise SettingsError(
+                f"checkpoint {folder} is broken ({type(error).__name__}); remove that folder to go on from the one "
+                "before it"
+            ) from error
 
     def wait(self) -> None:
         """Returns when everything started is on disk."""

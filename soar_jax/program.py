@@ -36,7 +36,7 @@ def require_flag(flag: Any) -> None:
     Raises:
       SettingsError: the flag was not given.
     """
-    settings.require(flag.value is not None, f"--{flag.name} is missing; {flag.__doc__ or 'it'} is needed")
+    settings.require(bool(flag.value), f"--{flag.name} is missing; {flag.__doc__ or 'it'} is needed")
 
 
 def start(main: Callable[[], None]) -> None:
@@ -79,6 +79,8 @@ def _first_line(error: BaseException) -> str:
     # A config file's own error comes wrapped in its traceback.
     text = text.rpartition(f"{SettingsError.__name__}: ")[2]
     text = text.partition("The above exception was")[0]
+    if "Traceback (most recent call last)" in text:
+        text = text.strip().splitlines()[-1]
     return " ".join(text.split())
 
 

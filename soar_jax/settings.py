@@ -53,15 +53,12 @@ def check(config: Any) -> None:
         "outer.num_datasets is 1; RLOO compares a dataset with the others, so use at least 2",
     )
     require(inner.group_size >= 2, f"inner.group_size is {inner.group_size}; RLOO needs at least 2 samples a question")
-    require(
-        bool(config.evaluation.pass_at) and min(config.evaluation.pass_at) >= 1,
-        f"evaluation.pass_at is {config.evaluation.pass_at}; give at least one k, each 1 or more",
-    )
-    require(
-        min((config.seed, config.problems.seed)) >= 0,
-        f"seed is {config.seed}, problems.seed {config.problems.seed}; both must be 0 or more",
-    )
-    require(bool(config.prompts.bucket_tokens), "prompts.bucket_tokens is empty; give at least one length")
+    _check_integers("evaluation.pass_at", config.evaluation.pass_at)
+    for name, seed in {"seed": config.seed, "problems.seed": config.problems.seed}.items():
+        require(0 <= seed < 2**32, f"{name} is {seed}; it must be 0 to {2**32 - 1}")
+    require(config.promotion.threshold == config.promotion.threshold, "promotion.threshold is nan; give a number")
+    _check_integers("prompts.bucket_tokens", config.prompts.bucket_tokens)
+    _check_integers("problems.levels", config.problems.levels)
     require("{question}" in config.prompts.student, "prompts.student lacks {question}: students would be asked nothing")
     require(bool(config.prompts.question_end), "prompts.question_end is empty; it must end the teacher's question")
     check_choice("model.dtype", config.model.dtype, ("float32", "bfloat16"))
@@ -90,6 +87,13 @@ def check(config: Any) -> None:
     check_choice("promotion.statistic", config.promotion.statistic, ("mean", "best"))
     check_choice("promotion.student", config.promotion.student, ("step_best", "window_best"))
     check_choice("hard_only.num_steps", config.hard_only.num_steps, ("promoted", "search", "none"))
+
+
+def _check_integers(name: str, values: Any) -> None:
+    require(
+        len(values) > 0 and all(type(value) is int and value >= 1 for value in values),
+        f"{name} is {tuple(values)}; give at least one whole number, each 1 or more",
+    )
 
 
 def _check_policy(name: str, policy: Any) -> None:

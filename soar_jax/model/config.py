@@ -54,7 +54,7 @@ def from_hugging_face(raw: Mapping[str, Any], dtype: str = "float32") -> ModelCo
     try:
         num_heads = int(raw["num_attention_heads"])
         d_model = int(raw["hidden_size"])
-        return ModelConfig(
+        config = ModelConfig(
             vocab_size=int(raw["vocab_size"]),
             d_model=d_model,
             hidden_dim=int(raw["intermediate_size"]),
@@ -68,8 +68,14 @@ def from_hugging_face(raw: Mapping[str, Any], dtype: str = "float32") -> ModelCo
             max_position_tokens=int(raw["max_position_embeddings"]),
             dtype=dtype,
         )
+        sizes = [value for value in dataclasses.astuple(config) if type(value) is int]
+        if min(sizes) < 1 or config.num_heads % config.num_kv_heads or config.head_dim % 2:
+            raise ValueError(f"sizes {sizes}")
+        return config
     except KeyError as missing:
         raise SettingsError(f"config.json lacks {missing}; is it a Llama checkpoint?") from None
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise SettingsError(f"config.json has a value that is no size ({error}); fetch the checkpoint again") from None
 
 
 def to_hugging_face(config: ModelConfig, *, bos_id: int, eos_id: int, pad_id: int) -> dict[str, Any]:

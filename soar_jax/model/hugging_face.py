@@ -66,6 +66,9 @@ def read_config(folder: pathlib.Path, dtype: str) -> ModelConfig:
         raise SettingsError(f"no config.json in {folder}; model.source must be a Hugging Face folder") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise SettingsError(f"{path} is not JSON; fetch the checkpoint again") from None
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+    require(isinstance(raw, dict), f"{path} holds no JSON object; fetch the checkpoint again")
     return model_config.from_hugging_face(raw, dtype)
 
 
@@ -80,7 +83,7 @@ def load_params(folder: pathlib.Path, config: ModelConfig) -> Params:
         not (folder / "model.safetensors.index.json").exists(),
         f"{folder} holds a checkpoint in several files, which is not supported yet; save it as one model.safetensors",
     )
-    require(path.exists(), f"no model.safetensors in {folder}; fetch the checkpoint again")
+    require(path.is_file(), f"no model.safetensors in {folder}; fetch the checkpoint again")
     try:
         with safetensors.safe_open(path, framework="np") as tensors:
             return _assemble(tensors.get_tensor, config, folder)

@@ -35,7 +35,7 @@ def model_folder(source: str) -> pathlib.Path:
     """
     folder = EMBEDDED_FOLDER if source == EMBEDDED else pathlib.Path(source).expanduser()
     require(
-        folder.is_dir(),
+        bool(source) and folder.is_dir(),
         f"model.source {source!r} is neither {EMBEDDED!r} nor a folder with a Hugging Face checkpoint",
     )
     return folder

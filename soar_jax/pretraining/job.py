@@ -11,13 +11,13 @@ from soar_jax.model import hugging_face, parameters
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.tokenizer import Tokenizer, build_word_tokenizer, load_tokenizer
 from soar_jax.parallel import mesh as parallel
-from soar_jax.pretraining import corpus, training
-from soar_jax.pretraining.validation import validation_table
+from soar_jax.pretraining import corpus, training, validation
 from soar_jax.problems import arithmetic
 from soar_jax.problems.prompts import PromptSettings
 from soar_jax.reporting.files import write_json
 from soar_jax.rng import stream_key
 from soar_jax.sampling.text import TextSampler
+from soar_jax.settings import require
 
 
 def phase_from_config(config: Any, name: str) -> training.Phase:
@@ -45,9 +45,31 @@ def _model(config: Any, tokenizer: Tokenizer) -> ModelConfig:
     return ModelConfig(vocab_size=tokenizer.vocab_size, tie_embeddings=True, **config.model.to_dict())
 
 
+def _check(config: Any, out: pathlib.Path, num_devices: int) -> None:
+    require(not out.is_file(), f"--out={out} is a file; name a folder")
+    for name in config.phases:
+        require(name in config, f"phases names {name!r}, and the config has no section of that name")
+    parts = num_devices * training.MICRO_BATCHES
+    for name in ("documents_per_step", "prior_prompts_per_step"):
+        require(
+            config[name] > 0 and config[name] % parts == 0,
+            f"{name} is {config[name]}; it must be a multiple of {parts} (devices x micro-batches)",
+        )
+    require(
+        validation.MAX_TEACHER_TOKENS + 2 <= config.longest_document_tokens <= config.model.max_position_tokens,
+        f"longest_document_tokens is {config.longest_document_tokens}; it must be {validation.MAX_TEACHER_TOKENS + 2} "
+        f"to model.max_position_tokens = {config.model.max_position_tokens}",
+    )
+
+
 def pretrain(config: Any, out: pathlib.Path) -> dict[str, Any]:
-    """Trains through all phases and writes `out`; the validation table, also in `validation.json`."""
+    """Trains through all phases and writes `out`; the validation table, also in `validation.json`.
+
+    Raises:
+      SettingsError: the config's sizes do not fit each other.
+    """
     mesh = parallel.make_mesh(-1)
+    _check(config, out, mesh.size)
     build_word_tokenizer(arithmetic.vocabulary(), out)
     tokenizer = load_tokenizer(out)
     model = _model(config, tokenizer)
@@ -68,6 +90,6 @@ def pretrain(config: Any, out: pathlib.Path) -> dict[str, Any]:
     hugging_face.save_params(out, params, model, raw)
     prompts = PromptSettings(corpus.STUDENT_PROMPT, corpus.TEACHER_PROMPT, (16,))
     sampler = TextSampler(mesh, model, tokenizer, prompts, rows_per_chunk=256, population_batch=1)
-    table = validation_table(sampler, params, config.seed)
+    table = validation.validation_table(sampler, params, config.seed)
     write_json(out / "validation.json", table)
     return table

@@ -23,7 +23,7 @@ from soar_jax.problems import arithmetic
 from soar_jax.rng import stream_generator
 from soar_jax.types import Array
 
-_MICRO_BATCHES = 8  # of each device's share of a step
+MICRO_BATCHES = 8  # of each device's share of a step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +135,7 @@ def run_phase(
 
     def gradient(params: Params, arrays: StepArrays) -> tuple[Params, dict[str, jax.Array]]:
         # Small micro-batches stay in the processor's cache.
-        micro = jax.tree.map(lambda leaf: leaf.reshape(_MICRO_BATCHES, -1, *leaf.shape[1:]), arrays)
+        micro = jax.tree.map(lambda leaf: leaf.reshape(MICRO_BATCHES, -1, *leaf.shape[1:]), arrays)
         shapes = jax.eval_shape(jax.grad(loss, has_aux=True), params, jax.tree.map(lambda leaf: leaf[0], micro))
         total, _ = jax.lax.scan(
             lambda total, part: (jax.tree.map(jnp.add, total, jax.grad(loss, has_aux=True)(params, part)), None),

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from soar_jax.settings import require
+from soar_jax.settings import SettingsError, require
 
 
 def to_line(row: Mapping[str, Any]) -> str:
@@ -20,10 +20,28 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     """All rows of a JSON-lines file; none where there is no file.
 
     Split at newlines alone: model text may hold other characters that end a line.
+
+    Raises:
+      SettingsError: a row is not JSON.
     """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except ValueError:
+        raise SettingsError(f"{path} is broken; bring it back as it was, or start anew in another --workdir") from None
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+      SettingsError: it is broken.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise SettingsError(f"{path} is broken; remove it and start again, and it will be made again") from None
 
 
 def replace_text(path: pathlib.Path, text: str) -> None:

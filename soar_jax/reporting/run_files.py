@@ -27,6 +27,7 @@ class RunFiles:
         """Cuts the files back to the saved step's sizes (bytes) and starts writing there."""
         for name, lines in self._lines.items():
             lines.cut(sizes.get(name, 0))
+            read_lines(lines.path)  # a broken row is better found now than at the next promotion
         self._events = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=step)
 
     def write_step(

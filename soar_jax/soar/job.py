@@ -22,7 +22,7 @@ from soar_jax.problems.loading import load_candidates
 from soar_jax.reporting import plots
 from soar_jax.reporting.compilations import CompilationCounter
 from soar_jax.reporting.display import Display, pass_table
-from soar_jax.reporting.files import write_json
+from soar_jax.reporting.files import read_json, write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
 from soar_jax.rng import stream_key
@@ -71,7 +71,7 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     workdirs.check(workdir, config)
     setup = setups.build(config)
     candidates = load_candidates(config.problems, config.hard_subset.num_candidates)
-    workdirs.claim(workdir, config)
+    lock = workdirs.claim(workdir, config)
     display = Display(config.num_outer_steps, interrupts)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoints.keep)
     this = _Run(setup, workdir, RunFiles(workdir), checkpoints, display, compilations, started, 0.0)
@@ -82,12 +82,13 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
         path = workdir / "summary.json"
         if not path.exists():
             _conclude(this, arrays, progress, split)
-        summary = json.loads(path.read_text())
+        summary = read_json(path)
         _show(this, summary)
     finally:
         checkpoints.close()
         this.files.close()
         display.close()
+        lock.close()
     return summary
 
 

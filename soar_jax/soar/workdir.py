@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import pathlib
-from typing import Any
+from typing import IO, Any
 
 from soar_jax.reporting.files import write_json
 from soar_jax.settings import SettingsError, require
@@ -20,9 +21,11 @@ def check(workdir: pathlib.Path, config: Any) -> None:
       SettingsError: names what differs.
     """
     path = workdir / "config.json"
-    require("://" not in str(workdir), f"--workdir={workdir}: only local folders are supported")
+    is_url = bool(workdir.parts) and workdir.parts[0].endswith(":")  # gs://bucket has become gs:/bucket
+    require(not is_url, f"--workdir={workdir}: only local folders are supported")
     try:
-        if not path.exists() or not (workdir / "metrics.jsonl").exists():
+        begun = (workdir / "metrics.jsonl").exists() or any((workdir / "checkpoints").glob("[0-9]*"))
+        if not path.exists() or not begun:
             return
         found = json.loads(path.read_text())
     except ValueError:
@@ -37,19 +40,30 @@ def check(workdir: pathlib.Path, config: Any) -> None:
     )
 
 
-def claim(workdir: pathlib.Path, config: Any) -> None:
-    """Makes the workdir this config's. Comes after all checks, so that a refused start leaves nothing.
+def claim(workdir: pathlib.Path, config: Any) -> IO[str]:
+    """Makes the workdir this config's, and this process its only writer.
+
+    Returns:
+      The lock: the workdir is free again when it is closed or the process ends, however it ends.
 
     Raises:
-      SettingsError: it cannot be written.
+      SettingsError: it cannot be written, or another process is running in it.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(
+                f"another process is running in {workdir}; wait for it or choose another --workdir"
+            ) from None
         write_json(workdir / "config.json", _as_json(config))
     except OSError as error:
         raise SettingsError(
             f"cannot write to the workdir {workdir}: {error.strerror}; choose another --workdir"
         ) from None
+    return lock
 
 
 def _as_json(config: Any) -> Any:

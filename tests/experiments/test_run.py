@@ -208,6 +208,25 @@ def test_a_workdir_of_another_config_is_refused_and_kept(command, whole_run):
     assert outcome(workdir) == before
 
 
+BROKEN = {
+    "a checkpoint": (lambda run: (run / "checkpoints" / "3" / "record" / "metadata").write_text("{"), "checkpoints/3"),
+    "a ledger": (lambda run: (run / "ledger.jsonl").open("r+b").write(b"XXXX"), "ledger.jsonl is broken"),
+    "a summary": (lambda run: (run / "summary.json").write_text("{"), "summary.json is broken; remove it"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_of_a_run_are_named(command, whole_run, tmp_path, name):
+    copy = tmp_path / "run"
+    shutil.copytree(whole_run[0], copy)
+    damage, message = BROKEN[name]
+    damage(copy)
+    code, _, err = finish(start(command, copy, *PROMOTE))
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
 def test_an_unwritable_workdir_is_refused(command, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, err = finish(start(command, tmp_path / "file" / "run"))

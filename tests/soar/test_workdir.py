@@ -1,0 +1,48 @@
+import ml_collections
+import pytest
+
+from configs.soar_math import get_config
+from soar_jax.settings import SettingsError
+from soar_jax.soar import workdir
+
+
+@pytest.fixture
+def config():
+    return ml_collections.FrozenConfigDict(get_config())
+
+
+@pytest.fixture
+def other():
+    changed = get_config()
+    changed.seed = 7
+    return ml_collections.FrozenConfigDict(changed)
+
+
+def test_a_second_process_is_refused_until_the_first_has_ended(config, tmp_path):
+    lock = workdir.claim(tmp_path, config)
+    with pytest.raises(SettingsError, match="another process is running in"):
+        workdir.claim(tmp_path, config)
+    lock.close()
+    workdir.claim(tmp_path, config).close()
+
+
+def test_a_workdir_may_be_taken_over_only_before_its_run_has_begun(config, other, tmp_path):
+    workdir.check(tmp_path, config)
+    workdir.claim(tmp_path, config).close()
+    workdir.check(tmp_path, other)
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    workdir.check(tmp_path, config)
+    with pytest.raises(SettingsError, match=r"holds the run of another config \(different: seed\)"):
+        workdir.check(tmp_path, other)
+
+
+def test_a_broken_config_is_named(config, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(SettingsError, match=r"config.json is broken"):
+        workdir.check(tmp_path, config)
+
+
+def test_only_local_folders(config, tmp_path):
+    with pytest.raises(SettingsError, match="only local folders are supported"):
+        workdir.check(workdir.pathlib.Path("gs://bucket/run"), config)
