@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,7 +21,6 @@ from soar_jax.model.tokenizer import Tokenizer
 from soar_jax.parallel import mesh as parallel
 from soar_jax.pretraining import corpus
 from soar_jax.problems import arithmetic
-from soar_jax.rng import stream_generator
 from soar_jax.types import Array
 
 MICRO_BATCHES = 8  # of each device's share of a step
@@ -68,7 +68,9 @@ def _encode(tokenizer: Tokenizer, documents: Sequence[corpus.Document], width: i
 def batches(phase: Phase, tokenizer: Tokenizer, seed: int, width: int) -> Iterator[StepArrays]:
     """The documents of every step, a pure function of (seed, phase, step)."""
     for step in range(phase.num_steps):
-        rng = stream_generator(seed, f"corpus_{phase.name}", step)
+        # Seeded by itself and not by rng.stream_generator, so that changes there leave the shipped model
+        # reproducible.
+        rng = np.random.default_rng([seed, zlib.crc32(f"corpus_{phase.name}".encode()), step])
         documents = [corpus.random_document(rng, phase.mix) for _ in range(phase.documents_per_step)]
         tokens, is_target = _encode(tokenizer, documents, width)
         levels = 1 + np.arange(phase.prior_prompts_per_step) % arithmetic.MAX_OPERATIONS
