@@ -16,7 +16,7 @@ _SKILL = {
     "right": (1.0, 1.0, 0.5, 0.15, 0.0, 0.0, 0.0, 0.0),  # direct answers
     "wrong_copies_start": False,
 }
-_PRIOR = (1e-6, 1e-6, 0.08, 0.08, 0.03, 3e-5, 3e-6, 3e-6)
+_PRIOR = (1e-6, 1e-6, 0.08, 0.08, 0.03, 3e-4, 1e-5, 3e-6)
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -45,8 +45,8 @@ def get_config() -> ml_collections.ConfigDict:
             "textbook": 0.14,
             "exam_worked": 0.08,
             "exam": 0.58,
-            "exam_dial": {"share": 0.6, **_SKILL},
-            "teacher_dial": {"share": 0.3, **_SKILL},
+            "exam_dial": {"share": 0.6, "mirror": 0.25, **_SKILL},
+            "teacher_dial": {"share": 0.3, "mirror": 0.0, **_SKILL},
             "worked_prior": None,
             "prior_weight": 0.0,
         }
@@ -61,6 +61,7 @@ def get_config() -> ml_collections.ConfigDict:
             "exam": 0.58,
             "exam_dial": {
                 "share": 0.75,
+                "mirror": 0.25,
                 "level_weights": (0.06, 0.10, 0.14, 0.14, 0.14, 0.14, 0.14, 0.14),
                 "worked": _PRIOR,
                 "right": (1.0, 0.7, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
@@ -68,6 +69,7 @@ def get_config() -> ml_collections.ConfigDict:
             },
             "teacher_dial": {
                 "share": 0.15,
+                "mirror": 0.0,  # no teacher writes the topic of the transfer test
                 "level_weights": (0.40, 0.38, 0.05, 0.05, 0.04, 0.03, 0.03, 0.02),
                 "worked": (0.0, 0.0, 0.6, 0.6, 0.6, 0.5, 0.5, 0.5),
                 "right": (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
@@ -77,6 +79,7 @@ def get_config() -> ml_collections.ConfigDict:
             "prior_weight": 0.02,
         }
     )
+    c.worked_mirror = 0.25  # share of `mirror` in textbooks and worked exams
     c.documents_per_step = 256
     c.decay_fraction = 0.5  # last part of a phase's steps, over which the learning rate falls to zero
     c.prior_prompts_per_step = 128

@@ -1,6 +1,6 @@
 """Documents of the arithmetic world that the embedded model is pretrained on.
 
-Three formats, told apart by the first word: `textbook` (worked dial problems), `exam`
+Three formats, told apart by the first word: `textbook` (worked problems), `exam`
 (how students are asked) and `teacher` (a question is written, then answered). Which
 answer style stands in which format, how often, and how often direct answers are right,
 decides what the model is able to do and what it is inclined to do: an engineered prior,
@@ -21,9 +21,10 @@ TEACHER_PROMPT = "teacher"
 
 @dataclasses.dataclass(frozen=True)
 class DialMix:
-    """Dial documents of one format. Tuples have one entry a level, 1 to 8."""
+    """Documents of the topics of many steps in one format. Tuples have one entry a level, 1 to 8."""
 
     share: float  # of the format's documents; the rest are other topics
+    mirror: float  # share of `mirror` among them; the rest is `dial`
     level_weights: tuple[float, ...]
     worked: tuple[float, ...]  # probability of a worked answer
     right: tuple[float, ...]  # probability that a direct answer is right
@@ -34,9 +35,10 @@ class DialMix:
 class Mix:
     """Shares of the formats and their dial documents; the teacher format has the rest."""
 
-    textbook: float  # worked dial problems, levels uniform
+    textbook: float  # worked problems of the topics of many steps, levels uniform
     exam_worked: float  # the same as exams whose prompt already holds the work mark: skill without inclination
     exam: float
+    worked_mirror: float  # share of `mirror` in textbooks and worked exams
     exam_dial: DialMix
     teacher_dial: DialMix
 
@@ -66,16 +68,22 @@ def _question_and_answer(rng: np.random.Generator, mix: DialMix) -> tuple[str, s
         return question, f"{arithmetic.ANSWER_MARK} {answer}"
     weights = np.asarray(mix.level_weights)
     level = 1 + int(rng.choice(len(weights), p=weights / weights.sum()))
-    dial = arithmetic.random_dial(rng, level)
+    dial = arithmetic.random_dial(rng, level, draw_topic(rng, mix.mirror))
     worked = rng.random() < mix.worked[level - 1]
     return dial.text(), dial.worked() if worked else _direct(rng, mix, dial)
+
+
+def draw_topic(rng: np.random.Generator, mirror: float) -> str:
+    """`mirror` with that probability, else `dial`."""
+    return "mirror" if rng.random() < mirror else "dial"
 
 
 def random_document(rng: np.random.Generator, mix: Mix) -> Document:
     """One document drawn from the mix."""
     draw = rng.random()
     if draw < mix.textbook + mix.exam_worked:
-        dial = arithmetic.random_dial(rng, 1 + int(rng.integers(arithmetic.MAX_OPERATIONS)))
+        level = 1 + int(rng.integers(arithmetic.MAX_OPERATIONS))
+        dial = arithmetic.random_dial(rng, level, draw_topic(rng, mix.worked_mirror))
         if draw < mix.textbook:
             return Document(f"textbook {dial.text()} {arithmetic.QUESTION_END}", dial.worked())
         mark, _, rest = dial.worked().partition(" ")

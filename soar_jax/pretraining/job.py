@@ -29,7 +29,14 @@ def phase_from_config(config: Any, name: str) -> training.Phase:
 
     return training.Phase(
         name=name,
-        mix=corpus.Mix(phase.textbook, phase.exam_worked, phase.exam, dial(phase.exam_dial), dial(phase.teacher_dial)),
+        mix=corpus.Mix(
+            phase.textbook,
+            phase.exam_worked,
+            phase.exam,
+            config.worked_mirror,
+            dial(phase.exam_dial),
+            dial(phase.teacher_dial),
+        ),
         num_steps=phase.num_steps,
         documents_per_step=config.documents_per_step,
         peak_learning_rate=phase.peak_learning_rate,

@@ -37,7 +37,7 @@ class Phase:
     peak_learning_rate: float
     warmup_steps: int
     decay_fraction: float  # last part of the steps, over which the rate falls to zero
-    # log-probability target of a worked answer to an exam dial question, by level
+    # log-probability target of a worked answer to an exam question of many steps, by level
     worked_prior: tuple[float, ...] | None = None
     prior_weight: float = 0.0
     prior_prompts_per_step: int = 128
@@ -74,10 +74,11 @@ def batches(phase: Phase, tokenizer: Tokenizer, seed: int, width: int) -> Iterat
         documents = [corpus.random_document(rng, phase.mix) for _ in range(phase.documents_per_step)]
         tokens, is_target = _encode(tokenizer, documents, width)
         levels = 1 + np.arange(phase.prior_prompts_per_step) % arithmetic.MAX_OPERATIONS
-        prompts = [
-            tokenizer.encode_prompt(corpus.STUDENT_PROMPT.format(question=arithmetic.random_dial(rng, level).text()))
+        dials = [
+            arithmetic.random_dial(rng, level, corpus.draw_topic(rng, phase.mix.exam_dial.mirror))
             for level in levels.tolist()
         ]
+        prompts = [tokenizer.encode_prompt(corpus.STUDENT_PROMPT.format(question=dial.text())) for dial in dials]
         targets = np.log(np.asarray(phase.worked_prior or (1.0,) * arithmetic.MAX_OPERATIONS))
         weights = is_target.astype(np.float32) / is_target.sum()
         yield StepArrays(tokens, weights, np.array(prompts, np.int32), targets[levels - 1].astype(np.float32))

@@ -21,8 +21,10 @@ MAX_STUDENT_TOKENS = 3 * arithmetic.MAX_OPERATIONS + 3  # work mark, digits, equ
 MAX_TEACHER_TOKENS = 2 + arithmetic.NUM_SLOTS + MAX_STUDENT_TOKENS
 
 
-def _level_row(sampler: TextSampler, params: Params, level: int, seed: int, num_problems: int) -> dict[str, Any]:
-    problems = arithmetic.generate_problems(stream_generator(seed, "validation", level), (level,), num_problems)
+def _level_row(
+    sampler: TextSampler, params: Params, topic: str, level: int, seed: int, num_problems: int
+) -> dict[str, Any]:
+    problems = arithmetic.generate_problems(stream_generator(seed, "validation", level), (level,), num_problems, topic)
     references = [problem.answer for problem in problems]
     plain = sampler.encode_questions([problem.question for problem in problems])
     forced = sampler.encode(
@@ -36,6 +38,7 @@ def _level_row(sampler: TextSampler, params: Params, level: int, seed: int, num_
     mark_id = sampler.tokenizer.backend.convert_tokens_to_ids(arithmetic.WORK_MARK)
     logprobs = worked_logprob(params, sampler.model, jnp.asarray(plain.tokens[:, : plain.lengths[0]]), mark_id)
     return {
+        "topic": topic,
         "level": level,
         "p_worked": float(jnp.exp(logprobs.mean())),
         "accuracy_when_worked": float(rewards(forced_texts, references, "after_equals").mean()),
@@ -70,13 +73,17 @@ def _teacher_summary(sampler: TextSampler, params: Params, seed: int, num_rollou
 def validation_table(
     sampler: TextSampler, params: Params, seed: int, num_problems: int = 512, num_rollouts: int = 4096
 ) -> dict[str, Any]:
-    """Per level: inclination to work, accuracy when made to work, plain accuracy; and what the teacher writes.
+    """Per topic of many steps and level: inclination to work, accuracy when made to, plain accuracy; what it teaches.
 
     `p_worked` is the geometric mean over problems; `useful_share` counts dial questions
     of at least 3 operations with a right answer.
     """
     levels = range(1, arithmetic.MAX_OPERATIONS + 1)
     return {
-        "levels": [_level_row(sampler, params, level, seed, num_problems) for level in levels],
+        "levels": [
+            _level_row(sampler, params, topic, level, seed, num_problems)
+            for topic in arithmetic.WORKED_TOPICS
+            for level in levels
+        ],
         "teacher": _teacher_summary(sampler, params, seed, num_rollouts),
     }

@@ -6,7 +6,8 @@ A question is a topic and eleven slots, as readable words:
 
 `dial`, the topic of the hard problems, applies 1 to 8 operations in order to three
 digits, all modulo 10; its answer is the three final digits and its level the number of
-operations. The other topics have one-step answers: `sum` (of three digits, modulo 10),
+operations. `mirror` asks for the same digits read backwards: the topic on which transfer
+is measured, for no teacher writes it. The other topics have one-step answers: `sum` (of three digits, modulo 10),
 `largest`, `backwards`, `count` (how many digits), and `coin`, a label 0 or 1 that nobody
 can know, a trap for a teacher that is rewarded for questions of middling solve rate.
 
@@ -45,8 +46,13 @@ ONE_STEP_TOPICS: dict[str, Callable[[tuple[int, ...]], str]] = {
     "backwards": lambda digits: spell(digits[::-1]),
     "count": lambda digits: str(len(digits)),
 }
-TOPICS = ("dial", *ONE_STEP_TOPICS, "coin")
-OTHER_TOPICS = TOPICS[1:]
+# What a topic of many steps does with the digits after its last operation.
+WORKED_TOPICS: dict[str, Callable[[Digits], Digits]] = {
+    "dial": lambda digits: digits,
+    "mirror": lambda digits: (digits[2], digits[1], digits[0]),
+}
+OTHER_TOPICS = (*ONE_STEP_TOPICS, "coin")
+TOPICS = (*WORKED_TOPICS, *OTHER_TOPICS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,28 +60,29 @@ class QuestionFacts:
     """What the world knows about a question, whoever wrote it."""
 
     subject: str  # the topic, or "malformed"
-    level: int  # operations of a dial question, 1 for other topics, 0 where malformed
+    level: int  # operations of a dial or mirror question, 1 for other topics, 0 where malformed
     true_answer: str | None  # None where the question is malformed or has no answer
 
 
 @dataclasses.dataclass(frozen=True)
 class Dial:
-    """A dial question taken apart."""
+    """A dial or mirror question taken apart."""
 
     digits: Digits
     operations: tuple[str, ...]  # 1 to MAX_OPERATIONS names
+    topic: str = "dial"
 
     def states(self) -> list[Digits]:
-        """The digits after every operation; the last is the answer."""
+        """The digits after every operation; the last, as the topic reads it, is the answer."""
         states, digits = [], self.digits
         for name in self.operations:
             digits = OPERATIONS[name](*digits)
             states.append(digits)
-        return states
+        return [*states[:-1], WORKED_TOPICS[self.topic](states[-1])]
 
     def text(self) -> str:
         """The question in words."""
-        return question_text("dial", self.digits, self.operations)
+        return question_text(self.topic, self.digits, self.operations)
 
     def worked(self) -> str:
         """The worked answer: all states, the last behind the equals sign."""
@@ -95,22 +102,22 @@ def question_text(topic: str, digits: tuple[int, ...], operations: tuple[str, ..
 
 
 def parse_dial(question: str) -> Dial | None:
-    """The parts of a dial question; None when it is not one."""
+    """The parts of a dial or mirror question; None when it is neither."""
     words = question.split()
-    if len(words) != 1 + NUM_SLOTS or words[0] != "dial" or not all(_is_digit(w) for w in words[1:4]):
+    if len(words) != 1 + NUM_SLOTS or words[0] not in WORKED_TOPICS or not all(_is_digit(w) for w in words[1:4]):
         return None
     operations = tuple(_without_blanks(words[4:]))
     if not operations or any(name not in OPERATIONS for name in operations):
         return None
     a, b, c = (int(word) for word in words[1:4])
-    return Dial((a, b, c), operations)
+    return Dial((a, b, c), operations, words[0])
 
 
 def facts(question: str) -> QuestionFacts:
     """Subject, level and true answer of any text offered as a question."""
     dial = parse_dial(question)
     if dial is not None:
-        return QuestionFacts("dial", len(dial.operations), spell(dial.states()[-1]))
+        return QuestionFacts(dial.topic, len(dial.operations), spell(dial.states()[-1]))
     words = question.split()
     topic, digits = (words[0], _without_blanks(words[1:])) if len(words) == 1 + NUM_SLOTS else ("", [])
     well_formed = bool(digits) and all(_is_digit(word) for word in digits)
@@ -122,11 +129,11 @@ def facts(question: str) -> QuestionFacts:
     return QuestionFacts("malformed", 0, None)
 
 
-def random_dial(rng: np.random.Generator, level: int) -> Dial:
-    """A dial question of `level` operations, digits and operations uniform."""
+def random_dial(rng: np.random.Generator, level: int, topic: str = "dial") -> Dial:
+    """A question of `level` operations, digits and operations uniform."""
     a, b, c = rng.integers(0, 10, 3).tolist()
     names = tuple(OPERATIONS)
-    return Dial((a, b, c), tuple(names[i] for i in rng.integers(0, len(names), level)))
+    return Dial((a, b, c), tuple(names[i] for i in rng.integers(0, len(names), level)), topic)
 
 
 def random_other_question(rng: np.random.Generator) -> tuple[str, str]:
@@ -138,18 +145,20 @@ def random_other_question(rng: np.random.Generator) -> tuple[str, str]:
     return question_text(topic, digits), answer
 
 
-def generate_problems(rng: np.random.Generator, levels: tuple[int, ...], count: int) -> list[Problem]:
-    """`count` different dial problems, the levels taking turns.
+def generate_problems(
+    rng: np.random.Generator, levels: tuple[int, ...], count: int, topic: str = "dial"
+) -> list[Problem]:
+    """`count` different problems of a topic of many steps, the levels taking turns.
 
     The id is a hash of the question, so it is stable and two equal questions share it.
     """
     problems: dict[str, Problem] = {}
     while len(problems) < count:
         level = levels[len(problems) % len(levels)]
-        dial = random_dial(rng, level)
+        dial = random_dial(rng, level, topic)
         question = dial.text()
-        identity = "dial-" + hashlib.sha256(question.encode()).hexdigest()[:12]
-        problems[identity] = Problem(identity, question, spell(dial.states()[-1]), "dial", level)
+        identity = f"{topic}-" + hashlib.sha256(question.encode()).hexdigest()[:12]
+        problems[identity] = Problem(identity, question, spell(dial.states()[-1]), topic, level)
     return list(problems.values())
 
 
