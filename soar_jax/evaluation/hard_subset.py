@@ -16,13 +16,49 @@ from soar_jax.settings import SettingsError, require
 from soar_jax.types import Problem
 
 
+class SealedError(RuntimeError):
+    """Test problems were asked for before the final evaluation."""
+
+
+class SealedProblems:
+    """Problems that cannot be read before the final evaluation; text can be compared with them."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        """Sealed."""
+        self._problems = tuple(problems)
+        self._is_open = False
+        self.marks = frozenset(mark for problem in problems for mark in _marks(problem))
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    def unseal(self) -> None:
+        """Opens them, for good: what is trained from here on must not be chosen by what they show."""
+        self._is_open = True
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The problems.
+
+        Raises:
+          SealedError: they are still sealed.
+        """
+        if not self._is_open:
+            raise SealedError("hard test problems may be read in the final evaluation only")
+        return self._problems
+
+    def holds(self, question: str) -> bool:
+        """Whether a question is one of them, compared as normalised text."""
+        return _normal(question) in self.marks
+
+
 @dataclasses.dataclass(frozen=True)
 class HardSplit:
     """Disjoint target problems. The teacher sees none; students train on none of validation or test."""
 
     train: tuple[Problem, ...]  # reward questions are drawn from here
     validation: tuple[Problem, ...]  # chooses the promoted student that is tested
-    test: tuple[Problem, ...]  # asked once, at the end
+    test: SealedProblems  # asked once, at the end
 
 
 def split_hard(problems: Sequence[Problem], seed: int, validation_share: float) -> HardSplit:
@@ -38,7 +74,7 @@ def split_hard(problems: Sequence[Problem], seed: int, validation_share: float) 
     split = HardSplit(
         train=tuple(chosen[num_validation:half]),
         validation=tuple(chosen[:num_validation]),
-        test=tuple(chosen[half:]),
+        test=SealedProblems(chosen[half:]),
     )
     require(
         min(len(split.train), len(split.validation), len(split.test)) > 0,
@@ -55,12 +91,20 @@ def check_disjoint(split: HardSplit) -> None:
     Raises:
       SettingsError: names the problem.
     """
-    seen: dict[str, str] = {}
-    for part in ("train", "validation", "test"):
+    seen = dict.fromkeys(split.test.marks, "test")
+    for part in ("train", "validation"):
         for problem in getattr(split, part):
-            for mark in (problem.id, " ".join(problem.question.lower().split())):
+            for mark in _marks(problem):
                 if seen.setdefault(mark, part) != part:
                     raise SettingsError(f"problem {problem.id} is both in hard {seen[mark]} and in hard {part}")
+
+
+def _normal(question: str) -> str:
+    return " ".join(question.lower().split())
+
+
+def _marks(problem: Problem) -> tuple[str, str]:
+    return problem.id, _normal(problem.question)
 
 
 def cache_key(*parts: object) -> str:

@@ -16,10 +16,23 @@ def problems():
 def test_split_is_in_halves_disjoint_and_the_seeds(problems):
     split = hard_subset.split_hard(problems, seed=0, validation_share=0.25)
     assert (len(split.train), len(split.validation), len(split.test)) == (15, 5, 20)
-    parts = [{problem.id for problem in part} for part in (split.train, split.validation, split.test)]
+    again, other = (hard_subset.split_hard(problems, seed=seed, validation_share=0.25) for seed in (0, 1))
+    assert (split.train, split.validation, split.test.marks) == (again.train, again.validation, again.test.marks)
+    assert split.train != other.train
+    split.test.unseal()
+    parts = [{problem.id for problem in part} for part in (split.train, split.validation, split.test.problems)]
     assert set.union(*parts) == {problem.id for problem in problems}
-    assert split == hard_subset.split_hard(problems, seed=0, validation_share=0.25)
-    assert split != hard_subset.split_hard(problems, seed=1, validation_share=0.25)
+
+
+def test_test_problems_cannot_be_read_before_they_are_unsealed(problems):
+    sealed = hard_subset.SealedProblems(problems[:5])
+    with pytest.raises(hard_subset.SealedError):
+        _ = sealed.problems
+    assert sealed.holds("  " + problems[0].question.upper())
+    assert not sealed.holds(problems[6].question)
+    assert len(sealed) == 5
+    sealed.unseal()
+    assert sealed.problems == tuple(problems[:5])
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -30,8 +43,8 @@ def test_too_few_problems_are_refused(problems, count):
 
 def test_a_shared_question_is_refused_even_under_another_id(problems):
     twin = dataclasses.replace(problems[0], id="other", question=problems[0].question.upper())
-    split = hard_subset.HardSplit((problems[0],), (problems[1],), (twin,))
-    with pytest.raises(SettingsError, match="problem other is both in hard train and in hard test"):
+    split = hard_subset.HardSplit((problems[0],), (problems[1],), hard_subset.SealedProblems([twin]))
+    with pytest.raises(SettingsError, match="is both in hard test and in hard train"):
         hard_subset.check_disjoint(split)
 
 

@@ -1,0 +1,101 @@
+"""Vectors of questions, for measures of diversity."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from soar_jax.model import decoder
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.parameters import Params
+from soar_jax.parallel import mesh as parallel
+from soar_jax.sampling.text import TextSampler
+from soar_jax.settings import SettingsError, require
+from soar_jax.types import PromptBatch
+
+SENTENCE_TRANSFORMERS = "sentence-transformers:"
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """[len(texts), E] float32."""
+
+
+@functools.partial(jax.jit, static_argnames=("mesh", "model"))
+def mean_pooled(params: Params, prompts: PromptBatch, *, mesh: Mesh, model: ModelConfig) -> jax.Array:
+    """Mean of the final hidden states over a text's tokens [B, D] float32; the mesh divides B."""
+
+    def share(params: Params, prompts: PromptBatch) -> jax.Array:
+        valid = jnp.arange(prompts.tokens.shape[1]) < prompts.lengths[:, None]  # [B, T]
+        positions = jnp.broadcast_to(jnp.arange(prompts.tokens.shape[1]), prompts.tokens.shape)
+        hidden, _ = decoder.hidden_states(params, model, prompts.tokens, positions, valid)
+        total = jnp.where(valid[..., None], hidden, 0).astype(jnp.float32).sum(axis=1)
+        return total / prompts.lengths[:, None]
+
+    return parallel.spread(mesh, share, (parallel.WHOLE, parallel.SPLIT), parallel.SPLIT)(params, prompts)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelEmbedder:
+    """Mean-pooled hidden states of a policy that reads the bare text."""
+
+    sampler: TextSampler
+    params: Params
+    rows_per_call: int  # texts are filled up to a multiple, so that one shape a bucket is compiled
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """[len(texts), D] float32."""
+        filled = [*texts, *[""] * (-len(texts) % self.rows_per_call)]
+        parts = []
+        for start in range(0, len(filled), self.rows_per_call):
+            prompts = self.sampler.encode(filled[start : start + self.rows_per_call])
+            prompts = parallel.split(self.sampler.mesh, prompts)
+            parts.append(mean_pooled(self.params, prompts, mesh=self.sampler.mesh, model=self.sampler.model))
+        return np.concatenate([np.asarray(part) for part in parts])[: len(texts)]
+
+
+@dataclasses.dataclass(frozen=True)
+class SentenceTransformerEmbedder:
+    """A model of the sentence-transformers library."""
+
+    model: Any
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """[len(texts), E] float32."""
+        return np.asarray(self.model.encode(list(texts), show_progress_bar=False), np.float32)
+
+
+def make_embedder(name: str, sampler: TextSampler, params: Params, rows_per_call: int) -> Embedder:
+    """The embedder that `analysis.embeddings` names: "model", or "sentence-transformers:NAME_OR_FOLDER".
+
+    Raises:
+      SettingsError: no such embedder, or its library or model is missing.
+    """
+    if name == "model":
+        return ModelEmbedder(sampler, params, rows_per_call)
+    model_name = name.removeprefix(SENTENCE_TRANSFORMERS)
+    require(
+        name.startswith(SENTENCE_TRANSFORMERS) and bool(model_name),
+        f"analysis.embeddings is {name!r}; use 'model' or '{SENTENCE_TRANSFORMERS}NAME_OR_FOLDER'",
+    )
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        raise SettingsError(
+            f"analysis.embeddings is {name!r}, which needs: pip install 'soar-jax[embeddings]'"
+        ) from None
+    try:
+        return SentenceTransformerEmbedder(SentenceTransformer(model_name, device="cpu"))
+    except Exception as error:  # the library raises many kinds for a model that cannot be loaded
+        raise SettingsError(
+            f"cannot load analysis.embeddings {name!r} ({type(error).__name__}); give a folder or use 'model'"
+        ) from error
