@@ -3,8 +3,7 @@
     python experiments/run.py --config=configs/frozen_teacher.py
 
 What SOAR gains over this is due to learning to teach; what this gains over Hard-Only is due
-to picking the best of g datasets. Time as for configs/soar_math.py; benchmarks/RESULTS.md
-has the results of both.
+to picking the best of g datasets.
 """
 
 import ml_collections
@@ -17,4 +16,5 @@ def get_config(scale: str = "nano") -> ml_collections.ConfigDict:
     config = soar_math.get_config(scale)
     config.method = "frozen_teacher"
     config.teacher.train = False
+    config.final.students = ("curriculum", "promoted")
     return config

@@ -37,14 +37,22 @@ def nano() -> ml_collections.ConfigDict:
     c.problems = ml_collections.ConfigDict(
         {
             "source": "arithmetic",
-            "levels": (6, 7, 8),  # operations of the candidates
+            "topic": "dial",
+            "levels": (6, 6, 7, 7, 7, 8, 8, 8, 8, 8),  # operations of the candidates, which take turns
             "seed": 1,  # of the candidates; not the run's, so that all seeds choose from the same problems
         }
+    )
+    # Asked once at the end, never trained on (paper: OlympiadBench).
+    c.transfer = ml_collections.ConfigDict(
+        {"source": "arithmetic", "topic": "mirror", "levels": (6, 7, 8), "seed": 1, "num_problems": 96}
     )
     c.prompts = ml_collections.ConfigDict(
         {
             "student": "exam {question} ?",
             "teacher": "teacher",
+            # Self-play: the first words of a seed problem, which the model continues to a question of its own.
+            "from_seed": "teacher {opening}",
+            "opening_words": 4,
             "question_end": "?",  # in the teacher's text, between its question and its answer
             "bucket_tokens": (4, 15),  # prompts are padded to the smallest that fits
         }
@@ -52,7 +60,7 @@ def nano() -> ml_collections.ConfigDict:
     c.grading = ml_collections.ConfigDict({"extraction": "after_equals"})
     c.hard_subset = ml_collections.ConfigDict(
         {
-            "num_candidates": 512,
+            "num_candidates": 384,
             "num_samples": 128,  # (paper) keep what the base model solves 0 times of this
             "temperature": 1.0,
             "top_p": 1.0,
@@ -71,16 +79,16 @@ def nano() -> ml_collections.ConfigDict:
             "reward_samples": 16,
             # Stop when the baseline student solves this share of the validation problems (mean over
             # samples); above 1 never.
-            "stop_at_validation": 0.8,
+            "stop_at_validation": 0.9,
         }
     )
     c.promotion = ml_collections.ConfigDict(
         {
             "threshold": 0.01,  # tau (paper)
             "window": 3,  # (paper)
-            "statistic": "best",  # of a step's rewards; paper: "mean"
+            "statistic": "mean",  # of a step's rewards (paper); or "best"
             "student": "window_best",  # paper: "step_best"
-            "needs_step_reward": True,  # paper: False
+            "needs_step_reward": False,  # (paper) True also asks this step's best reward to exceed tau
         }
     )
     c.inner = ml_collections.ConfigDict(
@@ -91,21 +99,57 @@ def nano() -> ml_collections.ConfigDict:
             "advantage": "rloo",  # (paper); or "grpo", "dr_grpo"
         }
     )
-    c.student = _policy(learning_rate=5e-4, adam_b2=0.99, adam_eps=1e-3, max_completion_tokens=27)
+    c.student = _policy(learning_rate=3e-4, adam_b2=0.99, adam_eps=1e-3, max_completion_tokens=27)
     c.teacher = _policy(learning_rate=8e-4, adam_b2=0.99, adam_eps=1e-5, max_completion_tokens=40)
     c.teacher.train = True  # False freezes the teacher
+    # "grounded": students' improvement (paper); of the questions alone: "learnability", "r_zero", "absolute_zero"
+    c.teacher.reward = "grounded"
+    c.teacher.solver_samples = 16  # the baseline student's answers to a question, for the rewards that need no training
     c.teacher.invalid_penalty = 1.0  # advantage of an unparsable rollout: -this * the largest |advantage|
-    c.hard_only = ml_collections.ConfigDict(
+    c.curriculum = ml_collections.ConfigDict(
         {
-            # After the search, students trained on the hard problems themselves for as many steps as
-            # the promoted student has behind it ("promoted"), as all students of the whole search took
-            # together ("search"), or "none".
-            "num_steps": "promoted",
+            # Where the questions of the final fresh students come from: "promotions" (paper: PQ), "teacher"
+            # (written by the teacher as the outer loop leaves it), "curated" (true ones, easy to hard) or "none".
+            "source": "promotions",
+            "num_questions": 64,  # of the teacher; paper: 128
+            "levels": (3, 4, 5, 6),  # of the curated ones, a stage each
+            # "then_hard": datasets one after the other, then hard train problems; "mixed": all in one pool.
+            "schedule": "then_hard",
+        }
+    )
+    c.final = ml_collections.ConfigDict(
+        {
+            # Fresh students that are trained and tested after the outer loop, each for `num_steps`:
+            # "curriculum", "true_answers" and "random_answers" (its answers replaced), "promoted" (the promoted
+            # student goes on with hard train problems), "hard_only" (paper: Hard-Only), "self_play" (SeRL).
+            "students": ("curriculum", "hard_only"),
+            "num_steps": 60,  # student steps; the same for all methods
+            "num_replicas": 4,  # students of each kind, whose results are averaged
+        }
+    )
+    c.self_play = ml_collections.ConfigDict(
+        {
+            "questions_per_episode": 16,
+            "label_samples": 16,  # answers whose majority becomes the label
+            "agreement": (0.2, 0.8),  # share of the majority that a question is kept with
+            "max_similarity": 0.95,  # to a question that was kept before or a seed, as share of words in common
+        }
+    )
+    c.analysis = ml_collections.ConfigDict(
+        {
+            "embeddings": "model",  # or "sentence-transformers:NAME", with the extra `embeddings`
+            # Says whether questions are well posed and answers right: "world" (exact), "self_consistency",
+            # "endpoint" (with the extra `judge`; OPENAI_BASE_URL and OPENAI_API_KEY in the environment) or "none".
+            "judge": "world",
+            "judge_questions": 256,  # at most so many are judged, but for "world", which judges all
+            "judge_samples": 16,  # of self_consistency
+            "judge_agreement": 0.5,  # share of the majority that makes a question well posed
+            "judge_model": "",  # of the endpoint
         }
     )
     c.evaluation = ml_collections.ConfigDict(
         {
-            "num_samples": 64,
+            "num_samples": 32,
             "pass_at": (1, 4, 8, 16, 32),  # (paper)
             "temperature": 1.0,
             "top_p": 1.0,

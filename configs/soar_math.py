@@ -12,4 +12,5 @@ def get_config(scale: str = "nano") -> ml_collections.ConfigDict:
     """The SOAR config of a scale."""
     config = scale_config(scale)
     config.method = "soar_math"
+    config.final.students = ("curriculum", "promoted", "true_answers", "random_answers", "hard_only")
     return config

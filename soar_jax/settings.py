@@ -14,6 +14,10 @@ EXIT_NOT_FINITE = 3  # a loss or gradient was NaN or infinite
 EXIT_INTERRUPTED = 75  # SIGTERM or Ctrl-C: state saved, the same command resumes (EX_TEMPFAIL)
 
 
+FINAL_STUDENTS = ("curriculum", "true_answers", "random_answers", "promoted", "hard_only", "self_play")
+TEACHER_REWARDS = ("grounded", "learnability", "r_zero", "absolute_zero")
+
+
 class SettingsError(ValueError):
     """Something the user gave is wrong; the message says what, and what to do."""
 
@@ -44,6 +48,10 @@ def check(config: Any) -> None:
     )
     _check_positive(config, "inner", ("num_steps", "questions_per_step", "group_size"))
     _check_positive(config, "evaluation", ("num_samples", "validation_samples", "problems_per_call"))
+    _check_positive(config, "transfer", ("num_problems",))
+    _check_positive(config, "curriculum", ("num_questions",))
+    _check_positive(config, "self_play", ("questions_per_episode", "label_samples"))
+    _check_positive(config, "analysis", ("judge_questions", "judge_samples"))
     _check_positive(config, "hard_subset", ("num_samples", "num_candidates"))
     _check_positive(config, "sampling", ("rows_per_chunk", "population_batch"))
     _check_positive(config, "checkpoints", ("keep",))
@@ -54,12 +62,18 @@ def check(config: Any) -> None:
     )
     require(inner.group_size >= 2, f"inner.group_size is {inner.group_size}; RLOO needs at least 2 samples a question")
     _check_integers("evaluation.pass_at", config.evaluation.pass_at)
-    for name, seed in {"seed": config.seed, "problems.seed": config.problems.seed}.items():
+    for name, seed in {
+        "seed": config.seed,
+        "problems.seed": config.problems.seed,
+        "transfer.seed": config.transfer.seed,
+    }.items():
         require(0 <= seed < 2**32, f"{name} is {seed}; it must be 0 to {2**32 - 1}")
     require(config.promotion.threshold == config.promotion.threshold, "promotion.threshold is nan; give a number")
     _check_integers("prompts.bucket_tokens", config.prompts.bucket_tokens)
-    _check_integers("problems.levels", config.problems.levels)
+    for section in ("problems", "transfer", "curriculum"):
+        _check_integers(f"{section}.levels", config[section].levels)
     require("{question}" in config.prompts.student, "prompts.student lacks {question}: students would be asked nothing")
+    require("{opening}" in config.prompts.from_seed, "prompts.from_seed lacks {opening}: self-play would see no seed")
     require(bool(config.prompts.question_end), "prompts.question_end is empty; it must end the teacher's question")
     check_choice("model.dtype", config.model.dtype, ("float32", "bfloat16"))
     share = config.hard_subset.validation_share
@@ -86,7 +100,39 @@ def check(config: Any) -> None:
     )
     check_choice("promotion.statistic", config.promotion.statistic, ("mean", "best"))
     check_choice("promotion.student", config.promotion.student, ("step_best", "window_best"))
-    check_choice("hard_only.num_steps", config.hard_only.num_steps, ("promoted", "search", "none"))
+    check_choice("teacher.reward", config.teacher.reward, TEACHER_REWARDS)
+    check_choice("analysis.judge", config.analysis.judge, ("world", "self_consistency", "endpoint", "none"))
+    _check_final(config)
+
+
+def _check_final(config: Any) -> None:
+    final, curriculum, steps = config.final, config.curriculum, config.inner.num_steps
+    _check_positive(config, "final", ("num_replicas", "num_steps"))
+    require(
+        final.num_steps % steps == 0,
+        f"final.num_steps is {final.num_steps}; it must be a multiple of inner.num_steps = {steps}",
+    )
+    check_choice("curriculum.source", curriculum.source, ("promotions", "teacher", "curated", "none"))
+    check_choice("curriculum.schedule", curriculum.schedule, ("then_hard", "mixed"))
+    for name in final.students:
+        check_choice("final.students", name, FINAL_STUDENTS)
+    grounded = config.teacher.reward == "grounded"
+    require(
+        curriculum.source != "promotions" or (grounded and config.num_outer_steps > 0),
+        "curriculum.source is 'promotions', but without outer steps and teacher.reward='grounded' nothing is ever "
+        "promoted; use 'teacher', 'curated' or 'none'",
+    )
+    require(
+        "promoted" not in final.students or grounded,
+        f"final.students names 'promoted', but with teacher.reward={config.teacher.reward!r} nobody is promoted",
+    )
+    needs = [name for name in ("curriculum", "true_answers", "random_answers") if name in final.students]
+    require(
+        curriculum.source != "none" or not needs,
+        f"final.students names {', '.join(needs)}, but curriculum.source is 'none'",
+    )
+    low, high = config.self_play.agreement
+    require(0 <= low <= high <= 1, f"self_play.agreement is {(low, high)}; give two shares, the lower first")
 
 
 def _check_integers(name: str, values: Any) -> None:

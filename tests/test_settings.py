@@ -32,7 +32,15 @@ BAD = {
     "hard_subset.temperature=-1.0": "hard_subset.temperature is -1.0",
     "promotion.window=0": "promotion.window is 0",
     "promotion.statistic='median'": "choose one of mean, best",
-    "hard_only.num_steps='all'": "choose one of promoted, search, none",
+    "final.num_steps=15": "it must be a multiple of inner.num_steps = 10",
+    "final.num_replicas=0": "final.num_replicas is 0",
+    "curriculum.source='none'": "final.students names curriculum, true_answers, random_answers, but",
+    "curriculum.schedule='random'": "choose one of then_hard, mixed",
+    "teacher.reward='r_zero'": "nothing is ever promoted",
+    "num_outer_steps=0": "nothing is ever promoted",
+    "transfer.num_problems=0": "transfer.num_problems is 0",
+    "prompts.from_seed='teacher'": "prompts.from_seed lacks {opening}",
+    "analysis.judge='me'": "choose one of world, self_consistency, endpoint, none",
     "sampling.population_batch=0": "sampling.population_batch is 0",
 }
 

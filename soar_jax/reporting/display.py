@@ -104,9 +104,9 @@ def _step_line(metrics: dict[str, Any], total: int, seconds: float, tokens_per_s
     return line + ("  ← promoted" if metrics["promoted"] else "")
 
 
-def pass_table(rows: dict[str, dict[str, Any]], ks: Sequence[int]) -> Table:
-    """The closing table: a row a policy, a column a k, in percent."""
-    table = Table(title="hard test problems, solved within k samples (%)", title_justify="left")
+def pass_table(title: str, rows: dict[str, dict[str, Any]], ks: Sequence[int]) -> Table:
+    """A closing table: a row a policy, a column a k, in percent."""
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for k in ks:
         table.add_column(f"pass@{k}", justify="right")

@@ -1,4 +1,4 @@
-"""The whole job: hard subset, search, Hard-Only, final evaluation, and the files it leaves."""
+"""The whole job: hard subset, outer loop, final students and tests, and the files it leaves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pathlib
 import resource
+import shlex
 import sys
 import time
 from typing import Any
@@ -15,25 +16,29 @@ import numpy as np
 from soar_jax.checkpointing import Checkpoints
 from soar_jax.evaluation import hard_subset
 from soar_jax.evaluation.hard_subset import HardSplit
-from soar_jax.evaluation.pass_at_k import pass_at_k, summarize
 from soar_jax.model.loading import params_sha256
-from soar_jax.model.parameters import Params
-from soar_jax.problems.loading import load_candidates
+from soar_jax.problems.loading import load_problems
 from soar_jax.reporting import plots
 from soar_jax.reporting.compilations import CompilationCounter
 from soar_jax.reporting.display import Display, pass_table
-from soar_jax.reporting.files import read_json, write_json
+from soar_jax.reporting.files import read_json, read_lines, write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
 from soar_jax.rng import stream_key
 from soar_jax.settings import require
+from soar_jax.soar import conclusion, judging
 from soar_jax.soar import setup as setups
 from soar_jax.soar import workdir as workdirs
-from soar_jax.soar.hard_only import train_hard_only
+from soar_jax.soar.conclusion import Search
 from soar_jax.soar.outer_step import outer_step
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import Progress, RunArrays, initial_arrays
 from soar_jax.types import Problem
+
+TESTS = {
+    "hard_test": "hard test problems, solved within k samples (%)",
+    "transfer": "transfer problems, solved within k samples (%)",
+}
 
 
 @dataclasses.dataclass
@@ -70,7 +75,9 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     interrupts, compilations = Interrupts(), CompilationCounter()
     workdirs.check(workdir, config)
     setup = setups.build(config)
-    candidates = load_candidates(config.problems, config.hard_subset.num_candidates)
+    judging.make_judge(setup, workdir)  # what it lacks is better found now than after the run
+    candidates = load_problems(config.problems, "problems", config.hard_subset.num_candidates)
+    transfer = tuple(load_problems(config.transfer, "transfer", config.transfer.num_problems))
     lock = workdirs.claim(workdir, config)
     display = Display(config.num_outer_steps, interrupts)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoints.keep)
@@ -81,7 +88,8 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
         arrays, progress = _search(this, arrays, progress, split)
         path = workdir / "summary.json"
         if not path.exists():
-            _conclude(this, arrays, progress, split)
+            search = Search(setup, workdir, arrays, progress, split, transfer, display.phase)
+            _conclude(this, search)
         summary = read_json(path)
         _show(this, summary)
     finally:
@@ -133,7 +141,8 @@ def _start(this: _Run) -> tuple[RunArrays, Progress]:
     arrays, progress = initial_arrays(this.setup), Progress()
     step = this.checkpoints.latest_step()
     if step is None:
-        (this.workdir / "summary.json").unlink(missing_ok=True)  # of checkpoints that somebody removed
+        if this.setup.config.num_outer_steps:  # else nothing is ever saved
+            _forget_conclusion(this.workdir)  # of checkpoints that somebody removed
     else:
         arrays, record = this.checkpoints.restore(step, arrays)
         progress = Progress.from_json(record["progress"])
@@ -177,77 +186,73 @@ def _search(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit)
     return arrays, progress
 
 
-def _evaluate(this: _Run, policy: Params, split: HardSplit, name: str) -> dict[str, Any]:
-    evaluation = this.setup.config.evaluation
-    settings = this.setup.evaluation_sampling(evaluation.temperature, evaluation.top_p)
-    with this.display.phase(f"testing {name}"):
-        key = stream_key(this.setup.config.seed, "test")
-        counts = this.setup.examiner.count_correct(policy, split.test, key, settings, evaluation.num_samples)
-    return summarize(counts, evaluation.num_samples, evaluation.pass_at)
+def _forget_conclusion(workdir: pathlib.Path) -> None:
+    for path in (workdir / "summary.json", *(workdir / "results").glob("*.json")):
+        path.unlink(missing_ok=True)
 
 
-def _hard_only(this: _Run, split: HardSplit, num_steps: int) -> dict[str, Any]:
-    """Hard-Only at `num_steps` student steps: pass@k averaged over its replicas, and each one's."""
-    setup, evaluation = this.setup, this.setup.config.evaluation
-    trained = train_hard_only(setup, split.train, num_steps, this.display.phase)
-    settings = setup.evaluation_sampling(evaluation.temperature, evaluation.top_p)
-    with this.display.phase("testing Hard-Only"):
-        key = stream_key(setup.config.seed, "test")
-        counts = setup.examiner.count_correct_population(
-            trained.states.params, setup.population, split.test, key, settings, evaluation.num_samples
-        )
-    table = summarize(counts, evaluation.num_samples, evaluation.pass_at)
-    largest = max(evaluation.pass_at)
-    replicas = pass_at_k(counts, evaluation.num_samples, largest).mean(axis=1)
-    return table | {
-        "num_problems": len(split.test),
-        "student_steps": trained.num_steps,
-        "num_replicas": setup.population,
-        f"replicas_pass@{largest}": replicas.tolist(),
-    }
-
-
-def _conclude(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit) -> None:
-    """Tests the base model, the promoted student and Hard-Only, and writes the summary."""
-    config = this.setup.config
+def _conclude(this: _Run, search: Search) -> None:
+    """Trains the final students, tests all policies, and writes the summary."""
+    config, progress, arrays = this.setup.config, search.progress, search.arrays
     search_s = this.wall_s
-    student_steps = progress.best_promotion * config.inner.num_steps
-    rows = {
-        "base": _evaluate(this, this.setup.base.params, split, "the base model"),
-        "promoted_student": _evaluate(this, arrays.best, split, "the promoted student"),
-    }
-    search_steps = progress.outer_step * this.setup.population * config.inner.num_steps
-    steps = {"promoted": student_steps, "search": search_steps, "none": 0}
-    if config.hard_only.num_steps != "none":
-        rows["hard_only"] = _hard_only(this, split, steps[config.hard_only.num_steps])
+    results = conclusion.conclude(search)
+    judge = judging.make_judge(this.setup, this.workdir)
+    num_unjudged = judging.judge_questions(this.setup, this.workdir, judge) if judge else 0
+    final_steps = sum(result["trained_steps"] * result["num_replicas"] for result in results.values())
     summary = {
-        "config": config.to_dict(),
-        **rows,
+        "method": config.method,
+        "scale": config.scale,
+        "seed": config.seed,
+        "command": shlex.join(["python", *sys.argv]),
+        "policies": conclusion.tables(results, config.evaluation.pass_at),
+        "hard_subset": {
+            "num_candidates": config.hard_subset.num_candidates,
+            "train": len(search.split.train),
+            "validation": len(search.split.validation),
+            "test": len(search.split.test),
+        },
         "num_promotions": len(progress.promotions),
         "promotions": [dataclasses.asdict(promotion) for promotion in progress.promotions],
         "outer_steps": progress.outer_step,
         "idle_outer_steps": progress.num_idle_steps,
-        "student_steps": student_steps,
-        "num_sampled_tokens": progress.num_sampled_tokens,
+        "student_steps": search.promoted_steps,
+        "total_student_steps": progress.num_student_steps + final_steps,
+        "num_sampled_tokens": progress.num_sampled_tokens
+        + sum(result["num_sampled_tokens"] for result in results.values()),
+        "num_unjudged": num_unjudged,
+        "test_questions_written": _count_test_questions(search),
         "search_s": search_s,
         "wall_s": this.wall_s,
         "peak_rss_gib": _peak_rss_gib(),
         "compilations": this.compilations.count,
         "compilations_s": this.compilations.seconds,
         "state_sha256": params_sha256({"teacher": arrays.teacher, "baseline": arrays.baseline, "best": arrays.best}),
+        "config": config.to_dict(),
     }
-    plots.learning_curve(this.workdir)
+    if progress.outer_step:
+        plots.learning_curve(this.workdir)
     write_json(this.workdir / "summary.json", json.loads(json.dumps(summary, default=_plain)))
 
 
+def _count_test_questions(search: Search) -> int:
+    """How often a teacher happened to write a hard test problem, which it has never seen."""
+    asked = (row["question"] for row in read_lines(search.workdir / "ledger.jsonl") if row["question"])
+    return sum(map(search.split.test.holds, asked))
+
+
 def _show(this: _Run, summary: dict[str, Any]) -> None:
-    policies = ("base", "promoted_student", "hard_only")
-    rows: dict[str, dict[str, Any]] = {name: summary[name] for name in policies if name in summary}
+    policies = summary["policies"]
+    ks = summary["config"]["evaluation"]["pass_at"]
     this.display.close()
-    this.display.say(pass_table(rows, summary["config"]["evaluation"]["pass_at"]))
-    this.display.say(
+    for test, title in TESTS.items():
+        this.display.say(pass_table(title, {name: row[test] for name, row in policies.items()}, ks))
+    searched = (
         f"{summary['num_promotions']} promotions in {summary['outer_steps']} outer steps; the promoted student has "
-        f"{summary['student_steps']} student steps behind it; {summary['wall_s']:.0f} s, "
+        f"{summary['student_steps']} student steps behind it, the others "
+        f"{summary['config']['final']['num_steps']}; "
+    )
+    this.display.say(
+        f"{searched if 'promoted_student' in policies else ''}{summary['wall_s']:.0f} s, "
         f"{summary['peak_rss_gib']:.2f} GiB, {summary['compilations']} programs compiled\n"
         f"everything is in {this.workdir}"
     )

@@ -1,50 +1,72 @@
-"""The question ledger: a row for every question that was ever asked."""
+"""The question ledger: a row for every question that was ever asked, and what its step's questions are like."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
+from soar_jax.evaluation.diversity import distinct_share, vendi_score
+from soar_jax.evaluation.quality import judge_by_facts
 from soar_jax.problems import loading
 from soar_jax.soar.setup import Setup
-from soar_jax.soar.student import Episode
 from soar_jax.soar.teacher import Datasets
+from soar_jax.types import QuestionAnswer
 
 
-def rows(setup: Setup, datasets: Datasets, episode: Episode, rewards: np.ndarray, step: int) -> list[dict[str, Any]]:
-    """One row a rollout of the step's g * n, in order; `rewards` are the g dataset rewards.
+def question_row(setup: Setup, item: QuestionAnswer | None) -> dict[str, Any]:
+    """A question, its answer, and all that the problems' source knows about them; nulls where it knows nothing."""
+    row: dict[str, Any] = {"question": item.question if item else None, "answer": item.answer if item else None}
+    row |= dict.fromkeys(("true_answer", "subject", "level", "well_posed", "right"))
+    facts = loading.facts(setup.config.problems.source, item.question) if item else None
+    if item is not None and facts is not None:
+        row |= {"true_answer": facts.true_answer, "subject": facts.subject, "level": facts.level}
+        judgement = judge_by_facts(facts, item.answer)
+        row |= {"well_posed": judgement.well_posed, "right": judgement.right}
+    return row
 
-    Unparsable rollouts have a row too, with null question and answer. `solve_rate` is the share of
-    student samples that agreed with the teacher's answer; null where the question was never asked.
+
+def rows(
+    setup: Setup, datasets: Datasets, rewards: np.ndarray, solve_rates: np.ndarray, step: int
+) -> list[dict[str, Any]]:
+    """One row a rollout of the step's g * n, in order; unparsable ones have null question and answer.
+
+    Args:
+      rewards: [g, n] of each rollout.
+      solve_rates: [g, n] share of student samples that agreed with the teacher's answer; nan where never asked.
     """
-    repeats = setup.config.outer.students_per_dataset
-    result = []
-    for dataset, items in enumerate(datasets.items):
-        members = range(dataset * repeats, (dataset + 1) * repeats)
-        asked = np.sum([episode.stats.asked[member] for member in members], axis=0)
-        agreed = np.sum([episode.stats.agreed[member] for member in members], axis=0)
-        place = 0  # among the dataset's parsable questions
-        for index, item in enumerate(items):
-            row: dict[str, Any] = {
-                "outer_step": step,
-                "dataset": dataset,
-                "index": index,
-                "question": item.question if item else None,
-                "answer": item.answer if item else None,
-                "true_answer": None,
-                "subject": None,
-                "level": None,
-                "solve_rate": None,
-                "reward": float(rewards[dataset]),
-                "promoted": 0,  # 1 when this dataset's student was promoted; one digit, so it can be set in place
-            }
-            if item is not None:
-                facts = loading.facts(setup.config.problems.source, item.question)
-                if facts is not None:
-                    row |= {"true_answer": facts.true_answer, "subject": facts.subject, "level": facts.level}
-                if asked[place]:
-                    row["solve_rate"] = float(agreed[place] / asked[place])
-                place += 1
-            result.append(row)
-    return result
+    return [
+        {"outer_step": step, "dataset": dataset, "index": index}
+        | question_row(setup, item)
+        | {
+            "solve_rate": None if np.isnan(solve_rates[dataset, index]) else float(solve_rates[dataset, index]),
+            "reward": float(rewards[dataset, index]),
+            "promoted": 0,  # 1 when this dataset's student was promoted; one digit, so it can be set in place
+        }
+        for dataset, items in enumerate(datasets.items)
+        for index, item in enumerate(items)
+    ]
+
+
+def analyse(setup: Setup, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Diversity and make-up of a step's parsable questions, for metrics.jsonl."""
+    written = [row for row in rows if row["question"] is not None]
+    questions = [row["question"] for row in written]
+    return {
+        "subjects": dict(Counter(row["subject"] for row in written if row["subject"])),
+        "levels": {str(level): count for level, count in _count_levels(written)},
+        "right_share": _share(written, "right"),
+        "well_posed_share": _share(written, "well_posed"),
+        "vendi": vendi_score(setup.embedder.embed(questions)) if questions else 0.0,
+        "distinct_share": distinct_share(questions),
+    }
+
+
+def _count_levels(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    return sorted(Counter(row["level"] for row in rows if row["level"] is not None).items())
+
+
+def _share(rows: list[dict[str, Any]], name: str) -> float | None:
+    known = [row[name] for row in rows if row[name] is not None]
+    return float(np.mean(known)) if known else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from typing import Any
 
 import jax
@@ -13,14 +12,11 @@ from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import mesh as parallel
 from soar_jax.reporting.display import Phase
-from soar_jax.rl.population import update_policy
-from soar_jax.rl.train_step import TrainState
 from soar_jax.rng import stream_generator, stream_key
-from soar_jax.soar import ledger, promotion, rewards, teacher
+from soar_jax.soar import intrinsic, ledger, promotion, rewards, teacher
 from soar_jax.soar.setup import Setup
-from soar_jax.soar.state import Progress, Promotion, RunArrays
-from soar_jax.soar.student import Episode, NotFiniteError, train_population
-from soar_jax.types import TrainBatch
+from soar_jax.soar.state import Progress, Promotion, RunArrays, StepResult
+from soar_jax.soar.student import Episode, train_population
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +34,15 @@ class Measured:
 
 
 @dataclasses.dataclass(frozen=True)
-class StepResult:
-    """What an outer step leaves."""
+class Scored:
+    """What a step's questions earned, and what that changed."""
 
     arrays: RunArrays
     progress: Progress
-    metrics: dict[str, Any]  # one row of metrics.jsonl
-    ledger: list[dict[str, Any]]  # one row a question
+    rewards: np.ndarray  # [g, n] of each rollout
+    advantages: np.ndarray  # [g, n] float32
+    solve_rates: np.ndarray  # [g, n] share of answers that agreed with the teacher's; nan where never asked
+    metrics: dict[str, Any]
     promoted: Promotion | None
 
 
@@ -77,38 +75,6 @@ def best_student(setup: Setup, students: Params, measured: Measured) -> Params:
     return parallel.replicate(setup.mesh, jax.tree.map(lambda leaf: leaf[index], students))
 
 
-def teach(
-    setup: Setup, state: TrainState, datasets: teacher.Datasets, measured: Measured, step: int
-) -> tuple[TrainState, dict[str, float]]:
-    """The teacher's RLOO update over dataset rewards (paper: step 6).
-
-    Raises:
-      NotFiniteError: its loss or gradient norm is not finite.
-    """
-    if not setup.config.teacher.train:
-        return state, {}
-    advantages = rewards.rollout_advantages(measured.rewards, datasets.is_valid, setup.config.teacher.invalid_penalty)
-    batch = TrainBatch(datasets.rollouts, advantages.reshape(-1))
-    batch = parallel.replicate(setup.mesh, batch)
-    for _ in range(setup.teacher.updates_per_batch):
-        state, metrics = update_policy(
-            state,
-            batch,
-            setup.base.params if setup.teacher.loss.kl_coef > 0 else None,
-            model=setup.base.config,
-            loss=setup.teacher.loss,
-            optimizer=setup.teacher.optimizer,
-            rows_per_micro_batch=setup.teacher.rows_per_micro_batch,
-        )
-    values = {f"teacher_{name}": float(value) for name, value in metrics.items()}
-    if not all(np.isfinite(value) for value in values.values()):
-        raise NotFiniteError(
-            f"the teacher's loss or gradient is not finite at outer step {step}: {values}. Start anew in another "
-            "--workdir with a lower teacher.learning_rate or a higher teacher.adam_eps"
-        )
-    return state, values
-
-
 def validation_accuracy(setup: Setup, policy: Params, split: HardSplit) -> float:
     """Mean share of right answers to the validation problems."""
     evaluation = setup.config.evaluation
@@ -128,46 +94,96 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
     Raises:
       NotFiniteError: a loss or gradient is not finite.
     """
-    step = progress.outer_step
+    step, config = progress.outer_step, setup.config
     tokens_before = setup.sampler.meter.num_tokens
     with phase("writing questions"):
         datasets = teacher.write_questions(setup, arrays.teacher.params, step)
+    score = _score_by_improvement if config.teacher.reward == "grounded" else _score_by_votes
+    scored = score(setup, arrays, progress, split, datasets, phase)
+    with phase("updating the teacher"):
+        teacher_state, teacher_metrics = teacher.teach(setup, scored.arrays.teacher, datasets, scored.advantages, step)
+    with phase("analysing questions"):
+        rows = ledger.rows(setup, datasets, scored.rewards, scored.solve_rates, step)
+        analysis = ledger.analyse(setup, rows)
+    moved = bool(np.any(scored.rewards != 0))
+    progress = dataclasses.replace(
+        scored.progress,
+        outer_step=step + 1,
+        num_idle_steps=progress.num_idle_steps + (not moved),
+        num_sampled_tokens=progress.num_sampled_tokens + setup.sampler.meter.num_tokens - tokens_before,
+        finished=step + 1 == config.num_outer_steps
+        or scored.progress.baseline_validation >= config.outer.stop_at_validation,
+    )
+    per_dataset = scored.rewards.mean(axis=1)
+    metrics = {
+        "outer_step": step,
+        "rewards": per_dataset.tolist(),
+        "mean_reward": float(per_dataset.mean()),
+        "best_reward": float(per_dataset.max()),
+        "promoted": scored.promoted is not None,
+        "num_promotions": len(progress.promotions),
+        "validation_accuracy": progress.baseline_validation,
+        "any_reward": moved,
+        "valid_share": float(datasets.is_valid.mean()),
+        **analysis,
+        **scored.metrics,
+        **teacher_metrics,
+    }
+    arrays = dataclasses.replace(scored.arrays, teacher=teacher_state)
+    return StepResult(arrays, progress, metrics, rows, scored.promoted)
+
+
+def _score_by_improvement(
+    setup: Setup, arrays: RunArrays, progress: Progress, split: HardSplit, datasets: teacher.Datasets, phase: Phase
+) -> Scored:
+    """The grounded reward: students are trained and measured, and one of them may be promoted (paper: 3 to 6)."""
+    config, step = setup.config, progress.outer_step
     with phase("training students"):
         episode = train_population(setup, arrays.baseline, teacher.curriculum(setup, datasets), "inner", (step,))
     with phase("measuring improvement"):
         measured = measure(setup, arrays.baseline, episode.states.params, split, step)
     with phase("promoting"):
         arrays, progress, decision, promoted = _promote(setup, arrays, progress, split, datasets, episode, measured)
-    with phase("updating the teacher"):
-        teacher_state, teacher_metrics = teach(setup, arrays.teacher, datasets, measured, step)
-    moved = bool(np.any(measured.rewards != 0))
-    progress = dataclasses.replace(
-        progress,
-        outer_step=step + 1,
-        num_idle_steps=progress.num_idle_steps + (not moved),
-        num_sampled_tokens=progress.num_sampled_tokens + setup.sampler.meter.num_tokens - tokens_before,
-        finished=step + 1 == setup.config.num_outer_steps
-        or progress.baseline_validation >= setup.config.outer.stop_at_validation,
+    is_valid = datasets.is_valid
+    return Scored(
+        arrays,
+        dataclasses.replace(
+            progress, num_student_steps=progress.num_student_steps + setup.population * config.inner.num_steps
+        ),
+        np.repeat(measured.rewards[:, None], is_valid.shape[1], axis=1),
+        rewards.rollout_advantages(measured.rewards, is_valid, config.teacher.invalid_penalty),
+        _solve_rates(setup, episode, is_valid),
+        {
+            "baseline_accuracy": measured.baseline,
+            "moving_average": decision.moving_average,
+            "inner_reward_first": float(episode.mean_rewards[0].mean()),
+            "inner_reward_last": float(episode.mean_rewards[-1].mean()),
+        },
+        promoted,
     )
-    rows = ledger.rows(setup, datasets, episode, measured.rewards, step)
-    metrics = {
-        "outer_step": step,
-        "rewards": measured.rewards.tolist(),
-        "mean_reward": float(measured.rewards.mean()),
-        "best_reward": float(measured.rewards.max()),
-        "baseline_accuracy": measured.baseline,
-        "moving_average": decision.moving_average,
-        "promoted": promoted is not None,
-        "num_promotions": len(progress.promotions),
-        "validation_accuracy": progress.baseline_validation,
-        "any_reward": moved,
-        "valid_share": float(datasets.is_valid.mean()),
-        "subjects": dict(Counter(row["subject"] for row in rows if row["subject"])),
-        "inner_reward_first": float(episode.mean_rewards[0].mean()),
-        "inner_reward_last": float(episode.mean_rewards[-1].mean()),
-        **teacher_metrics,
-    }
-    return StepResult(dataclasses.replace(arrays, teacher=teacher_state), progress, metrics, rows, promoted)
+
+
+def _score_by_votes(
+    setup: Setup, arrays: RunArrays, progress: Progress, split: HardSplit, datasets: teacher.Datasets, phase: Phase
+) -> Scored:
+    """An intrinsic reward: the baseline student answers, nobody is trained (paper: Intrinsic-T)."""
+    with phase("answering questions"):
+        values, agreement = intrinsic.question_rewards(setup, arrays.baseline, datasets, progress.outer_step)
+    advantages = rewards.question_advantages(values, datasets.is_valid, setup.config.teacher.invalid_penalty)
+    return Scored(arrays, progress, values, advantages, agreement, {}, None)
+
+
+def _solve_rates(setup: Setup, episode: Episode, is_valid: np.ndarray) -> np.ndarray:
+    """Share of student samples [g, n] that agreed with the teacher's answer, over a dataset's r students."""
+    repeats = setup.config.outer.students_per_dataset
+    rates = np.full(is_valid.shape, np.nan)
+    for dataset, valid in enumerate(is_valid):
+        members = range(dataset * repeats, (dataset + 1) * repeats)
+        asked = np.sum([episode.stats.asked[member] for member in members], axis=0)
+        agreed = np.sum([episode.stats.agreed[member] for member in members], axis=0)
+        if valid.any():
+            rates[dataset, valid] = np.where(asked > 0, agreed / np.maximum(asked, 1), np.nan)
+    return rates
 
 
 def _promote(

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from soar_jax import settings
 from soar_jax.evaluation.accuracy import Examiner
+from soar_jax.evaluation.embedding import Embedder, make_embedder
 from soar_jax.grading.extraction import EXTRACTORS
 from soar_jax.model.loading import LoadedModel, load_model
 from soar_jax.parallel import mesh as parallel
@@ -41,6 +42,7 @@ class Setup:
     base: LoadedModel
     sampler: TextSampler
     examiner: Examiner
+    embedder: Embedder
     teacher: PolicySettings
     student: PolicySettings
     promotion: PromotionSettings
@@ -82,6 +84,7 @@ def build(config: Any) -> Setup:
         "outer.num_datasets * outer.students_per_dataset": outer.num_datasets * outer.students_per_dataset,
         "outer.num_datasets * outer.questions_per_dataset": outer.num_datasets * outer.questions_per_dataset,
         "evaluation.problems_per_call": config.evaluation.problems_per_call,
+        "final.num_replicas": config.final.num_replicas,
     }.items():
         parallel.check_divides(mesh, name, value)
     base = load_model(config.model.source, config.model.dtype)
@@ -99,12 +102,15 @@ def build(config: Any) -> Setup:
     )
     student = sampler.settings(config.student.max_completion_tokens, config.student.temperature)
     teacher = sampler.settings(config.teacher.max_completion_tokens, config.teacher.temperature)
+    params = parallel.replicate(mesh, base.params)
+    rows = outer.num_datasets * outer.questions_per_dataset
     return Setup(
         config=config,
         mesh=mesh,
-        base=dataclasses.replace(base, params=parallel.replicate(mesh, base.params)),
+        base=dataclasses.replace(base, params=params),
         sampler=sampler,
         examiner=Examiner(sampler, config.grading.extraction, config.evaluation.problems_per_call),
+        embedder=make_embedder(config.analysis.embeddings, sampler, params, rows),
         teacher=_policy(config.teacher, teacher),
         student=_policy(config.student, student),
         promotion=PromotionSettings(**config.promotion.to_dict()),

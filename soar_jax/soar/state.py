@@ -53,6 +53,7 @@ class Progress:
     baseline_validation: float = 0.0
     num_idle_steps: int = 0  # outer steps in which no dataset moved a student
     num_sampled_tokens: int = 0
+    num_student_steps: int = 0  # updates of all students together
     finished: bool = False  # stopped early, or all outer steps done
     file_sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # bytes of the files beside it
 
@@ -78,6 +79,17 @@ class Progress:
                 ),
             }
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class StepResult:
+    """What an outer step leaves."""
+
+    arrays: RunArrays
+    progress: Progress
+    metrics: dict[str, Any]  # one row of metrics.jsonl
+    ledger: list[dict[str, Any]]  # one row a question
+    promoted: Promotion | None
 
 
 def initial_arrays(setup: Setup) -> RunArrays:

@@ -1,4 +1,4 @@
-"""The teacher's writing: questions and answers, cut into datasets, handed to students."""
+"""The teacher: its questions and answers, cut into datasets and handed to students, and its update."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ import numpy as np
 
 from soar_jax.grading.extraction import question_and_answer
 from soar_jax.model.parameters import Params
+from soar_jax.parallel import mesh as parallel
+from soar_jax.rl.population import update_policy
+from soar_jax.rl.train_step import TrainState
 from soar_jax.rng import stream_key
+from soar_jax.settings import SettingsError
 from soar_jax.soar.setup import Setup
-from soar_jax.soar.student import Curriculum
-from soar_jax.types import QuestionAnswer, RolloutBatch
+from soar_jax.soar.student import Curriculum, NotFiniteError
+from soar_jax.types import QuestionAnswer, RolloutBatch, TrainBatch
+
+MAX_DRAWS_OVER_NEED = 8  # so many times the rollouts that would do if all could be parsed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,23 +40,49 @@ def cut(rollouts: RolloutBatch, items: Sequence[QuestionAnswer | None], num_data
     return Datasets(rollouts, tuple(tuple(items[k * size : (k + 1) * size]) for k in range(num_datasets)))
 
 
+def _write(setup: Setup, policy: Params, stream: str, index: int) -> tuple[RolloutBatch, list[QuestionAnswer | None]]:
+    """Samples g * n completions of the teacher's fixed prompt, and parses what can be parsed of each."""
+    config = setup.config
+    count = config.outer.num_datasets * config.outer.questions_per_dataset
+    prompts = setup.sampler.encode([config.prompts.teacher] * count)
+    key = stream_key(config.seed, stream, index)
+    rollouts = setup.sampler.sample_policy(policy, prompts, key, setup.teacher.sampling, 1)
+    return rollouts, [parse(setup, text) for text in setup.sampler.texts(rollouts)]
+
+
+def parse(setup: Setup, text: str) -> QuestionAnswer | None:
+    """Question and answer in a teacher's text; None where they lack or the question is too long to be asked."""
+    pair = question_and_answer(text, setup.config.prompts.question_end, setup.config.grading.extraction)
+    return pair if pair and setup.sampler.fits(pair.question) else None
+
+
 def write_questions(setup: Setup, policy: Params, step: int) -> Datasets:
     """Samples g * n completions of the teacher's fixed prompt and parses them (paper: steps 1 and 2).
 
     A completion without question and answer, or whose question is too long to be asked, is
     unparsable: nobody trains on it, and `rewards.rollout_advantages` punishes it.
     """
-    config = setup.config
-    count = config.outer.num_datasets * config.outer.questions_per_dataset
-    prompts = setup.sampler.encode([config.prompts.teacher] * count)
-    key = stream_key(config.seed, "teacher_sample", step)
-    rollouts = setup.sampler.sample_policy(policy, prompts, key, setup.teacher.sampling, 1)
-    pairs = [
-        question_and_answer(text, config.prompts.question_end, config.grading.extraction)
-        for text in setup.sampler.texts(rollouts)
-    ]
-    items = [pair if pair and setup.sampler.fits(pair.question) else None for pair in pairs]
-    return cut(rollouts, items, config.outer.num_datasets)
+    rollouts, items = _write(setup, policy, "teacher_sample", step)
+    return cut(rollouts, items, setup.config.outer.num_datasets)
+
+
+def write_curriculum(setup: Setup, policy: Params, count: int) -> tuple[QuestionAnswer, ...]:
+    """The first `count` parsable questions that the teacher writes (paper: Base-T and Intrinsic-T).
+
+    Raises:
+      SettingsError: it writes too few that can be parsed.
+    """
+    written: list[QuestionAnswer] = []
+    per_draw = setup.config.outer.num_datasets * setup.config.outer.questions_per_dataset
+    for draw in range(MAX_DRAWS_OVER_NEED * -(-count // per_draw)):
+        _, items = _write(setup, policy, "teacher_curriculum", draw)
+        written += [item for item in items if item is not None]
+        if len(written) >= count:
+            return tuple(written[:count])
+    raise SettingsError(
+        f"the teacher wrote {len(written)} questions that can be parsed, curriculum.num_questions is {count}; lower "
+        "it, or lower teacher.learning_rate so that the teacher keeps its format"
+    )
 
 
 def curriculum(setup: Setup, datasets: Datasets) -> Curriculum:
@@ -58,3 +90,36 @@ def curriculum(setup: Setup, datasets: Datasets) -> Curriculum:
     repeats = setup.config.outer.students_per_dataset
     lists = [tuple(item for item in dataset if item is not None) for dataset in datasets.items]
     return Curriculum(tuple(questions for questions in lists for _ in range(repeats)))
+
+
+def teach(
+    setup: Setup, state: TrainState, datasets: Datasets, advantages: np.ndarray, step: int
+) -> tuple[TrainState, dict[str, float]]:
+    """The teacher's policy-gradient update on its own rollouts (paper: step 6); `state` is used up.
+
+    Args:
+      advantages: [g, n] float32.
+
+    Raises:
+      NotFiniteError: its loss or gradient norm is not finite.
+    """
+    if not setup.config.teacher.train:
+        return state, {}
+    batch = parallel.replicate(setup.mesh, TrainBatch(datasets.rollouts, advantages.reshape(-1)))
+    for _ in range(setup.teacher.updates_per_batch):
+        state, metrics = update_policy(
+            state,
+            batch,
+            setup.base.params if setup.teacher.loss.kl_coef > 0 else None,
+            model=setup.base.config,
+            loss=setup.teacher.loss,
+            optimizer=setup.teacher.optimizer,
+            rows_per_micro_batch=setup.teacher.rows_per_micro_batch,
+        )
+    values = {f"teacher_{name}": float(value) for name, value in metrics.items()}
+    if not all(np.isfinite(value) for value in values.values()):
+        raise NotFiniteError(
+            f"the teacher's loss or gradient is not finite at outer step {step}: {values}. Start anew in another "
+            "--workdir with a lower teacher.learning_rate or a higher teacher.adam_eps"
+        )
+    return state, values

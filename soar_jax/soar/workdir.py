@@ -24,7 +24,8 @@ def check(workdir: pathlib.Path, config: Any) -> None:
     is_url = bool(workdir.parts) and workdir.parts[0].endswith(":")  # gs://bucket has become gs:/bucket
     require(not is_url, f"--workdir={workdir}: only local folders are supported")
     try:
-        begun = (workdir / "metrics.jsonl").exists() or any((workdir / "checkpoints").glob("[0-9]*"))
+        begun = any((workdir / name).exists() for name in ("metrics.jsonl", "results"))
+        begun = begun or any((workdir / "checkpoints").glob("[0-9]*"))
         if not path.exists() or not begun:
             return
         found = json.loads(path.read_text())

@@ -1,5 +1,6 @@
 import numpy as np
 
+from soar_jax.soar import rewards
 from soar_jax.soar.rewards import dataset_rewards, rollout_advantages
 
 
@@ -24,3 +25,18 @@ def test_unparsable_rollouts_get_the_penalty():
 def test_no_improvement_no_signal():
     valid = np.array([[True, False], [True, True]])
     np.testing.assert_array_equal(rollout_advantages(np.zeros(2), valid, 1.0), np.zeros((2, 2)))
+
+
+def test_question_advantages_compare_each_valid_question_with_the_others():
+    values = np.array([[1.0, 0.0], [0.5, 9.0]])
+    is_valid = np.array([[True, True], [True, False]])
+    advantages = rewards.question_advantages(values, is_valid, invalid_penalty=2.0)
+    np.testing.assert_allclose(advantages, [[1.0 - 0.25, 0.0 - 0.75], [0.5 - 0.5, -2.0 * 0.75]])
+    assert not rewards.question_advantages(values, np.array([[True, False], [False, False]]), 1.0).any()
+
+
+def test_intrinsic_rewards_by_hand():
+    p = np.array([0.0, 0.25, 0.5, 1.0])
+    np.testing.assert_allclose(rewards.learnability(p), [0.0, 0.5, 1.0, 0.0])
+    np.testing.assert_allclose(rewards.absolute_zero(p), [0.0, 0.75, 0.5, 0.0])
+    np.testing.assert_allclose(rewards.r_zero(p, np.array([0.0, 0.25, 0.0, 0.5])), [0.0, 0.0, 0.5, -0.5])

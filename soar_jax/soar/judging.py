@@ -1,0 +1,72 @@
+"""Judgements of a run's questions where the problems' source cannot judge them exactly."""
+
+from __future__ import annotations
+
+import pathlib
+
+from soar_jax.evaluation.judge_endpoint import EndpointJudge
+from soar_jax.evaluation.quality import Judge, SelfConsistencyJudge
+from soar_jax.reporting.files import read_lines, replace_text, to_line
+from soar_jax.rng import stream_generator, stream_key
+from soar_jax.settings import require
+from soar_jax.soar.setup import Setup
+from soar_jax.types import QuestionAnswer
+
+
+def make_judge(setup: Setup, workdir: pathlib.Path) -> Judge | None:
+    """The judge that `analysis.judge` names; None for "none" and "world", whose judgements are in the ledger.
+
+    Raises:
+      SettingsError: the endpoint's address, key, model or library is missing, or the source cannot judge.
+    """
+    config = setup.config
+    analysis = config.analysis
+    require(
+        analysis.judge != "world" or config.problems.source == "arithmetic",
+        f"analysis.judge is 'world', but problems.source {config.problems.source!r} cannot judge questions; use "
+        "'self_consistency', 'endpoint' or 'none'",
+    )
+    if analysis.judge == "endpoint":
+        return EndpointJudge(analysis.judge_model, workdir / "judge_cache.jsonl")
+    if analysis.judge == "self_consistency":
+        return SelfConsistencyJudge(
+            setup.sampler,
+            setup.base.params,
+            config.grading.extraction,
+            setup.student.sampling,
+            analysis.judge_samples,
+            analysis.judge_agreement,
+            stream_key(config.seed, "judge"),
+            config.evaluation.problems_per_call,
+        )
+    return None
+
+
+def judge_questions(setup: Setup, workdir: pathlib.Path, judge: Judge) -> int:
+    """Judges the final students' questions and a random choice of all others; writes `judgements.jsonl`.
+
+    Returns:
+      Questions that the judge failed on.
+    """
+    pairs = _pick(setup, workdir)
+    judgements = judge.judge(pairs)
+    rows = [
+        {"question": pair.question, "answer": pair.answer, "judge": setup.config.analysis.judge}
+        | {"well_posed": judgement.well_posed, "right": judgement.right}
+        for pair, judgement in zip(pairs, judgements, strict=True)
+    ]
+    replace_text(workdir / "judgements.jsonl", "".join(map(to_line, rows)))
+    return judge.num_failures
+
+
+def _pick(setup: Setup, workdir: pathlib.Path) -> list[QuestionAnswer]:
+    """At most `analysis.judge_questions` different pairs, those of the final students first."""
+
+    def pairs(name: str) -> list[QuestionAnswer]:
+        rows = read_lines(workdir / name)
+        return [QuestionAnswer(row["question"], row["answer"]) for row in rows if row["question"] is not None]
+
+    others = pairs("ledger.jsonl")
+    order = stream_generator(setup.config.seed, "judge").permutation(len(others))
+    different = dict.fromkeys([*pairs("curriculum.jsonl"), *(others[index] for index in order)])
+    return list(different)[: setup.config.analysis.judge_questions]

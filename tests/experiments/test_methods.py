@@ -1,0 +1,87 @@
+"""Every method runs two outer steps and its final students, through the command line."""
+
+import json
+import pathlib
+
+import pytest
+
+METHODS = sorted(
+    path.stem
+    for path in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py")
+    if path.stem not in ("__init__", "scales", "pretrain_nano")
+)
+POLICIES = {
+    "absolute_zero_teacher": {"curriculum"},
+    "base_teacher": {"curriculum"},
+    "curated": {"curriculum"},
+    "frozen_teacher": {"promoted_student", "curriculum", "promoted"},
+    "hard_only": {"hard_only"},
+    "hard_only_large_group": {"hard_only"},
+    "intrinsic_teacher": {"curriculum"},
+    "r_zero_teacher": {"curriculum"},
+    "serl": {"self_play"},
+    "soar_math": {"promoted_student", "curriculum", "promoted", "true_answers", "random_answers", "hard_only"},
+}
+# Few steps; a threshold below zero promotes in every step.
+SMALL = (
+    "--config.promotion.threshold=-1.0",
+    "--config.promotion.window=1",
+    "--config.final.num_steps=4",
+    "--config.curriculum.num_questions=8",
+    "--config.curriculum.levels=(3,)",
+    "--config.self_play.questions_per_episode=4",
+    "--config.self_play.label_samples=4",
+    "--config.self_play.agreement=(0.0,1.0)",
+)
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_method_is_tested():
+    assert sorted(POLICIES) == METHODS
+
+
+@pytest.mark.parametrize("method", POLICIES)
+def test_a_method_runs_to_its_tested_policies(command, tmp_path, method):
+    workdir = tmp_path / "run"
+    steps = [] if method in ("base_teacher", "curated", "hard_only", "hard_only_large_group", "serl") else ["2"]
+    overrides = [f"--config.num_outer_steps={count}" for count in steps or ["0"]]
+    process = command("run", f"configs/{method}.py", f"--workdir={workdir}", *SMALL, *overrides)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["method"] == method
+    assert set(summary["policies"]) == {"base"} | POLICIES[method]
+    for name, policy in summary["policies"].items():
+        result = json.loads((workdir / "results" / f"{name}.json").read_text())
+        for test in ("hard_test", "transfer"):
+            counts = result["tests"][test]["num_correct"]
+            assert len(counts) == policy["num_replicas"]
+            assert all(len(row) == policy[test]["num_problems"] for row in counts)
+            mean = sum(map(sum, counts)) / (len(counts) * len(counts[0]) * result["tests"][test]["num_samples"])
+            assert policy[test]["pass@1"] == pytest.approx(mean)
+        if name not in ("base", "promoted_student"):
+            assert policy["student_steps"] == 4
+            assert [row["student_steps"] for row in result["curve"]][-1] == 4
+    trained = 2 * 2 * 2 if "promoted_student" in summary["policies"] else 0  # outer steps x students x inner steps
+    students = POLICIES[method] - {"promoted_student"}
+    fresh = sum(4 - 2 * summary["num_promotions"] if name == "promoted" else 4 for name in students)
+    assert summary["total_student_steps"] == trained + 2 * fresh
+    questions = read_lines(workdir / "curriculum.jsonl") if (workdir / "curriculum.jsonl").exists() else []
+    assert bool(questions) == (method not in ("hard_only", "hard_only_large_group"))
+    if method == "curated":
+        assert all(row["right"] and row["well_posed"] for row in questions)
+
+
+def test_finished_results_are_not_made_again(command, tmp_path):
+    workdir = tmp_path / "run"
+    arguments = ("run", "configs/base_teacher.py", f"--workdir={workdir}", *SMALL, "--config.num_outer_steps=0")
+    assert command(*arguments).wait(timeout=300) == 0
+    (workdir / "summary.json").unlink()
+    (workdir / "results" / "curriculum.json").unlink()
+    kept = (workdir / "results" / "base.json").stat().st_mtime_ns
+    assert command(*arguments).wait(timeout=300) == 0
+    assert (workdir / "results" / "base.json").stat().st_mtime_ns == kept
+    assert (workdir / "results" / "curriculum.json").exists()

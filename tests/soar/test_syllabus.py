@@ -1,0 +1,106 @@
+"""What the final students are taught, on a real hard split of the arithmetic world."""
+
+import ml_collections
+import numpy as np
+import pytest
+
+from configs.soar_math import get_config
+from soar_jax.evaluation.hard_subset import split_hard
+from soar_jax.problems import arithmetic
+from soar_jax.settings import SettingsError
+from soar_jax.soar import syllabus
+from soar_jax.soar.state import Progress, Promotion
+from soar_jax.soar.syllabus import Stage
+from soar_jax.types import QuestionAnswer
+
+
+class Setup:
+    """As much of a setup as the syllabus looks at."""
+
+    def __init__(self, **overrides):
+        config = get_config()
+        config.update_from_flattened_dict(overrides)
+        self.config = ml_collections.FrozenConfigDict(config)
+
+
+@pytest.fixture(scope="module")
+def split():
+    return split_hard(arithmetic.generate_problems(np.random.default_rng(0), (4, 6), 60), 0, 0.25)
+
+
+DIAL = arithmetic.Dial((3, 1, 4), ("rotate",)).text()
+
+
+def stage(*pairs, name="one", steps=10):
+    return Stage(name, tuple(QuestionAnswer(*pair) for pair in pairs), steps, True)
+
+
+def promotion(number):
+    return Promotion(number, number, 0, 0.1, 0.1, ((f"question {number}", "1"),))
+
+
+def test_promotion_questions_come_in_the_order_of_their_promotions(split):
+    progress = Progress(promotions=(promotion(1), promotion(2)))
+    stages = syllabus.method_stages(Setup(), None, progress, split)
+    assert [(each.name, each.questions[0].question, each.num_steps) for each in stages] == [
+        ("promotion 1", "question 1", 10),
+        ("promotion 2", "question 2", 10),
+    ]
+
+
+def test_curated_problems_are_true_new_and_easy_to_hard(split):
+    setup = Setup(**{"curriculum.source": "curated", "curriculum.levels": (2, 4)})
+    stages = syllabus.method_stages(setup, None, Progress(), split)
+    split.test.unseal()
+    hard = {problem.question for problem in (*split.train, *split.validation, *split.test.problems)}
+    for each, level in zip(stages, (2, 4), strict=True):
+        assert len(each.questions) == 80
+        for item in each.questions:
+            facts = arithmetic.facts(item.question)
+            assert (facts.subject, facts.level, facts.true_answer) == ("dial", level, item.answer)
+            assert item.question not in hard
+
+
+def test_hard_train_fills_up_to_the_common_number_of_steps(split):
+    stages = tuple(stage(("q", "1"), name=f"promotion {number}") for number in range(8))
+    for given, names in (
+        (stages[:2], ["promotion 0", "promotion 1", "hard train"]),
+        (stages, [f"promotion {number}" for number in range(6)]),
+        ((), ["hard train"]),
+    ):
+        full = syllabus.with_hard_train(Setup(), given, split)
+        assert [each.name for each in full] == names
+        assert sum(each.num_steps for each in full) == 60
+    assert [each.num_steps for each in syllabus.with_hard_train(Setup(), (), split, steps_before=40)] == [20]
+    assert syllabus.with_hard_train(Setup(), (), split, steps_before=60) == ()
+    hard = syllabus.with_hard_train(Setup(), (), split)[0]
+    assert {item.question for item in hard.questions} == {problem.question for problem in split.train}
+    assert not hard.is_synthetic
+
+
+def test_the_mixed_schedule_is_one_pool(split):
+    setup = Setup(**{"curriculum.schedule": "mixed"})
+    (pool,) = syllabus.with_hard_train(setup, (stage(("q", "1")),), split)
+    assert len(pool.questions) == 1 + len(split.train)
+    assert pool.num_steps == 60
+
+
+def test_true_answers_replace_the_teachers():
+    given = stage((DIAL, "9 9 9"), ("coin 1 2 3 . . . . . . . .", "1"), ("nonsense", "7"))
+    (mended,) = syllabus.with_true_answers(Setup(), (given,))
+    assert mended.questions == (QuestionAnswer(DIAL, "1 4 3"),)
+
+
+def test_random_answers_keep_the_form_and_depend_on_the_seed_alone():
+    given = stage(*[(DIAL, "1 4 3")] * 50, ("q", "no digit"))
+    (first,), (again,), (other,) = (syllabus.with_random_answers(Setup(seed=seed), (given,)) for seed in (0, 0, 1))
+    assert first == again != other
+    assert len(first.questions) == 50
+    assert all(len(item.answer) == 5 and set(item.answer[::2]) <= set("0123456789") for item in first.questions)
+    assert sum(item.answer == "1 4 3" for item in first.questions) <= 2
+
+
+def test_true_answers_need_a_source_that_knows(monkeypatch):
+    monkeypatch.setattr(syllabus.loading, "facts", lambda *_: None)
+    with pytest.raises(SettingsError, match="cannot tell true answers"):
+        syllabus.with_true_answers(Setup(), (stage((DIAL, "1")),))
