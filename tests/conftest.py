@@ -15,6 +15,9 @@ import jax  # noqa: E402
 
 from soar_jax.model import parameters  # noqa: E402
 from soar_jax.model.config import ModelConfig  # noqa: E402
+from soar_jax.model.loading import load_model  # noqa: E402
+from soar_jax.problems.prompts import PromptSettings  # noqa: E402
+from soar_jax.sampling.text import TextSampler  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -64,6 +67,15 @@ def tiny_params(tiny_model):
 @pytest.fixture(scope="session")
 def mesh():
     return parallel.make_mesh(-1)
+
+
+@pytest.fixture(scope="session")
+def nano_sampler(mesh):
+    """The text sampler of the embedded model, and its parameters."""
+    base = load_model("embedded:nano", "float32")
+    prompts = PromptSettings("exam {question} ?", "teacher", (4, 15))
+    sampler = TextSampler(mesh, base.config, base.tokenizer, prompts, rows_per_chunk=64, population_batch=1)
+    return sampler, parallel.replicate(mesh, base.params)
 
 
 @pytest.fixture(scope="session")

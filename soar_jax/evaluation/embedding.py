@@ -55,7 +55,7 @@ class ModelEmbedder:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """[len(texts), D] float32."""
         filled = [*texts, *[""] * (-len(texts) % self.rows_per_call)]
-        parts = []
+        parts = [np.zeros((0, self.sampler.model.d_model), np.float32)]  # of no texts
         for start in range(0, len(filled), self.rows_per_call):
             prompts = self.sampler.encode(filled[start : start + self.rows_per_call])
             prompts = parallel.split(self.sampler.mesh, prompts)

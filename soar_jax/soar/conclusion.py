@@ -67,6 +67,8 @@ def conclude(search: Search) -> dict[str, Result]:
     """
     setup = search.setup
     stages = syllabus.method_stages(setup, search.arrays, search.progress, search.split)
+    rows = [dataclasses.asdict(problem) for problem in search.transfer]
+    replace_text(search.workdir / "transfer.jsonl", "".join(map(to_line, rows)))
     search.split.test.unseal()
     makers: dict[str, Callable[[], Result]] = {"base": functools.partial(_test_policy, search, setup.base.params, 0)}
     if search.promotes:

@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from soar_jax.evaluation.embedding import ModelEmbedder, make_embedder
+from soar_jax.model import decoder
+from soar_jax.settings import SettingsError
+
+TEXTS = ["sum 3 1 4", "largest 9 2 2 rotate", "coin 0 0 0"]
+
+
+def test_a_vector_is_the_mean_of_the_texts_own_hidden_states(nano_sampler):
+    sampler, params = nano_sampler
+    vectors = ModelEmbedder(sampler, params, rows_per_call=2).embed(TEXTS)
+    assert vectors.shape == (3, sampler.model.d_model)
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        prompt = sampler.encode([text])
+        tokens = prompt.tokens[:, : prompt.lengths[0]]
+        positions = np.arange(tokens.shape[1])[None]
+        hidden, _ = decoder.hidden_states(params, sampler.model, tokens, positions, np.ones_like(tokens, bool))
+        np.testing.assert_allclose(vector, np.asarray(hidden)[0].mean(axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_a_text_has_the_same_vector_in_any_company(nano_sampler):
+    embedder = ModelEmbedder(*nano_sampler, rows_per_call=2)
+    np.testing.assert_allclose(embedder.embed(TEXTS)[2], embedder.embed(TEXTS[::-1])[0], rtol=1e-5, atol=1e-6)
+    assert embedder.embed([]).shape[0] == 0
+
+
+@pytest.mark.parametrize("name", ["bert", "sentence-transformers:"])
+def test_an_unknown_embedder_is_one_line(nano_sampler, name):
+    with pytest.raises(SettingsError, match=r"analysis\.embeddings is"):
+        make_embedder(name, *nano_sampler, rows_per_call=2)

@@ -1,0 +1,94 @@
+"""The judge behind an endpoint, against a server on loopback that speaks the chat protocol."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from soar_jax.evaluation.judge_endpoint import EndpointJudge, parse_verdict
+from soar_jax.evaluation.quality import UNKNOWN, Judgement
+from soar_jax.settings import SettingsError
+from soar_jax.types import QuestionAnswer
+
+GOOD = QuestionAnswer("what is 1 + 1 ?", "2")
+WRONG = QuestionAnswer("what is 1 + 2 ?", "5")
+SILENT = QuestionAnswer("silent", "0")
+REFUSED = QuestionAnswer("refused", "0")
+
+
+@pytest.fixture
+def endpoint(monkeypatch):
+    """A chat endpoint; its list of questions asked."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            pair = json.loads(body["messages"][-1]["content"])
+            asked.append(pair["question"])
+            if pair["question"] == REFUSED.question:
+                self.send_error(400)
+                return
+            verdict = json.dumps({"well_posed": True, "right": pair["answer"] == "2"})
+            text = "I do not know" if pair["question"] == SILENT.question else f"thinking…\n{verdict}"
+            choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+            reply = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+            data = json.dumps(reply).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    yield asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_verdicts_are_cached_and_failures_counted(endpoint, tmp_path):
+    pytest.importorskip("openai")
+    cache = tmp_path / "cache.jsonl"
+    judge = EndpointJudge("m", cache)
+    expected = [Judgement(True, True), Judgement(True, False), UNKNOWN, UNKNOWN, Judgement(True, True)]
+    assert judge.judge([GOOD, WRONG, SILENT, REFUSED, GOOD]) == expected
+    assert judge.num_failures == 2
+    assert sorted(endpoint) == sorted(pair.question for pair in (GOOD, WRONG, SILENT, REFUSED))
+
+    cache.write_text(cache.read_text() + '{"name": "half')  # as a killed start leaves it
+    again = EndpointJudge("m", cache)
+    assert again.judge([GOOD, WRONG]) == expected[:2]
+    assert len(endpoint) == 4  # nothing was asked again
+    other = EndpointJudge("another", cache)
+    assert other.judge([GOOD]) == expected[:1]
+    assert len(endpoint) == 5  # another model's word is its own
+
+
+def test_a_missing_address_or_model_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(SettingsError, match="OPENAI_BASE_URL is not set"):
+        EndpointJudge("m", tmp_path / "cache.jsonl")
+    with pytest.raises(SettingsError, match="judge_model names no model"):
+        EndpointJudge("", tmp_path / "cache.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('so\n{"well_posed": false, "right": false}\n', Judgement(False, False)),
+        ('{"well_posed": true, "right": true}\nbut I am not sure', None),
+        ('{"well_posed": 1, "right": true}', None),
+        ('{"well_posed": true}', None),
+        ("[" * 10_000, None),
+        ("", None),
+    ],
+)
+def test_a_verdict_is_the_last_line_or_nothing(text, expected):
+    assert parse_verdict(text) == expected
