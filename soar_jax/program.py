@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ def frozen_config(flag: Any, sections: Sequence[str]) -> ml_collections.FrozenCo
     try:
         config = ml_collections.FrozenConfigDict(flag.value)
     except OSError as error:  # the flag keeps a failed load to itself until the config is used
-        raise SettingsError(f"cannot load --config: {_first_line(error)}") from None
+        raise SettingsError(f"cannot load --config: {' '.join(str(error.args[0]).split())}") from None
     missing = [name for name in sections if name not in config]
     settings.require(not missing, f"--config lacks {', '.join(missing)}: it is not a config file of this program")
     return config
@@ -39,30 +40,33 @@ def require_flag(flag: Any) -> None:
     settings.require(bool(flag.value), f"--{flag.name} is missing; {flag.__doc__ or 'it'} is needed")
 
 
-def start(main: Callable[[], None]) -> None:
-    """Parses the flags and runs `main`; what the user can mend is one line on stderr and an exit code."""
+def start(main: Callable[..., None], positional: bool = False) -> None:
+    """Parses the flags and runs `main`; what the user can mend is one line on stderr and an exit code.
+
+    Args:
+      positional: whether the program takes arguments besides flags; `main` gets them.
+    """
     logging.set_verbosity(logging.WARNING)  # of libraries, orbax above all
-    app.run(lambda _: _guarded(main), flags_parser=_parse_flags)
+    app.run(lambda argv: _guarded(main, argv[1:]), flags_parser=functools.partial(_parse_flags, positional=positional))
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
+def _parse_flags(argv: list[str], positional: bool) -> list[str]:
     try:
-        rest = flags.FLAGS(argv)
-    except (KeyError, AttributeError) as error:
-        _fail(f"no such config key: {_first_line(error)}", settings.EXIT_BAD_INPUT)
-    except (flags.Error, SettingsError, TypeError, ValueError, OSError, ImportError, SyntaxError) as error:
-        _fail(_first_line(error), settings.EXIT_BAD_INPUT)
-    if rest[1:]:
+        with settings.one_line_errors():
+            rest = flags.FLAGS(argv)
+    except SettingsError as error:
+        _fail(str(error), settings.EXIT_BAD_INPUT)
+    if rest[1:] and not positional:
         _fail(f"unexpected argument {rest[1]!r}; every option starts with --", settings.EXIT_BAD_INPUT)
     return rest
 
 
-def _guarded(main: Callable[[], None]) -> None:
+def _guarded(main: Callable[..., None], arguments: Sequence[str]) -> None:
     from soar_jax.reporting.interrupts import InterruptedRunError
     from soar_jax.soar.student import NotFiniteError
 
     try:
-        main()
+        main(*arguments)
     except SettingsError as error:
         _fail(str(error), settings.EXIT_BAD_INPUT)
     except NotFiniteError as error:
@@ -72,16 +76,6 @@ def _guarded(main: Callable[[], None]) -> None:
         _fail(f"stopped; all completed outer steps are saved. Resume with: {command}", settings.EXIT_INTERRUPTED)
     except KeyboardInterrupt:
         _fail("stopped", settings.EXIT_INTERRUPTED)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error.args[0]) if error.args else type(error).__name__
-    # A config file's own error comes wrapped in its traceback.
-    text = text.rpartition(f"{SettingsError.__name__}: ")[2]
-    text = text.partition("The above exception was")[0]
-    if "Traceback (most recent call last)" in text:
-        text = text.strip().splitlines()[-1]
-    return " ".join(text.split())
 
 
 def _fail(message: str, code: int) -> Any:

@@ -6,8 +6,11 @@ is wrong and what to do. The programs print it and exit with `EXIT_BAD_INPUT`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from absl import flags
 
 EXIT_BAD_INPUT = 2  # a SettingsError ended the program
 EXIT_NOT_FINITE = 3  # a loss or gradient was NaN or infinite
@@ -26,6 +29,27 @@ def require(condition: bool, message: str) -> None:
     """Raises `SettingsError(message)` unless `condition` holds."""
     if not condition:
         raise SettingsError(message)
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Makes what goes wrong in reading flags and config files a `SettingsError` of one line."""
+    try:
+        yield
+    except (KeyError, AttributeError) as error:
+        raise SettingsError(f"no such config key: {_first_line(error)}") from None
+    except (flags.Error, TypeError, ValueError, OSError, ImportError, SyntaxError) as error:
+        raise SettingsError(_first_line(error)) from None
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error.args[0]) if error.args else type(error).__name__
+    # A config file's own error comes wrapped in its traceback.
+    text = text.rpartition(f"{SettingsError.__name__}: ")[2]
+    text = text.partition("The above exception was")[0]
+    if "Traceback (most recent call last)" in text:
+        text = text.strip().splitlines()[-1]
+    return " ".join(text.split())
 
 
 def _check_positive(config: Mapping[str, Any], section: str, names: tuple[str, ...]) -> None:

@@ -17,6 +17,7 @@ LAYERS = [
     ("checkpointing",),
     ("pretraining",),
     ("soar",),
+    ("scheduling",),
     ("program",),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
