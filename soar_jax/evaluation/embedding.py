@@ -64,6 +64,22 @@ class ModelEmbedder:
 
 
 @dataclasses.dataclass(frozen=True)
+class CentredEmbedder:
+    """Vectors relative to a centre.
+
+    Hidden states share a large part whatever the text says, so that all cosine similarities are near 1
+    (arXiv 1909.00512); without that part they tell texts apart.
+    """
+
+    embedder: Embedder
+    centre: np.ndarray  # [E]
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """[len(texts), E] float32."""
+        return self.embedder.embed(texts) - self.centre
+
+
+@dataclasses.dataclass(frozen=True)
 class SentenceTransformerEmbedder:
     """A model of the sentence-transformers library."""
 

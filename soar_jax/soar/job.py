@@ -26,7 +26,7 @@ from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
 from soar_jax.rng import stream_key
 from soar_jax.settings import require
-from soar_jax.soar import conclusion, judging
+from soar_jax.soar import conclusion, judging, ledger, teacher
 from soar_jax.soar import setup as setups
 from soar_jax.soar import workdir as workdirs
 from soar_jax.soar.conclusion import Search
@@ -84,11 +84,12 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     this = _Run(setup, workdir, RunFiles(workdir), checkpoints, display, compilations, started, 0.0)
     try:
         split = _hard_split(this, candidates)
+        this.setup = teacher.centre_embeddings(setup)
         arrays, progress = _start(this)
         arrays, progress = _search(this, arrays, progress, split)
         path = workdir / "summary.json"
         if not path.exists():
-            search = Search(setup, workdir, arrays, progress, split, transfer, display.phase)
+            search = Search(this.setup, workdir, arrays, progress, split, transfer, display.phase)
             _conclude(this, search)
         summary = read_json(path)
         _show(this, summary)
@@ -219,6 +220,7 @@ def _conclude(this: _Run, search: Search) -> None:
         "total_student_steps": progress.num_student_steps + final_steps,
         "num_sampled_tokens": progress.num_sampled_tokens
         + sum(result["num_sampled_tokens"] for result in results.values()),
+        "curriculum": ledger.analyse(search.setup, read_lines(search.workdir / "curriculum.jsonl")),
         "num_unjudged": num_unjudged,
         "test_questions_written": _count_test_questions(search),
         "search_s": search_s,

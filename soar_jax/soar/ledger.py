@@ -50,7 +50,7 @@ def rows(
 
 
 def analyse(setup: Setup, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Diversity and make-up of a step's parsable questions, for metrics.jsonl."""
+    """Diversity and make-up of the parsable questions among rows of a ledger or curriculum."""
     written = [row for row in rows if row["question"] is not None]
     questions = [row["question"] for row in written]
     return {

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from soar_jax.evaluation.embedding import CentredEmbedder
 from soar_jax.grading.extraction import question_and_answer
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import mesh as parallel
 from soar_jax.rl.population import update_policy
 from soar_jax.rl.train_step import TrainState
 from soar_jax.rng import stream_key
-from soar_jax.settings import SettingsError
+from soar_jax.settings import SettingsError, require
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.student import Curriculum, NotFiniteError
 from soar_jax.types import QuestionAnswer, RolloutBatch, TrainBatch
@@ -64,6 +65,17 @@ def write_questions(setup: Setup, policy: Params, step: int) -> Datasets:
     """
     rollouts, items = _write(setup, policy, "teacher_sample", step)
     return cut(rollouts, items, setup.config.outer.num_datasets)
+
+
+def centre_embeddings(setup: Setup) -> Setup:
+    """Makes the model's embeddings relative to the mean of what the untrained teacher writes."""
+    if setup.config.analysis.embeddings != "model":
+        return setup
+    written = write_questions(setup, setup.base.params, 0)
+    questions = [item.question for items in written.items for item in items if item is not None]
+    require(bool(questions), "the untrained teacher wrote no question that can be parsed; see prompts.teacher")
+    centre = setup.embedder.embed(questions).mean(axis=0)
+    return dataclasses.replace(setup, embedder=CentredEmbedder(setup.embedder, centre))
 
 
 def write_curriculum(setup: Setup, policy: Params, count: int) -> tuple[QuestionAnswer, ...]:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from soar_jax.evaluation.embedding import ModelEmbedder, make_embedder
+from soar_jax.evaluation.diversity import vendi_score
+from soar_jax.evaluation.embedding import CentredEmbedder, ModelEmbedder, make_embedder
 from soar_jax.model import decoder
 from soar_jax.settings import SettingsError
 
@@ -24,6 +25,14 @@ def test_a_text_has_the_same_vector_in_any_company(nano_sampler):
     embedder = ModelEmbedder(*nano_sampler, rows_per_call=2)
     np.testing.assert_allclose(embedder.embed(TEXTS)[2], embedder.embed(TEXTS[::-1])[0], rtol=1e-5, atol=1e-6)
     assert embedder.embed([]).shape[0] == 0
+
+
+def test_centred_vectors_tell_questions_apart(nano_sampler):
+    plain = ModelEmbedder(*nano_sampler, rows_per_call=2)
+    centred = CentredEmbedder(plain, plain.embed(TEXTS).mean(axis=0))
+    np.testing.assert_allclose(centred.embed(TEXTS).mean(axis=0), 0, atol=1e-4)
+    assert vendi_score(plain.embed(TEXTS)) < 1.6 < vendi_score(centred.embed(TEXTS))
+    assert vendi_score(centred.embed(TEXTS[:1] * 3)) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", ["bert", "sentence-transformers:"])
