@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from soar_jax.evaluation.statistics import Interval, mean_interval, paired_difference, paired_ratio
+
+
+def studies(num_seeds, num_problems, seed_sd, count, rng):
+    """Simulated studies: each seed has a mean of its own around 0.4, each problem a value around its seed's."""
+    for _ in range(count):
+        means = rng.normal(0.4, seed_sd, num_seeds)
+        yield [rng.normal(mean, 0.3, num_problems) for mean in means]
+
+
+def test_one_seed_is_the_normal_theory_of_problems():
+    values = np.random.default_rng(1).normal(0.5, 0.2, 400)
+    interval = mean_interval([values])
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+    assert interval.num_seeds == 1
+
+
+@pytest.mark.parametrize(("num_seeds", "least", "most"), [(20, 0.89, 0.98), (5, 0.80, 0.93)])
+def test_intervals_hold_the_truth_as_often_as_they_say(num_seeds, least, most):
+    rng = np.random.default_rng(2)
+    intervals = [mean_interval(study) for study in studies(num_seeds, 40, 0.1, 300, rng)]
+    covered = np.mean([interval.low <= 0.4 <= interval.high for interval in intervals])
+    assert least <= covered <= most
+
+
+def test_pairing_takes_out_what_both_share():
+    rng = np.random.default_rng(3)
+    base = [rng.normal(mean, 0.3, 60) for mean in (0.1, 0.4, 0.9)]
+    better = [values + 0.05 + rng.normal(0, 0.01, 60) for values in base]
+    difference = paired_difference(better, base)
+    assert 0.04 < difference.low < difference.mean < difference.high < 0.06
+    assert not mean_interval(better).is_above(mean_interval(base))  # unpaired they cannot be told apart
+
+
+def test_pairs_of_unequal_problems_are_refused():
+    with pytest.raises(ValueError, match="same shape"):
+        paired_difference([np.zeros(3)], [np.zeros(4)])
+    with pytest.raises(ValueError, match="zip"):
+        paired_difference([np.zeros(3)], [np.zeros(3), np.zeros(3)])
+
+
+def test_ratios():
+    rng = np.random.default_rng(4)
+    few = [rng.random(100) * 0.1 for _ in range(4)]
+    ratio = paired_ratio([4 * values for values in few], few)
+    assert (ratio.mean, ratio.low, ratio.high) == pytest.approx((4, 4, 4))
+    half = [np.array([0.0] * 99 + [0.1]), np.zeros(100)]
+    against_zero = paired_ratio([np.ones(100), np.ones(100)], half)
+    assert against_zero.high == np.inf
+    assert 100 < against_zero.low < against_zero.mean
+    nothing = paired_ratio([np.zeros(5)], [np.zeros(5)])
+    assert np.isnan([nothing.mean, nothing.low, nothing.high]).all()
+
+
+def test_the_same_values_give_the_same_interval_each_time():
+    values = [np.random.default_rng(5).random(30), np.random.default_rng(6).random(50)]
+    assert mean_interval(values) == mean_interval(values)
+    assert Interval(0.5, 0.4, 0.6, 2).is_above(Interval(0.3, 0.2, 0.39, 2))
