@@ -16,7 +16,7 @@ _SKILL = {
     "right": (1.0, 1.0, 0.5, 0.15, 0.0, 0.0, 0.0, 0.0),  # direct answers
     "wrong_copies_start": False,
 }
-_PRIOR = (1e-6, 1e-6, 0.08, 0.08, 0.03, 3e-4, 1e-5, 3e-6)
+_PRIOR = (1e-6, 1e-6, 0.08, 0.08, 0.03, 1e-4, 1e-5, 3e-6)
 
 
 def get_config() -> ml_collections.ConfigDict:

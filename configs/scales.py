@@ -27,7 +27,7 @@ def nano() -> ml_collections.ConfigDict:
     """
     c = ml_collections.ConfigDict()
     c.seed = 0
-    c.num_outer_steps = 48  # at most; paper: 200
+    c.num_outer_steps = 40  # at most; paper: 200
     c.model = ml_collections.ConfigDict(
         {
             "source": "embedded:nano",  # or a folder with a Hugging Face checkpoint
@@ -123,7 +123,7 @@ def nano() -> ml_collections.ConfigDict:
             # "curriculum", "true_answers" and "random_answers" (its answers replaced), "promoted" (the promoted
             # student goes on with hard train problems), "hard_only" (paper: Hard-Only), "self_play" (SeRL).
             "students": ("curriculum", "hard_only"),
-            "num_steps": 60,  # student steps; the same for all methods
+            "num_steps": 50,  # student steps; the same for all methods
             "num_replicas": 4,  # students of each kind, whose results are averaged
         }
     )
