@@ -1,0 +1,33 @@
+"""Reports on runs: `python experiments/report.py WORKDIR... --out=report.html`, or `--serve` to watch them.
+
+A WORKDIR is a run's folder, or one that holds runs anywhere below it.
+"""
+
+import pathlib
+
+from absl import flags
+
+from soar_jax import program
+from soar_jax.reporting import report
+from soar_jax.reporting.report import serve
+from soar_jax.settings import require
+
+OUT = flags.DEFINE_string("out", "report.html", "The page; its tables are written beside it as .md and .csv.")
+SERVE = flags.DEFINE_bool("serve", False, "Show the page on 127.0.0.1 and keep it fresh while runs go on.")
+PORT = flags.DEFINE_integer("port", 8080, "Port of --serve; 0 takes any free one.", lower_bound=0, upper_bound=65535)
+
+
+def main(*workdirs: str) -> None:
+    """Writes or serves the report."""
+    require(bool(workdirs), "name at least one workdir: python experiments/report.py WORKDIR... --out=report.html")
+    folders = [pathlib.Path(text).expanduser() for text in workdirs]
+    if SERVE.value:
+        serve.serve(folders, PORT.value)
+        return
+    out = pathlib.Path(OUT.value).expanduser()
+    report.write(folders, out)
+    print(f"{out} ({out.stat().st_size / 2**20:.1f} MiB), tables beside it")
+
+
+if __name__ == "__main__":
+    program.start(main, positional=True)

@@ -1,0 +1,59 @@
+"""Runs the paper's methods for several seeds and reports: `python experiments/reproduce.py --scale=nano --seeds=5`.
+
+The same command goes on where it was stopped; finished runs are not run again.
+"""
+
+import functools
+import os
+import pathlib
+import sys
+
+from absl import flags
+
+from soar_jax import program
+from soar_jax.reporting import report
+from soar_jax.scheduling import local, on_ray, progress, study
+from soar_jax.settings import require
+
+SCALE = flags.DEFINE_string("scale", "nano", "Scale of all runs: model, problems, sizes (configs/scales.py).")
+SEEDS = flags.DEFINE_string("seeds", "5", "A number of seeds (5: 0 to 4), or seeds as in 0,3,7.")
+METHODS = flags.DEFINE_list("methods", list(study.PAPER_METHODS), "Methods: names of files in configs/.")
+OUT = flags.DEFINE_string("out", None, "Folder of all workdirs and the report; default: runs/reproduce-SCALE.")
+SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE: a config value of all runs; may be repeated.")
+SWEEP = flags.DEFINE_multi_string("sweep", [], "KEY=V1,V2: a run for each value; repeated, for each combination.")
+WORKERS = flags.DEFINE_integer("workers", 1, "Runs at a time; on a CPU they share its cores.", lower_bound=1)
+ENGINE = flags.DEFINE_enum("engine", "local", ["local", "ray"], "Worker processes here, or tasks on a Ray cluster.")
+TASK_CPUS = flags.DEFINE_float("task_cpus", 1, "Processors that a Ray task asks for.", lower_bound=0)
+TASK_GPUS = flags.DEFINE_float("task_gpus", 0, "Accelerators that a Ray task asks for.", lower_bound=0)
+
+
+def _shared_cores() -> list[str]:
+    """Each of several workers splits the CPU into its share of the cores, unless the user says otherwise."""
+    chosen = any(text.startswith("mesh.cpu_devices=") for text in (*SET.value, *SWEEP.value))
+    if WORKERS.value == 1 or ENGINE.value == "ray" or chosen:
+        return []
+    return [f"mesh.cpu_devices={max(1, (os.cpu_count() or 1) // WORKERS.value)}"]
+
+
+def main() -> None:
+    """Plans, runs what is unfinished, reports; exit status 1 when a run failed."""
+    require(bool(METHODS.value), "--methods names no method")
+    out = pathlib.Path(OUT.value or f"runs/reproduce-{SCALE.value}").expanduser()
+    seeds = study.parse_seeds(SEEDS.value)
+    jobs = study.plan(METHODS.value, SCALE.value, seeds, out, (*SET.value, *_shared_cores()), SWEEP.value)
+    engines: dict[str, progress.Engine] = {
+        "local": functools.partial(local.run, workers=WORKERS.value),
+        "ray": functools.partial(on_ray.run, workers=WORKERS.value, cpus=TASK_CPUS.value, gpus=TASK_GPUS.value),
+    }
+    with progress.claim(out):
+        failed = progress.run_unfinished(jobs, engines[ENGINE.value], out)
+        report.write([out], out / "report.html")
+    print(f"report: {out / 'report.html'}")
+    for outcome in failed:
+        print(f"error: {outcome.job.name} failed: {outcome.error}; see {outcome.job.log}", file=sys.stderr)
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    program.start(main)

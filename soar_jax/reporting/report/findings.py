@@ -1,0 +1,210 @@
+"""The paper's findings, judged on these runs: plain sentences, each with its intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from soar_jax.evaluation.statistics import Interval, mean_interval, paired_difference, paired_ratio
+from soar_jax.reporting.report import paper
+from soar_jax.reporting.report.scores import Group, Scores, compare, find, scores
+from soar_jax.reporting.report.tables import text
+
+LAST_STEPS = 3  # of the outer loop, that a teacher's diversity at the end is averaged over
+_CONTROLS = (
+    ("intrinsic_teacher", "curriculum"),
+    ("frozen_teacher", "curriculum"),
+    ("frozen_teacher", "promoted_student"),
+)
+STAYS = 0.1  # relative change of diversity that counts as none
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A claim of the paper, and what these runs say to it."""
+
+    title: str
+    holds: bool | None  # None: too few runs to say
+    sentences: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """In two or three words."""
+        return {True: "holds here", False: "does not hold here", None: "not enough runs"}[self.holds]
+
+
+def judge(groups: Sequence[Group], ks: Sequence[int]) -> list[Finding]:
+    """All findings, in the paper's order."""
+    first, last = ks[0], ks[-1]
+    return [
+        _unlocks_learning(groups, first, last),
+        _beats_controls(groups, first, last),
+        _keeps_diversity(groups),
+        _structure_over_answers(groups, first),
+        _share_of_curated(groups, first, last),
+    ]
+
+
+def _unlocks_learning(groups: Sequence[Group], *ks: int) -> Finding:
+    """Finding 1: SOAR's PS and PQ against Hard-Only."""
+    least = dict(zip(ks, paper.LEAST_GAIN.values(), strict=True))
+    gains = " and ".join(f"{least[k]:g}× the pass@{k}" for k in ks)
+    title = f"1. SOAR unlocks learning: {gains} of Hard-Only"
+    soar, hard = find(groups, "soar_math"), find(groups, "hard_only")
+    sentences, holds = [], []
+    for policy in ("promoted_student", "curriculum"):
+        for k in ks:
+            a, b = scores(soar, policy, "hard_test", k), scores(hard, "hard_only", "hard_test", k)
+            if soar is None or a is None or b is None:
+                continue
+            ratio, ours, theirs = compare(a, b, paired_ratio), a.interval(), b.interval()
+            if ratio is None:
+                continue
+            apart = ours.is_above(theirs)
+            holds.append(bool(apart and ratio.mean >= least[k]))
+            times = "infinitely many times" if np.isinf(ratio.mean) else f"{text(ratio)} times"
+            sentences.append(
+                f"{soar.row_name(policy)} solves {_percent(ours)} at pass@{k}, Hard-Only {_percent(theirs)}: {times} "
+                f"as much, intervals {_apart(apart)} ({ratio.num_seeds} seeds)."
+            )
+    return Finding(title, all(holds) if holds else None, tuple(sentences))
+
+
+def _beats_controls(groups: Sequence[Group], *ks: int) -> Finding:
+    """Finding 2: grounded reward against intrinsic reward, and learning to teach against selection alone."""
+    soar = find(groups, "soar_math")
+    sentences, holds = [], []
+    for method, policy in _CONTROLS:
+        other = find(groups, method)
+        for k in ks:
+            a, b = scores(soar, policy, "hard_test", k), scores(other, policy, "hard_test", k)
+            difference = compare(a, b, paired_difference) if a and b else None
+            if soar is None or other is None or a is None or b is None or difference is None:
+                continue
+            apart = a.interval().is_above(b.interval())
+            holds.append(apart)
+            sentences.append(
+                f"{soar.row_name(policy)} solves {_percent(a.interval())} at pass@{k}, {other.row_name(policy)} "
+                f"{_percent(b.interval())}: a difference of {text(difference)} points, intervals {_apart(apart)} "
+                f"({difference.num_seeds} seeds)."
+            )
+    title = "2. Grounded reward beats intrinsic reward, and a teacher that learns beats one that does not"
+    return Finding(title, all(holds) if holds else None, tuple(sentences))
+
+
+def _keeps_diversity(groups: Sequence[Group]) -> Finding:
+    """Finding 2, second part: Vendi scores at the end of the outer loop against its start."""
+    sentences, changes = [], {}
+    for method in ("soar_math", "intrinsic_teacher"):
+        group = find(groups, method)
+        runs = [run for run in group.runs if len(run.metrics) > LAST_STEPS] if group else []
+        if group is None or not runs:
+            continue
+        start = [np.array([run.metrics[0]["vendi"]]) for run in runs]
+        end = [np.array([np.mean([row["vendi"] for row in run.metrics[-LAST_STEPS:]])]) for run in runs]
+        changes[method] = paired_ratio(end, start).mean - 1
+        sentences.append(
+            f"{group.name}: Vendi score {text(mean_interval(start))} in the first outer step (untrained teacher), "
+            f"{text(mean_interval(end))} in the last {LAST_STEPS}: {100 * changes[method]:+.0f}% ({len(runs)} seeds)."
+        )
+    holds = changes["intrinsic_teacher"] < -STAYS <= changes["soar_math"] if len(changes) == 2 else None
+    title = f"2b. Diversity falls with intrinsic reward and stays with SOAR (within {100 * STAYS:.0f}%)"
+    known = ", ".join(f"{name} {value}" for name, value in paper.VENDI.items())
+    return Finding(title, holds, (*sentences, f"The paper's Vendi scores: {known}."))
+
+
+def _structure_over_answers(groups: Sequence[Group], k: int) -> Finding:
+    """Finding 3: right answers, well-posed questions, and answers swapped."""
+    soar, hard = find(groups, "soar_math"), find(groups, "hard_only")
+    sentences = []
+    runs = [run for run in soar.runs if run.summary and run.curriculum] if soar else []
+    for name, words in {"right": "have a right answer", "well_posed": "are well posed"}.items():
+        values = [np.array([100 * row[name] for row in run.curriculum if row.get(name) is not None]) for run in runs]
+        values = [value for value in values if len(value)]
+        if values:
+            sentences.append(f"Of SOAR's promotion questions {_percent(mean_interval(values))} {words}.")
+    sentences += [_correlation(soar, name) for name in ("right", "well_posed")]
+    own, true, random = (scores(soar, p, "hard_test", k) for p in ("curriculum", "true_answers", "random_answers"))
+    base = scores(hard, "hard_only", "hard_test", k)
+    holds = None
+    if own and true and random and base:
+        fixed, kept = compare(true, own, paired_difference), _share_of_gain(random, own, base)
+        if fixed and kept:
+            holds = bool(kept.low > 0.5)
+            sentences.append(
+                f"With true answers instead of the teacher's, PQ changes by {text(fixed)} points of pass@{k}; with "
+                f"random answers it keeps {_share(kept)} of its gain over Hard-Only."
+            )
+            sentences.append(
+                "So structure matters more than right answers."
+                if holds
+                else "So right answers carry the gain here: questions alone do not teach."
+            )
+    title = "3. Structure matters more than right answers (judged by: random answers keep more than half of the gain)"
+    return Finding(title, holds, tuple(filter(None, sentences)))
+
+
+def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
+    """The share of the curated upper bound's gain that SOAR reaches."""
+    soar, hard, curated = (find(groups, name) for name in ("soar_math", "hard_only", "curated"))
+    sentences, holds = [], []
+    for policy in ("promoted_student", "curriculum"):
+        for k in ks:
+            ours, bound = scores(soar, policy, "hard_test", k), scores(curated, "curriculum", "hard_test", k)
+            base = scores(hard, "hard_only", "hard_test", k)
+            share = _share_of_gain(ours, bound, base) if ours and bound and base else None
+            if soar is None or bound is None or share is None:
+                continue
+            holds.append(share.mean >= paper.SHARE_OF_CURATED)
+            sentences.append(
+                f"{soar.row_name(policy)} reaches {_share(share)} of the curated bound's gain over Hard-Only at "
+                f"pass@{k} (the bound solves {_percent(bound.interval())}; {share.num_seeds} seeds)."
+            )
+    title = f"4. SOAR reaches about {100 * paper.SHARE_OF_CURATED:.0f}% of the gain of curated problems"
+    return Finding(title, all(holds) if holds else None, tuple(sentences))
+
+
+def _share_of_gain(a: Scores, bound: Scores, base: Scores) -> Interval | None:
+    """(a - base) / (bound - base), paired."""
+    seeds = [seed for seed in a.by_seed if seed in bound.by_seed and seed in base.by_seed]
+    if not seeds:
+        return None
+    gains = [[score.by_seed[seed] - base.by_seed[seed] for seed in seeds] for score in (a, bound)]
+    return paired_ratio(*gains)
+
+
+def _correlation(group: Group | None, name: str) -> str:
+    """Spearman correlation over datasets of a share with the dataset's reward, where any step had a reward."""
+    from scipy.stats import spearmanr
+
+    per_seed = []
+    for run in group.runs if group else ():
+        datasets: dict[tuple[int, int], list[dict[str, float]]] = {}
+        for row in run.ledger:
+            if row.get(name) is not None:
+                datasets.setdefault((row["outer_step"], row["dataset"]), []).append(row)
+        shares = [np.mean([row[name] for row in rows]) for rows in datasets.values()]
+        rewards = [rows[0]["reward"] for rows in datasets.values()]
+        if len(set(shares)) > 1 and len(set(rewards)) > 1:
+            per_seed.append(np.array([spearmanr(shares, rewards).statistic]))
+    if not per_seed:
+        return ""
+    words = {"right": "right answers", "well_posed": "well-posed questions"}[name]
+    return (
+        f"Rank correlation of a dataset's share of {words} with its reward: {text(mean_interval(per_seed))} "
+        f"(mean over {len(per_seed)} seeds, all datasets of the outer loop)."
+    )
+
+
+def _percent(interval: Interval) -> str:
+    return f"{interval.mean:.1f}% [{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def _share(interval: Interval) -> str:
+    return f"{100 * interval.mean:.0f}% [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+
+
+def _apart(apart: bool) -> str:
+    return "apart" if apart else "not apart"

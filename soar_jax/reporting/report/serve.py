@@ -1,0 +1,76 @@
+"""The report of runs under way, on this machine's loopback address."""
+
+from __future__ import annotations
+
+import http
+import http.server
+import pathlib
+import threading
+from collections.abc import Sequence
+
+from soar_jax.reporting.report.page import live_page
+from soar_jax.settings import SettingsError, require
+
+WATCHED = ("config.json", "metrics.jsonl", "summary.json", "results")
+HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+
+def serve(folders: Sequence[pathlib.Path], port: int) -> None:
+    """Serves the page until the program is told to stop; made again when a run has got further.
+
+    Raises:
+      SettingsError: the port is taken, or a folder holds no run.
+    """
+    live_page(folders)  # what is wrong with the folders is said now
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), _handler(folders))
+    except OSError as error:
+        raise SettingsError(f"cannot serve on port {port}: {error.strerror}; choose another --port") from None
+    print(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)", flush=True)
+    with server:
+        server.serve_forever()
+
+
+def version(folders: Sequence[pathlib.Path]) -> str:
+    """Changes whenever a run in the folders has got further."""
+    times = [path.stat().st_mtime_ns for folder in folders for name in WATCHED for path in folder.rglob(name)]
+    return f"{len(times)}-{max(times, default=0)}"
+
+
+def _handler(folders: Sequence[pathlib.Path]) -> type[http.server.BaseHTTPRequestHandler]:
+    lock = threading.Lock()
+    made: dict[str, bytes] = {}  # the newest page by its version
+
+    def page() -> bytes:
+        with lock:
+            now = version(folders)
+            if now not in made:
+                fresh = live_page(folders).encode()
+                made.clear()
+                made[now] = fresh
+            return made[now]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.headers.get("Host", "").rpartition(":")[0] not in HOSTS:  # a page elsewhere that points here
+                self.send_error(http.HTTPStatus.FORBIDDEN)
+            elif self.path == "/":
+                self._answer(page(), "text/html; charset=utf-8")
+            elif self.path == "/version":
+                self._answer(version(folders).encode(), "text/plain")
+            else:
+                self.send_error(http.HTTPStatus.NOT_FOUND)
+
+        def _answer(self, body: bytes, kind: str) -> None:
+            self.send_response(http.HTTPStatus.OK)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    require(bool(folders), "name at least one workdir")
+    return Handler

@@ -1,0 +1,112 @@
+"""The whole study through the command line: killed, started again, and with a run that fails."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT, TINY
+
+METHODS = ("curated", "soar_math", "hard_only")
+
+
+@pytest.fixture(scope="module")
+def begin(compilation_cache):
+    def start(out, *more, methods=METHODS):
+        settings = [f"--set={key}={value}" for key, value in TINY.items() if key != "num_outer_steps"]
+        program = [sys.executable, "experiments/reproduce.py"]
+        environment = os.environ | {
+            "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        return subprocess.Popen(
+            [*program, f"--out={out}", f"--methods={','.join(methods)}", "--seeds=1", *settings, *more],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def wait_for(path, process):
+    deadline = time.time() + 200
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.time() < deadline, path
+        time.sleep(0.05)
+
+
+def alive(workdir):
+    """Whether a process holds the lock of a workdir."""
+    found = subprocess.run(["pgrep", "-f", f"workdir={workdir}"], stdout=subprocess.PIPE, check=False)
+    return found.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_and_started_again_repeats_no_finished_work(begin, tmp_path, number):
+    first = begin(tmp_path)
+    wait_for(tmp_path / "curated/seed0/summary.json", first)
+    wait_for(tmp_path / "soar_math/seed0/metrics.jsonl", first)
+    finished = (tmp_path / "curated/seed0/summary.json").stat()
+    first.send_signal(number)
+    code, _, err = finish(first)
+    if number == signal.SIGTERM:
+        assert code == 75
+        assert "Resume with:" in err
+    deadline = time.time() + 60
+    while alive(tmp_path / "soar_math/seed0"):  # no orphan goes on
+        assert time.time() < deadline
+        time.sleep(0.05)
+    assert not (tmp_path / "hard_only/seed0").exists()
+
+    code, out, err = finish(begin(tmp_path))
+    assert code == 0, err
+    assert "3 runs, 1 finished before" in out
+    now = (tmp_path / "curated/seed0/summary.json").stat()
+    assert (now.st_mtime_ns, now.st_ino) == (finished.st_mtime_ns, finished.st_ino)
+    assert all((tmp_path / method / "seed0/summary.json").exists() for method in METHODS)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    code, out, _ = finish(begin(tmp_path))
+    assert code == 0
+    assert "3 runs, 3 finished before" in out
+
+
+def test_a_failed_run_is_listed_and_stops_no_other(begin, tmp_path):
+    broken = "--sweep=model.source=no/such/model,embedded:nano"
+    code, out, err = finish(begin(tmp_path, broken, methods=("curated",)))
+    assert code == 1
+    assert out.count("FAILED") == 1
+    assert err.count("error: curated model.source=no/such/model seed 0 failed: error:") == 1
+    assert "Traceback" not in err
+    summaries = list(tmp_path.glob("curated/*/seed0/summary.json"))
+    assert [json.loads(path.read_text())["config"]["model"]["source"] for path in summaries] == ["embedded:nano"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--set=outer.num_datasts=3", "no such config key"),
+        ("--sweep=promotion.statistic=median", "promotion.statistic is 'median'"),
+        ("--methods=nothing", "there is no method 'nothing'"),
+        ("--scale=giant", "unknown scale 'giant'"),
+        ("--seeds=none", "--seeds=none"),
+    ],
+)
+def test_a_bad_study_is_one_line_and_starts_nothing(begin, tmp_path, flag, message):
+    code, _, err = finish(begin(tmp_path / "out", flag))
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
