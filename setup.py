@@ -18,10 +18,21 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["soar_jax", "soar_jax.*", "configs"]),
-    package_data={"soar_jax.model": ["nano/*"]},
+    package_data={"soar_jax.model": ["nano/*"], "soar_jax.reporting.report": ["page.*", "live.js"]},
     install_requires=REQUIREMENTS,
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3.6", "scipy>=1.14", "hypothesis>=6.100", "ruff>=0.14", "mypy>=1.18"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6.100",
+            "ruff>=0.14",
+            "mypy>=1.18",
+            "playwright>=1.50",  # drives the report in a Chromium that is on the machine
+            "openai>=2.0",  # the client of the judge behind an endpoint
+        ],
+        "judge": ["openai>=2.0"],
+        "embeddings": ["sentence-transformers>=5.0"],
+        "ray": ["ray>=2.40"],
         "tpu": ["jax[tpu]"],
         "cuda12": ["jax[cuda12]"],
         "hf": ["torch"],  # the reference of the parity tests with transformers

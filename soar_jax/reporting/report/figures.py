@@ -151,8 +151,9 @@ def _panels(
         for axes, item in zip(grid.flat, items, strict=False):
             draw(axes, item)
             axes.spines[["top", "right"]].set_visible(False)
-        for axes in list(grid.flat)[len(items) :]:
-            axes.set_visible(False)
+        for place in range(len(items), rows * columns):  # empty places, whose upper neighbours end their columns
+            grid.flat[place].set_visible(False)
+            grid.flat[place - columns].tick_params(labelbottom=True)
         figure.supxlabel(xlabel, fontsize=8)
         figure.supylabel(ylabel, fontsize=8)
         if legend:

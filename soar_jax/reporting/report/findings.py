@@ -18,6 +18,7 @@ _CONTROLS = (
     ("frozen_teacher", "curriculum"),
     ("frozen_teacher", "promoted_student"),
 )
+MIN_SEEDS = 3  # below, no finding is judged
 STAYS = 0.1  # relative change of diversity that counts as none
 
 
@@ -53,7 +54,8 @@ def _unlocks_learning(groups: Sequence[Group], *ks: int) -> Finding:
     gains = " and ".join(f"{least[k]:g}× the pass@{k}" for k in ks)
     title = f"1. SOAR unlocks learning: {gains} of Hard-Only"
     soar, hard = find(groups, "soar_math"), find(groups, "hard_only")
-    sentences, holds = [], []
+    sentences: list[str] = []
+    holds: list[bool | None] = []
     for policy in ("promoted_student", "curriculum"):
         for k in ks:
             a, b = scores(soar, policy, "hard_test", k), scores(hard, "hard_only", "hard_test", k)
@@ -63,19 +65,20 @@ def _unlocks_learning(groups: Sequence[Group], *ks: int) -> Finding:
             if ratio is None:
                 continue
             apart = ours.is_above(theirs)
-            holds.append(bool(apart and ratio.mean >= least[k]))
+            holds.append(_judged(apart and ratio.mean >= least[k], ratio.num_seeds))
             times = "infinitely many times" if np.isinf(ratio.mean) else f"{text(ratio)} times"
             sentences.append(
                 f"{soar.row_name(policy)} solves {_percent(ours)} at pass@{k}, Hard-Only {_percent(theirs)}: {times} "
-                f"as much, intervals {_apart(apart)} ({ratio.num_seeds} seeds)."
+                f"as much, intervals {_apart(apart)} ({_seeds(ratio.num_seeds)})."
             )
-    return Finding(title, all(holds) if holds else None, tuple(sentences))
+    return Finding(title, _all(holds), tuple(sentences))
 
 
 def _beats_controls(groups: Sequence[Group], *ks: int) -> Finding:
     """Finding 2: grounded reward against intrinsic reward, and learning to teach against selection alone."""
     soar = find(groups, "soar_math")
-    sentences, holds = [], []
+    sentences: list[str] = []
+    holds: list[bool | None] = []
     for method, policy in _CONTROLS:
         other = find(groups, method)
         for k in ks:
@@ -84,19 +87,19 @@ def _beats_controls(groups: Sequence[Group], *ks: int) -> Finding:
             if soar is None or other is None or a is None or b is None or difference is None:
                 continue
             apart = a.interval().is_above(b.interval())
-            holds.append(apart)
+            holds.append(_judged(apart, difference.num_seeds))
             sentences.append(
                 f"{soar.row_name(policy)} solves {_percent(a.interval())} at pass@{k}, {other.row_name(policy)} "
                 f"{_percent(b.interval())}: a difference of {text(difference)} points, intervals {_apart(apart)} "
-                f"({difference.num_seeds} seeds)."
+                f"({_seeds(difference.num_seeds)})."
             )
     title = "2. Grounded reward beats intrinsic reward, and a teacher that learns beats one that does not"
-    return Finding(title, all(holds) if holds else None, tuple(sentences))
+    return Finding(title, _all(holds), tuple(sentences))
 
 
 def _keeps_diversity(groups: Sequence[Group]) -> Finding:
     """Finding 2, second part: Vendi scores at the end of the outer loop against its start."""
-    sentences, changes = [], {}
+    sentences, changes, num_seeds = [], {}, []
     for method in ("soar_math", "intrinsic_teacher"):
         group = find(groups, method)
         runs = [run for run in group.runs if len(run.metrics) > LAST_STEPS] if group else []
@@ -104,12 +107,15 @@ def _keeps_diversity(groups: Sequence[Group]) -> Finding:
             continue
         start = [np.array([run.metrics[0]["vendi"]]) for run in runs]
         end = [np.array([np.mean([row["vendi"] for row in run.metrics[-LAST_STEPS:]])]) for run in runs]
+        num_seeds.append(len(runs))
         changes[method] = paired_ratio(end, start).mean - 1
         sentences.append(
             f"{group.name}: Vendi score {text(mean_interval(start))} in the first outer step (untrained teacher), "
-            f"{text(mean_interval(end))} in the last {LAST_STEPS}: {100 * changes[method]:+.0f}% ({len(runs)} seeds)."
+            f"{text(mean_interval(end))} in the last {LAST_STEPS}: {100 * changes[method]:+.0f}% ({_seeds(len(runs))})."
         )
-    holds = changes["intrinsic_teacher"] < -STAYS <= changes["soar_math"] if len(changes) == 2 else None
+    holds = None
+    if len(changes) == 2:
+        holds = _judged(changes["intrinsic_teacher"] < -STAYS <= changes["soar_math"], min(num_seeds))
     title = f"2b. Diversity falls with intrinsic reward and stays with SOAR (within {100 * STAYS:.0f}%)"
     known = ", ".join(f"{name} {value}" for name, value in paper.VENDI.items())
     return Finding(title, holds, (*sentences, f"The paper's Vendi scores: {known}."))
@@ -132,14 +138,14 @@ def _structure_over_answers(groups: Sequence[Group], k: int) -> Finding:
     if own and true and random and base:
         fixed, kept = compare(true, own, paired_difference), _share_of_gain(random, own, base)
         if fixed and kept:
-            holds = bool(kept.low > 0.5)
+            holds = _judged(kept.low > 0.5, kept.num_seeds)
             sentences.append(
                 f"With true answers instead of the teacher's, PQ changes by {text(fixed)} points of pass@{k}; with "
                 f"random answers it keeps {_share(kept)} of its gain over Hard-Only."
             )
             sentences.append(
                 "So structure matters more than right answers."
-                if holds
+                if kept.low > 0.5
                 else "So right answers carry the gain here: questions alone do not teach."
             )
     title = "3. Structure matters more than right answers (judged by: random answers keep more than half of the gain)"
@@ -149,7 +155,8 @@ def _structure_over_answers(groups: Sequence[Group], k: int) -> Finding:
 def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
     """The share of the curated upper bound's gain that SOAR reaches."""
     soar, hard, curated = (find(groups, name) for name in ("soar_math", "hard_only", "curated"))
-    sentences, holds = [], []
+    sentences: list[str] = []
+    holds: list[bool | None] = []
     for policy in ("promoted_student", "curriculum"):
         for k in ks:
             ours, bound = scores(soar, policy, "hard_test", k), scores(curated, "curriculum", "hard_test", k)
@@ -157,13 +164,13 @@ def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
             share = _share_of_gain(ours, bound, base) if ours and bound and base else None
             if soar is None or bound is None or share is None:
                 continue
-            holds.append(share.mean >= paper.SHARE_OF_CURATED)
+            holds.append(_judged(share.mean >= paper.SHARE_OF_CURATED, share.num_seeds))
             sentences.append(
                 f"{soar.row_name(policy)} reaches {_share(share)} of the curated bound's gain over Hard-Only at "
-                f"pass@{k} (the bound solves {_percent(bound.interval())}; {share.num_seeds} seeds)."
+                f"pass@{k} (the bound solves {_percent(bound.interval())}; {_seeds(share.num_seeds)})."
             )
     title = f"4. SOAR reaches about {100 * paper.SHARE_OF_CURATED:.0f}% of the gain of curated problems"
-    return Finding(title, all(holds) if holds else None, tuple(sentences))
+    return Finding(title, _all(holds), tuple(sentences))
 
 
 def _share_of_gain(a: Scores, bound: Scores, base: Scores) -> Interval | None:
@@ -194,7 +201,7 @@ def _correlation(group: Group | None, name: str) -> str:
     words = {"right": "right answers", "well_posed": "well-posed questions"}[name]
     return (
         f"Rank correlation of a dataset's share of {words} with its reward: {text(mean_interval(per_seed))} "
-        f"(mean over {len(per_seed)} seeds, all datasets of the outer loop)."
+        f"(mean over {_seeds(len(per_seed))}, all datasets of the outer loop)."
     )
 
 
@@ -204,6 +211,19 @@ def _percent(interval: Interval) -> str:
 
 def _share(interval: Interval) -> str:
     return f"{100 * interval.mean:.0f}% [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+
+
+def _judged(holds: bool, num_seeds: int) -> bool | None:
+    return bool(holds) if num_seeds >= MIN_SEEDS else None
+
+
+def _all(holds: Sequence[bool | None]) -> bool | None:
+    """True when all hold; None when one cannot be judged, or there is none."""
+    return None if not holds or None in holds else all(holds)
+
+
+def _seeds(number: int) -> str:
+    return "1 seed" if number == 1 else f"{number} seeds"
 
 
 def _apart(apart: bool) -> str:

@@ -38,33 +38,33 @@ def write(folders: Sequence[pathlib.Path], out: pathlib.Path) -> None:
     groups = group_runs(runs)
     made, judged = _tables(runs, groups), findings.judge(groups, _ends(runs))
     out.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(out, _page(runs, groups, made, judged, live=False))
+    replace_text(out, _page(runs, groups, made, judged, version=""))
     replace_text(out.with_suffix(".md"), _markdown(made, judged))
     for table in made.values():
         replace_text(out.with_name(f"{out.stem}_{table.name}.csv"), tables.to_csv(table))
 
 
-def live_page(folders: Sequence[pathlib.Path]) -> str:
-    """The page as `write` would make it now, which looks for a newer one by itself.
+def live_page(folders: Sequence[pathlib.Path], version: str) -> str:
+    """The page as `write` would make it now, which asks its server for a newer version by itself.
 
     Raises:
       SettingsError: a folder holds no run.
     """
     runs = read_runs(folders)
     groups = group_runs(runs)
-    return _page(runs, groups, _tables(runs, groups), findings.judge(groups, _ends(runs)), live=True)
+    return _page(runs, groups, _tables(runs, groups), findings.judge(groups, _ends(runs)), version)
 
 
 def _page(
-    runs: Sequence[Run], groups: Sequence[Group], made: dict[str, Table], judged: Sequence[Finding], live: bool
+    runs: Sequence[Run], groups: Sequence[Group], made: dict[str, Table], judged: Sequence[Finding], version: str
 ) -> str:
     import jinja2
 
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True)
     return environment.get_template("page.html.jinja").render(
         css=(HERE / "page.css").read_text("utf-8"),
-        js=(HERE / "page.js").read_text("utf-8") + ((HERE / "live.js").read_text("utf-8") if live else ""),
-        live=live,
+        js=(HERE / "page.js").read_text("utf-8") + ((HERE / "live.js").read_text("utf-8") if version else ""),
+        version=version,
         sections=SECTIONS,
         runs=runs,
         finished=sum(bool(run.summary) for run in runs),

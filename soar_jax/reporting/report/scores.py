@@ -68,7 +68,7 @@ class Group:
 
     def row_name(self, policy: str) -> str:
         """Method and policy, for people."""
-        is_all_it_has = policy not in ("base", "hard_only") and self.policies() in ([policy], ["base", policy])
+        is_all_it_has = policy in ("curriculum", "self_play") and self.policies() in ([policy], ["base", policy])
         name = POLICY_NAMES.get(policy, policy)
         return self.name if is_all_it_has or name in self.name else f"{self.name}: {name}"
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 
 from soar_jax.reporting.report.page import live_page
-from soar_jax.settings import SettingsError, require
+from soar_jax.settings import SettingsError
 
 WATCHED = ("config.json", "metrics.jsonl", "summary.json", "results")
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -21,14 +21,23 @@ def serve(folders: Sequence[pathlib.Path], port: int) -> None:
     Raises:
       SettingsError: the port is taken, or a folder holds no run.
     """
-    live_page(folders)  # what is wrong with the folders is said now
-    try:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), _handler(folders))
-    except OSError as error:
-        raise SettingsError(f"cannot serve on port {port}: {error.strerror}; choose another --port") from None
+    live_page(folders, version(folders))  # what is wrong with the folders is said now
+    server = make_server(folders, port)
     print(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)", flush=True)
     with server:
         server.serve_forever()
+
+
+def make_server(folders: Sequence[pathlib.Path], port: int) -> http.server.ThreadingHTTPServer:
+    """A server on loopback that does not run yet; port 0 takes any free one.
+
+    Raises:
+      SettingsError: the port is taken.
+    """
+    try:
+        return http.server.ThreadingHTTPServer(("127.0.0.1", port), _handler(folders))
+    except OSError as error:
+        raise SettingsError(f"cannot serve on port {port}: {error.strerror}; choose another --port") from None
 
 
 def version(folders: Sequence[pathlib.Path]) -> str:
@@ -45,7 +54,7 @@ def _handler(folders: Sequence[pathlib.Path]) -> type[http.server.BaseHTTPReques
         with lock:
             now = version(folders)
             if now not in made:
-                fresh = live_page(folders).encode()
+                fresh = live_page(folders, now).encode()
                 made.clear()
                 made[now] = fresh
             return made[now]
@@ -55,7 +64,10 @@ def _handler(folders: Sequence[pathlib.Path]) -> type[http.server.BaseHTTPReques
             if self.headers.get("Host", "").rpartition(":")[0] not in HOSTS:  # a page elsewhere that points here
                 self.send_error(http.HTTPStatus.FORBIDDEN)
             elif self.path == "/":
-                self._answer(page(), "text/html; charset=utf-8")
+                try:
+                    self._answer(page(), "text/html; charset=utf-8")
+                except SettingsError as error:  # the folders have gone
+                    self.send_error(http.HTTPStatus.SERVICE_UNAVAILABLE, explain=str(error))
             elif self.path == "/version":
                 self._answer(version(folders).encode(), "text/plain")
             else:
@@ -72,5 +84,4 @@ def _handler(folders: Sequence[pathlib.Path]) -> type[http.server.BaseHTTPReques
         def log_message(self, *_: object) -> None:
             pass
 
-    require(bool(folders), "name at least one workdir")
     return Handler

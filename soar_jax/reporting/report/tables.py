@@ -77,7 +77,7 @@ def headline(groups: Sequence[Group], test: str, ks: Sequence[int]) -> Table:
                 str(len(passed[0].by_seed)),
                 _student_steps(group, policy),
                 *(score.interval() if score else None for score in passed),
-                " / ".join("?" if value is None else f"{value:g}" for value in known) if known else None,
+                " / ".join("–" if value is None else f"{value:g}" for value in known) if known else None,
             )
         )
     title = {

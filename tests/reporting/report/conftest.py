@@ -1,0 +1,115 @@
+"""Workdirs as runs leave them, written by hand: few seeds, known figures, hostile text."""
+
+import json
+
+import numpy as np
+import pytest
+
+HOSTILE = "</script><img src=x onerror=document.title='owned'> `|` $x^2$ =1+1"
+NUM_PROBLEMS, NUM_SAMPLES, NUM_REPLICAS = 30, 32, 2
+# Chance that a sample of a policy is right.
+SKILL = {
+    "soar_math": {"base": 0.0, "promoted_student": 0.8, "curriculum": 0.9, "true_answers": 0.92, "random_answers": 0.0},
+    "hard_only": {"base": 0.0, "hard_only": 0.02},
+    "frozen_teacher": {"base": 0.0, "promoted_student": 0.0, "curriculum": 0.03},
+    "intrinsic_teacher": {"base": 0.0, "curriculum": 0.01},
+    "curated": {"base": 0.0, "curriculum": 0.97},
+}
+VENDI = {"soar_math": (9.0, 8.9), "frozen_teacher": (9.0, 9.0), "intrinsic_teacher": (9.0, 2.0)}  # first, last
+
+
+def lines(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def question(rng, step, dataset, promoted=0):
+    right = bool(rng.random() < 0.6)
+    return {
+        "outer_step": step,
+        "dataset": dataset,
+        "question": HOSTILE if rng.random() < 0.02 else f"dial {rng.integers(1000)} rotate",
+        "answer": str(rng.integers(10)),
+        "true_answer": str(rng.integers(10)),
+        "subject": str(rng.choice(["dial", "sum"])),
+        "level": int(rng.integers(1, 9)),
+        "well_posed": bool(right or rng.random() < 0.5),
+        "right": right,
+        "solve_rate": float(rng.random()),
+        "reward": float(np.round(dataset * 0.01 + step * 0.001, 4)),
+        "promoted": promoted,
+    }
+
+
+def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True, **values):
+    """A workdir of a method; `values` are further entries of its config."""
+    rng = np.random.default_rng((seed, len(method)))
+    workdir.mkdir(parents=True)
+    config = {"method": method, "scale": "nano", "seed": seed, "evaluation": {"pass_at": [1, 8, 32]}, "note": HOSTILE}
+    (workdir / "config.json").write_text(json.dumps(config | values))
+    tests = {"hard_test": "h", "transfer": "t"}
+    ids = {test: [f"{letter}{seed}-{number}" for number in range(NUM_PROBLEMS)] for test, letter in tests.items()}
+    for name, test in {"hard_subset": "hard_test", "transfer": "transfer"}.items():
+        rows = [{"id": i, "question": f"dial {i}", "answer": "1 2 3", "subject": "dial", "level": 7} for i in ids[test]]
+        (workdir / f"{name}.jsonl").write_text(lines([{"key": "k"}, *rows] if name == "hard_subset" else rows))
+    if method in VENDI:
+        first, last = VENDI[method]
+        metrics = [
+            {
+                "outer_step": step,
+                "validation_accuracy": step / num_steps,
+                "promoted": step == 2,
+                "vendi": first + (last - first) * min(1, step / 2),
+                "distinct_share": 1.0,
+                "subjects": {"dial": 3, "sum": 5},
+                "levels": {"1": 5, "7": 3},
+            }
+            for step in range(num_steps)
+        ]
+        (workdir / "metrics.jsonl").write_text(lines(metrics))
+        pairs = [(step, dataset) for step in range(num_steps) for dataset in range(num_questions // 2)]
+        rows = [question(rng, *pair, int(pair == (2, 1))) for pair in pairs for _ in range(2)]
+        (workdir / "ledger.jsonl").write_text(lines(rows))
+    if not finished:
+        return
+    (workdir / "results").mkdir()
+    for policy, chance in SKILL[method].items():
+        replicas = 1 if policy in ("base", "promoted_student") else NUM_REPLICAS
+        counts = rng.binomial(NUM_SAMPLES, chance, (2, replicas, NUM_PROBLEMS)).tolist()
+        curve = [
+            {"student_steps": steps, "stage": "s", "is_synthetic": steps <= 20, "validation": [chance] * replicas}
+            for steps in (0, 10, 20, 30)
+        ]
+        result = {
+            "policy": policy,
+            "student_steps": 0 if policy == "base" else 30,
+            "num_replicas": replicas,
+            "curve": [] if replicas == 1 else curve,
+            "tests": {
+                test: {"num_samples": NUM_SAMPLES, "ids": ids[test], "num_correct": count}
+                for test, count in zip(tests, counts, strict=True)
+            },
+        }
+        (workdir / "results" / f"{policy}.json").write_text(json.dumps(result))
+    if "curriculum" in SKILL[method]:
+        rows = [{"stage": 1, "stage_name": "promotion 1"} | question(rng, 0, 0) for _ in range(20)]
+        (workdir / "curriculum.jsonl").write_text(lines(rows))
+    summary = {
+        "command": f"python experiments/run.py --config=configs/{method}.py --config.note='{HOSTILE}'",
+        "outer_steps": num_steps,
+        "num_promotions": 1,
+        "total_student_steps": 1234,
+        "num_sampled_tokens": 5_000_000,
+        "wall_s": 60.0,
+        "curriculum": {"right_share": 0.6, "well_posed_share": 0.8, "distinct_share": 1.0, "vendi": 8.0},
+    }
+    (workdir / "summary.json").write_text(json.dumps(summary))
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """Three seeds of five methods."""
+    out = tmp_path_factory.mktemp("study")
+    for method in SKILL:
+        for seed in range(3):
+            write_run(out / method / f"seed{seed}", method, seed)
+    return out

@@ -1,0 +1,119 @@
+import csv
+import fcntl
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from soar_jax.reporting import report
+from soar_jax.reporting.report.findings import judge
+from soar_jax.reporting.report.read import read_runs
+from soar_jax.reporting.report.scores import find, group_runs, scores
+from soar_jax.settings import SettingsError
+from tests.conftest import ROOT
+from tests.reporting.report.conftest import HOSTILE, write_run
+
+
+@pytest.fixture(scope="module")
+def written(study, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "report.html"
+    report.write([study], out)
+    return out
+
+
+def test_scores_are_those_of_the_files(study):
+    group = find(group_runs(read_runs([study])), "soar_math")
+    counts = json.loads((study / "soar_math/seed1/results/curriculum.json").read_text())["tests"]["hard_test"]
+    expected = [100 * (a + b) / 64 for a, b in zip(*counts["num_correct"], strict=True)]
+    assert scores(group, "curriculum", "hard_test", 1).by_seed[1].tolist() == pytest.approx(expected)
+    assert scores(group, "hard_only", "hard_test", 1) is None
+
+
+def test_findings_follow_the_figures(study):
+    judged = judge(group_runs(read_runs([study])), (1, 32))
+    assert [finding.holds for finding in judged] == [True, True, True, False, True]
+    assert "3 seeds" in judged[0].sentences[0]
+    text = " ".join(sentence for finding in judged for sentence in finding.sentences)
+    assert "right answers carry the gain here" in text
+    assert "-78%" in text
+
+
+def test_without_the_runs_a_finding_is_open(tmp_path):
+    write_run(tmp_path / "only", "curated", 0)
+    judged = judge(group_runs(read_runs([tmp_path])), (1, 32))
+    assert [finding.verdict for finding in judged] == ["not enough runs"] * 5
+
+
+def test_tables_stand_beside_the_page(written):
+    names = {path.name for path in written.parent.iterdir()}
+    assert {"report.html", "report.md", "report_hard_test.csv", "report_answer_swap.csv"} <= names
+    with written.with_name("report_hard_test.csv").open() as file:
+        rows = {row[""]: row for row in csv.DictReader(file)}
+    assert float(rows["Hard-Only"]["pass@1"]) == pytest.approx(2, abs=0.7)
+    assert float(rows["SOAR: PS"]["pass@32 low"]) > 99
+    assert rows["SOAR: PQ"]["seeds"] == "3"
+    assert "| SOAR: PQ | 3 | 30 |" in written.with_suffix(".md").read_text()
+
+
+def test_the_page_needs_no_network_and_hostile_text_stays_text(written):
+    page = written.read_text()
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", page)
+    assert "<img" not in page
+    assert HOSTILE not in written.with_suffix(".md").read_text()
+
+
+def test_damaged_and_running_runs_are_told(tmp_path):
+    write_run(tmp_path / "a", "soar_math", 0)
+    write_run(tmp_path / "b", "soar_math", 1, finished=False)
+    with (tmp_path / "b" / "ledger.jsonl").open("a") as file:
+        file.write('{"outer_step": 5, "data')  # a half-written last line is no damage
+    (tmp_path / "a" / "metrics.jsonl").write_text('{"outer_step": 0}\n[[[\n' + "[" * 100_000 + "\n")
+    (tmp_path / "a" / "results" / "curriculum.json").write_text('{"tests": ')
+    with (tmp_path / "b" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        first, second = read_runs([tmp_path])
+    assert (first.state, first.damage) == (
+        "finished",
+        ("curriculum.json is broken", "metrics.jsonl has 3 broken lines"),
+    )
+    assert (second.state, second.damage) == ("running", ())
+    assert len(second.ledger) == 48
+    report.write([tmp_path], tmp_path / "report.html")
+    assert read_runs([tmp_path / "b"])[0].state == "unfinished"
+
+
+def test_variants_are_named_by_what_differs(tmp_path):
+    write_run(tmp_path / "1", "curated", 0, promotion={"threshold": 0.01})
+    write_run(tmp_path / "2", "curated", 0, promotion={"threshold": 0.05})
+    groups = group_runs(read_runs([tmp_path]))
+    assert [group.variant for group in groups] == ["promotion.threshold=0.01", "promotion.threshold=0.05"]
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"method": "x"}'])
+def test_a_folder_without_runs_is_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(SettingsError, match="no run in"):
+        report.write([tmp_path], tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_command_line(study, tmp_path):
+    program = [sys.executable, "experiments/report.py"]
+    out = tmp_path / "new" / "page.html"
+    done = subprocess.run([*program, str(study), f"--out={out}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert out.exists()
+    for arguments, message in ([], "name at least one workdir"), ([str(tmp_path / "no")], "is not a folder"):
+        done = subprocess.run([*program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_large_study_makes_a_small_page(tmp_path):
+    write_run(tmp_path / "run", "soar_math", 0, num_steps=200, num_questions=256)
+    report.write([tmp_path], tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size < 2 * 2**20
