@@ -57,7 +57,15 @@ def nano() -> ml_collections.ConfigDict:
             "bucket_tokens": (4, 15),  # prompts are padded to the smallest that fits
         }
     )
-    c.grading = ml_collections.ConfigDict({"extraction": "after_equals"})
+    c.grading = ml_collections.ConfigDict(
+        {
+            # Where the final answer is looked for, in turn: "after_equals", "boxed", "hash_marks", "last_number".
+            "extraction": ("after_equals",),
+            "equivalence": "text",  # or "math": the same mathematical object, however it is written
+            "num_workers": 2,  # processes for what only computer algebra can decide
+            "deadline_s": 5.0,  # of one such comparison
+        }
+    )
     c.hard_subset = ml_collections.ConfigDict(
         {
             "num_candidates": 384,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from soar_jax.grading import verdicts
+from soar_jax.grading.grader import Grader
 from soar_jax.model.parameters import Params
 from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.sampling.text import TextSampler
@@ -20,7 +20,7 @@ class Examiner:
     """Asks policies questions and grades what they answer."""
 
     sampler: TextSampler
-    extraction: str
+    grader: Grader
     prompts_per_call: int  # problems asked in one call of the compiled program
 
     def count_correct(
@@ -71,4 +71,4 @@ class Examiner:
     def grade(self, texts: Sequence[str], problems: Sequence[Problem], samples_per_problem: int) -> np.ndarray:
         """Rewards [len(problems), samples_per_problem] of texts in the order of the problems."""
         references = [problem.answer for problem in problems for _ in range(samples_per_problem)]
-        return verdicts.rewards(texts, references, self.extraction).reshape(len(problems), samples_per_problem)
+        return self.grader.rewards(texts, references).reshape(len(problems), samples_per_problem)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import jax
 
-from soar_jax.grading.extraction import EXTRACTORS
+from soar_jax.grading.grader import Grader
 from soar_jax.model.parameters import Params
 from soar_jax.problems.arithmetic import QuestionFacts
 from soar_jax.sampling.sampler import SamplingSettings
@@ -55,7 +55,7 @@ class SelfConsistencyJudge:
 
     sampler: TextSampler
     params: Params
-    extraction: str
+    grader: Grader
     settings: SamplingSettings
     num_samples: int
     agreement: float
@@ -73,16 +73,19 @@ class SelfConsistencyJudge:
             rollouts = self.sampler.sample_policy(
                 self.params, prompts, self.key, self.settings, self.num_samples, first_prompt=start
             )
-            answers = [EXTRACTORS[self.extraction](text) for text in self.sampler.texts(rollouts)]
+            answers = self.grader.votes(self.sampler.texts(rollouts))
             for index, pair in enumerate(part):
                 votes = answers[index * self.num_samples : (index + 1) * self.num_samples]
-                judgements.append(judge_by_votes(votes, pair.answer, self.agreement))
+                judgements.append(judge_by_votes(votes, self.grader.canonical(pair.answer), self.agreement))
         return judgements[: len(pairs)]
 
 
 def judge_by_votes(votes: Sequence[str | None], answer: str, agreement: float) -> Judgement:
-    """Well posed when the most common vote has at least a share `agreement`; None is no vote."""
+    """Well posed when the most common vote has at least a share `agreement`; None is no vote.
+
+    Votes and answer are written in the canonical way.
+    """
     top = Counter(vote for vote in votes if vote is not None).most_common(1)
     if not top or top[0][1] < agreement * len(votes):
         return Judgement(well_posed=False, right=False)
-    return Judgement(well_posed=True, right=" ".join(answer.split()) == top[0][0])
+    return Judgement(well_posed=True, right=answer == top[0][0])

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from soar_jax.grading.extraction import question_and_answer
-from soar_jax.grading.verdicts import rewards
+from soar_jax.grading.grader import Grader
 from soar_jax.model.parameters import Params
 from soar_jax.pretraining.corpus import TEACHER_PROMPT
 from soar_jax.pretraining.training import worked_logprob
@@ -19,6 +19,9 @@ from soar_jax.sampling.text import TextSampler
 
 MAX_STUDENT_TOKENS = 3 * arithmetic.MAX_OPERATIONS + 3  # work mark, digits, equals sign, end
 MAX_TEACHER_TOKENS = 2 + arithmetic.NUM_SLOTS + MAX_STUDENT_TOKENS
+
+
+_GRADER = Grader(extraction=("after_equals",))
 
 
 def _level_row(
@@ -41,8 +44,8 @@ def _level_row(
         "topic": topic,
         "level": level,
         "p_worked": float(jnp.exp(logprobs.mean())),
-        "accuracy_when_worked": float(rewards(forced_texts, references, "after_equals").mean()),
-        "accuracy_sampled": float(rewards(sampled_texts, np.repeat(references, 16).tolist(), "after_equals").mean()),
+        "accuracy_when_worked": float(_GRADER.rewards(forced_texts, references).mean()),
+        "accuracy_sampled": float(_GRADER.rewards(sampled_texts, np.repeat(references, 16).tolist()).mean()),
     }
 
 
@@ -54,7 +57,7 @@ def _teacher_summary(sampler: TextSampler, params: Params, seed: int, num_rollou
     levels: Counter[int] = Counter()
     useful = 0
     for text in sampler.texts(rollouts):
-        pair = question_and_answer(text, arithmetic.QUESTION_END, "after_equals")
+        pair = question_and_answer(text, arithmetic.QUESTION_END, _GRADER.extraction)
         if pair is None:
             topics["unparsable"] += 1
             continue

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from soar_jax.evaluation.diversity import repetition_penalties
-from soar_jax.grading.extraction import EXTRACTORS
 from soar_jax.model.parameters import Params
 from soar_jax.rng import stream_key
 from soar_jax.soar import rewards
@@ -45,10 +44,9 @@ def solve(setup: Setup, policy: Params, items: Sequence[QuestionAnswer], stream:
     prompts = setup.sampler.encode_questions([item.question for item in items])
     key = stream_key(setup.config.seed, stream, index)
     rollouts = setup.sampler.sample_policy(policy, prompts, key, setup.student.sampling, samples)
-    extract = EXTRACTORS[setup.config.grading.extraction]
-    answers = [extract(text) for text in setup.sampler.texts(rollouts)]
+    answers = setup.grader.votes(setup.sampler.texts(rollouts))
     groups = [answers[start : start + samples] for start in range(0, len(answers), samples)]
-    return count_votes(groups, [" ".join(item.answer.split()) for item in items])
+    return count_votes(groups, [setup.grader.canonical(item.answer) for item in items])
 
 
 def question_rewards(setup: Setup, policy: Params, datasets: Datasets, step: int) -> tuple[np.ndarray, np.ndarray]:

@@ -32,7 +32,7 @@ def make_judge(setup: Setup, workdir: pathlib.Path) -> Judge | None:
         return SelfConsistencyJudge(
             setup.sampler,
             setup.base.params,
-            config.grading.extraction,
+            setup.grader,
             setup.student.sampling,
             analysis.judge_samples,
             analysis.judge_agreement,

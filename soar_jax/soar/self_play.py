@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from soar_jax.evaluation.hard_subset import HardSplit
-from soar_jax.grading.extraction import EXTRACTORS
 from soar_jax.model.parameters import Params
 from soar_jax.reporting.display import Phase
 from soar_jax.rng import stream_generator, stream_key
@@ -106,8 +105,7 @@ def _label(setup: Setup, params: Params, questions: list[list[str]], episode: in
     rollouts = setup.sampler.sample_population(
         params, _per_replica(prompts, replicas), keys, setup.student.sampling, samples
     )
-    extract = EXTRACTORS[config.grading.extraction]
-    answers = [extract(text) for text in setup.sampler.texts(rollouts)]
+    answers = setup.grader.votes(setup.sampler.texts(rollouts))
     groups = [answers[start : start + samples] for start in range(0, len(answers), samples)]
     votes = count_votes(groups, [""] * len(groups))
     low, high = config.self_play.agreement

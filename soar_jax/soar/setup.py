@@ -11,6 +11,7 @@ from soar_jax import settings
 from soar_jax.evaluation.accuracy import Examiner
 from soar_jax.evaluation.embedding import Embedder, make_embedder
 from soar_jax.grading.extraction import EXTRACTORS
+from soar_jax.grading.grader import EQUIVALENCES, Grader
 from soar_jax.model.loading import LoadedModel, load_model
 from soar_jax.parallel import mesh as parallel
 from soar_jax.problems.prompts import PromptSettings
@@ -52,6 +53,11 @@ class Setup:
         """P = g * r students; student p trains on dataset p // r."""
         return self.config.outer.num_datasets * self.config.outer.students_per_dataset
 
+    @property
+    def grader(self) -> Grader:
+        """How all answers are graded."""
+        return self.examiner.grader
+
     def evaluation_sampling(self, temperature: float, top_p: float = 1.0) -> SamplingSettings:
         """Student sampling with another temperature."""
         return dataclasses.replace(self.student.sampling, temperature=temperature, top_p=top_p)
@@ -69,6 +75,16 @@ def _policy(section: Any, sampling: SamplingSettings) -> PolicySettings:
     )
 
 
+def _grader(section: Any) -> Grader:
+    settings.require(len(section.extraction) > 0, "grading.extraction is empty; name at least one extractor")
+    for name in section.extraction:
+        settings.check_choice("grading.extraction", name, tuple(EXTRACTORS))
+    settings.check_choice("grading.equivalence", section.equivalence, EQUIVALENCES)
+    settings.require(section.num_workers >= 1, f"grading.num_workers is {section.num_workers}; it must be at least 1")
+    settings.require(section.deadline_s > 0, f"grading.deadline_s is {section.deadline_s}; it must be more than 0")
+    return Grader(tuple(section.extraction), section.equivalence, section.num_workers, section.deadline_s)
+
+
 def build(config: Any) -> Setup:
     """Checks a config, lays out the mesh and loads the base model.
 
@@ -76,7 +92,7 @@ def build(config: Any) -> Setup:
       SettingsError: what is wrong and what to do.
     """
     settings.check(config)
-    settings.check_choice("grading.extraction", config.grading.extraction, tuple(EXTRACTORS))
+    grader = _grader(config.grading)
     settings.check_choice("inner.advantage", config.inner.advantage, tuple(ADVANTAGES))
     mesh = parallel.make_mesh(config.mesh.population)
     outer = config.outer
@@ -109,7 +125,7 @@ def build(config: Any) -> Setup:
         mesh=mesh,
         base=dataclasses.replace(base, params=params),
         sampler=sampler,
-        examiner=Examiner(sampler, config.grading.extraction, config.evaluation.problems_per_call),
+        examiner=Examiner(sampler, grader, config.evaluation.problems_per_call),
         embedder=make_embedder(config.analysis.embeddings, sampler, params, rows),
         teacher=_policy(config.teacher, teacher),
         student=_policy(config.student, student),

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from soar_jax.grading import verdicts
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import mesh as parallel
 from soar_jax.rl.advantages import ADVANTAGES
@@ -141,7 +140,7 @@ def continue_population(
             states.params, asker.prompts(step), keys, student.sampling, group_size
         )
         texts = setup.sampler.texts(rollouts)
-        rewards = verdicts.rewards(texts, asker.references(step, group_size), config.grading.extraction)
+        rewards = setup.grader.rewards(texts, asker.references(step, group_size))
         rewards = rewards.reshape(population, -1, group_size)  # [P, Q, G]
         advantages = np.asarray(ADVANTAGES[config.inner.advantage](jnp.asarray(rewards)))
         batch = TrainBatch(rollouts, parallel.split(setup.mesh, advantages.reshape(population, -1)))

@@ -53,7 +53,7 @@ def _write(setup: Setup, policy: Params, stream: str, index: int) -> tuple[Rollo
 
 def parse(setup: Setup, text: str) -> QuestionAnswer | None:
     """Question and answer in a teacher's text; None where they lack or the question is too long to be asked."""
-    pair = question_and_answer(text, setup.config.prompts.question_end, setup.config.grading.extraction)
+    pair = question_and_answer(text, setup.config.prompts.question_end, setup.grader.extraction)
     return pair if pair and setup.sampler.fits(pair.question) else None
 
 

@@ -1,0 +1,223 @@
+r"""Are two final answers the same? What text and exact numbers can decide is decided here.
+
+The rest is left to a computer algebra system in another process (`symbolic.py`), and only where `is_bounded` says
+that an answer is short, shallow and small. Conventions: units may be missing on one side but must not differ, a
+percent sign and degrees are units, thousands may be set apart by commas, mixed numbers are sums, numbers in another
+base are equal only as text, words are compared without case.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+MAX_NUMBER_DIGITS = 50  # of a number that is compared exactly
+MAX_CHARACTERS = 300  # of an answer that is compared symbolically; the bounds below likewise
+MAX_DEPTH = 10
+MAX_DIGITS = 20  # in a row
+MAX_POWER = 2000  # product of all whole-number exponents
+MAX_FACTORIAL_DIGITS = 2
+MAX_FACTORIALS = 3
+
+_UNITS = (
+    "mm|cm|dm|m|km|inch|inches|in|foot|feet|ft|yard|mile|mi|mg|gram|g|kg|pound|lb|ounce|oz|second|sec|s|minute|min|"
+    "hour|hr|h|day|week|month|year|dollar|cent|degree|radian|unit|liter|litre|ml|l|mph|km/h|percent|people|student|"
+    "way|point|piece|square unit|cubic unit|square cm|square inch|square feet|square meter|cubic cm|cubic inch|"
+    "cubic feet|cubic meter|meter|centimeter|kilometer"
+)
+_SAME_UNITS = {
+    "%": "percent",
+    "inches": "inch",
+    "feet": "foot",
+    "ft": "foot",
+    "litre": "liter",
+    "in": "inch",
+    "l": "liter",
+}
+_SAME_UNITS |= {"m": "meter", "cm": "centimeter", "km": "kilometer", "g": "gram", "sec": "second", "s": "second"}
+_SAME_UNITS |= {"min": "minute", "h": "hour", "hr": "hour", "lb": "pound", "oz": "ounce", "mi": "mile"}
+_TRAILING_TEXT = re.compile(r"\s*\\(?:text|textrm|mathrm|mbox|rm|operatorname)\s*\{([^{}]*)\}(?:\^\{?([23])\}?)?$")
+_TRAILING_WORD = re.compile(rf"(?<=[\d)}}])\s+({_UNITS})s?(?:\^\{{?([23])\}}?)?$", re.IGNORECASE)
+_TRAILING_SIGN = re.compile(r"\s*(?:(\\?%)|(\^\{?\\circ\}?|\\degree|°))$")
+_LEADING_DOLLAR = re.compile(r"^\\?\$\s*(?=[\d.])")
+_WRAPPED_TEXT = re.compile(r"\\(?:text|textrm|textbf|mathrm|mathbf|mbox|operatorname|rm)\s*\{([^{}]*)\}")
+_THIN_THOUSANDS = re.compile(r"(?<=\d)\\,(?=\d{3}(?!\d))")
+_SPACING = re.compile(
+    r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad|left|right|displaystyle|limits|big|Big|bigg|Bigg)(?![A-Za-z])|~"
+)
+_ASSIGNED = re.compile(r"^\s*[A-Za-z](?:\([a-z]\))?\s*(?:=|\\in(?![A-Za-z]))\s*(?=\S)")
+_SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)")
+_HALF_SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*\{")
+_SHORT_ROOT = re.compile(r"\\sqrt\s*(\d)(?!\d)")
+_THOUSANDS = re.compile(r"^-?\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?$")
+_CHOICE = re.compile(r"^\(([A-Za-z])\)$")
+
+_INTEGER = r"(?:\d+)"
+_DECIMAL = re.compile(r"^([+-]?)(\d*)\.?(\d*)$")
+_SLASH = re.compile(rf"^([+-]?)({_INTEGER})\s*/\s*({_INTEGER})$")
+_FRACTION = re.compile(rf"^([+-]?)({_INTEGER})?\s*\\frac\{{\s*(-?{_INTEGER})\s*\}}\{{\s*(-?{_INTEGER})\s*\}}$")
+_MIXED = re.compile(rf"^([+-]?)({_INTEGER})\s+({_INTEGER})\s*/\s*({_INTEGER})$")
+_IN_BASE = re.compile(r"^[0-9A-Za-z]+_\{?\d+\}?$")
+
+_ALLOWED = re.compile(r"[A-Za-z0-9\s+\-*/^_=<>(){}\[\]|,.:!'\\&]*")
+_COMMAND = re.compile(r"\\([A-Za-z]+|.)", re.DOTALL)
+_KNOWN_COMMAND = re.compile(
+    r"frac|sqrt|pi|theta|alpha|beta|gamma|delta|lambda|mu|phi|omega|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|"
+    r"ln|exp|cdot|times|div|pm|infty|cup|cap|in|le|leq|ge|geq|lt|gt|ne|neq|begin|end|pmatrix|bmatrix|matrix|vmatrix|"
+    r"emptyset|varnothing|mathbb|binom|overline|ldots|[{}\\]"
+)
+_EXPONENT = re.compile(r"\^\s*(?:\{([^{}]*)\}|(\S))")
+_FACTORIAL = re.compile(r"(\S?)\s*!")
+
+
+def same(gold: str, answer: str) -> bool | None:
+    """Whether two answers are the same; None where only algebra can tell."""
+    (a, unit_a), (b, unit_b) = normalized(gold), normalized(answer)
+    if unit_a and unit_b and unit_a != unit_b:
+        return False
+    if a == b:
+        return bool(a)
+    x, y = exact_number(a), exact_number(b)
+    if x is not None and y is not None:
+        return x == y
+    if _IN_BASE.match(a) or _IN_BASE.match(b) or not (is_bounded(a) and is_bounded(b)):
+        return False
+    return None if _has_mathematics(a) and _has_mathematics(b) else False
+
+
+def normalized(text: str) -> tuple[str, str]:
+    """An answer's value in one way of writing, and its unit (empty where it has none)."""
+    value = text.strip().strip("$").strip()
+    if value.startswith("\\(") and value.endswith("\\)"):
+        value = value[2:-2]
+    value = value.strip().rstrip(".").strip()
+    dollar = _LEADING_DOLLAR.match(value)
+    value = _LEADING_DOLLAR.sub("", value)
+    value = _SPACING.sub(" ", _THIN_THOUSANDS.sub("", value))
+    value, unit = _without_unit(value.strip())
+    value = _WRAPPED_TEXT.sub(r"\1", value)
+    for old, new in (("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\cfrac", "\\frac"), ("−", "-"), ("{,}", ",")):
+        value = value.replace(old, new)
+    value = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", value)
+    value = _HALF_SHORT_FRACTION.sub(r"\\frac{\1}{", value)
+    value = _SHORT_ROOT.sub(r"\\sqrt{\1}", value)
+    value = _ASSIGNED.sub("", value)
+    value = _CHOICE.sub(r"\1", value.strip())
+    if _THOUSANDS.match(value):
+        value = value.replace(",", "")
+    value = re.sub(r"_\{(\w)\}", r"_\1", " ".join(value.split()))
+    value = re.sub(r"\s*([,+*/=<>()\[\]{}^-])\s*", r"\1", value)
+    if re.fullmatch(r"[A-Za-z][A-Za-z .'-]+", value):
+        value = value.lower()
+    return value or text.strip(), unit or ("dollar" if dollar else "")
+
+
+def exact_number(text: str) -> Fraction | None:
+    """The exact value of an integer, decimal, fraction or mixed number; None for anything else, or too many digits."""
+    if sum(character.isdigit() for character in text) > MAX_NUMBER_DIGITS or not text.isascii():
+        return None
+    for pattern, read in ((_DECIMAL, _decimal), (_SLASH, _slash), (_FRACTION, _fraction), (_MIXED, _mixed)):
+        match = pattern.match(text)
+        if match:
+            return read(*match.groups())
+    return None
+
+
+def is_bounded(text: str) -> bool:
+    """Whether an answer is short, shallow and small enough to be handed to a computer algebra system."""
+    return (
+        0 < len(text) <= MAX_CHARACTERS
+        and _ALLOWED.fullmatch(text) is not None
+        and all(_KNOWN_COMMAND.fullmatch(command) for command in _COMMAND.findall(text))
+        and _depth(text) <= MAX_DEPTH
+        and all(len(run) <= MAX_DIGITS for run in re.findall(r"\d+", text))
+        and re.search(r"\d\s+\d", text) is None  # a product, or one number? nobody knows
+        and _powers_are_bounded(text)
+        and _factorials_are_bounded(text)
+    )
+
+
+def _without_unit(text: str) -> tuple[str, str]:
+    for pattern in (_TRAILING_TEXT, _TRAILING_WORD, _TRAILING_SIGN):
+        match = pattern.search(text)
+        rest = text[: match.start()].strip() if match else ""
+        if match and re.search(r"[\d}]$|\)$", rest) and re.search(r"\d", rest):
+            if pattern is _TRAILING_SIGN:
+                return rest, "percent" if match[1] else "degree"
+            return rest, _unit(*match.groups())
+    return text, ""
+
+
+def _unit(word: str, power: str | None) -> str:
+    name = " ".join(word.lower().split())
+    name = _SAME_UNITS.get(name, name)
+    name = name[:-1] if name.endswith("s") and len(name) > 2 else name
+    name = _SAME_UNITS.get(name, name)
+    return f"{name}^{power}" if power else name
+
+
+def _decimal(sign: str, whole: str, part: str) -> Fraction | None:
+    if not whole and not part:
+        return None
+    return _signed(sign, Fraction(int((whole + part) or "0"), 10 ** len(part)))
+
+
+def _slash(sign: str, numerator: str, denominator: str) -> Fraction | None:
+    return _signed(sign, Fraction(int(numerator), int(denominator))) if int(denominator) else None
+
+
+def _fraction(sign: str, whole: str | None, numerator: str, denominator: str) -> Fraction | None:
+    if not int(denominator):
+        return None
+    return _signed(sign, int(whole or 0) + Fraction(int(numerator), int(denominator)))
+
+
+def _mixed(sign: str, whole: str, numerator: str, denominator: str) -> Fraction | None:
+    return _fraction(sign, whole, numerator, denominator)
+
+
+def _signed(sign: str, value: Fraction) -> Fraction:
+    return -value if sign == "-" else value
+
+
+def _has_mathematics(text: str) -> bool:
+    """Not a word: a digit, an operator, a command, or a variable by itself."""
+    return re.search(r"[\d\\+*/^=<>|]", text) is not None or re.search(r"[A-Za-z]{2}", text) is None
+
+
+def _depth(text: str) -> int:
+    """Depth of the deepest bracket; more than any bound where braces do not match."""
+    depth = deepest = braces = 0
+    for character in text.replace("\\{", "(").replace("\\}", ")"):
+        depth += (character in "({[") - (character in ")}]")
+        braces += (character == "{") - (character == "}")
+        deepest = max(deepest, depth)
+        if braces < 0:
+            return MAX_DEPTH + 1
+    return deepest if braces == 0 else MAX_DEPTH + 1
+
+
+def _powers_are_bounded(text: str) -> bool:
+    """No power of a power in braces, and a bounded product of all whole-number exponents."""
+    product = 1
+    if text.count("^") != len(_EXPONENT.findall(text)):
+        return False
+    for braced, single in _EXPONENT.findall(text):
+        exponent = (braced or single).strip()
+        if "^" in exponent or "!" in exponent:
+            return False
+        for digits in re.findall(r"\d+", exponent):
+            product *= max(1, int(digits))
+            if product > MAX_POWER:
+                return False
+    return re.search(r"\^\s*\S\s*\^", text) is None
+
+
+def _factorials_are_bounded(text: str) -> bool:
+    found = _FACTORIAL.findall(text)
+    if len(found) > MAX_FACTORIALS or "!!" in text.replace(" ", ""):
+        return False
+    if "\\binom" in text and re.search(r"\d{4}", text):
+        return False
+    numbers = [len(digits) for digits in re.findall(r"(\d+)\s*!", text)]
+    return len(numbers) == len(found) and all(size <= MAX_FACTORIAL_DIGITS for size in numbers)

@@ -1,0 +1,132 @@
+import itertools
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from soar_jax.grading import equivalence
+from soar_jax.grading.grader import Grader, Verdict
+from tests.conftest import ROOT
+from tests.grading.answers import FAMILIES, HOSTILE
+
+TEXT = Grader(("after_equals",))
+MATH = Grader(("boxed",), "math")
+DEADLINE_S = 1.0
+
+
+def test_grading_as_text():
+    texts = ["> 1 = 4 5 6", "= 4 5", "4 5 6", "= 04 5 6"]
+    expected = [Verdict.CORRECT, Verdict.WRONG, Verdict.UNPARSABLE, Verdict.WRONG]
+    assert TEXT.grade(texts, ["4 5 6"] * 4) == expected
+    assert TEXT.rewards(texts, ["4 5 6"] * 4).tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_nothing_equals_an_empty_reference():
+    for grader in (TEXT, MATH):
+        for text in ("", "=", "= ", "= 0", r"\boxed{}", r"\boxed{ }"):
+            assert grader.grade([text], [""]) != [Verdict.CORRECT]
+
+
+def test_the_table_is_large_enough_to_mean_something():
+    pairs = [(a, b) for groups in FAMILIES.values() for group in groups for a in group for b in group]
+    assert len(pairs) >= 300
+    assert len(HOSTILE) >= 60
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_are_the_same_just_when_they_are_in_one_group(family):
+    groups = FAMILIES[family]
+    same = [(a, b) for group in groups for a, b in itertools.product(group, group)]
+    different = [(a, b) for g, h in itertools.permutations(groups, 2) for a, b in itertools.product(g, h)]
+    verdicts = MATH.compare([b for _, b in same + different], [a for a, _ in same + different])
+    missed = [pair for pair, verdict in zip(same, verdicts, strict=False) if verdict is not Verdict.CORRECT]
+    false = [pair for pair, v in zip(different, verdicts[len(same) :], strict=True) if v is Verdict.CORRECT]
+    assert not false
+    assert not missed
+
+
+def test_hostile_text_costs_at_most_its_deadline_and_never_the_run():
+    grader = Grader(("boxed",), "math", num_workers=2, deadline_s=DEADLINE_S)
+    grader.compare(["x+1"], ["1+x"])  # workers have started
+    started = time.monotonic()
+    golds = ["42", "x^2+1", r"\frac{1}{2}"]
+    pairs = [(gold, text) for text in HOSTILE for gold in golds]
+    verdicts = grader.compare([text for _, text in pairs], [gold for gold, _ in pairs])
+    assert Verdict.CORRECT not in verdicts
+    assert time.monotonic() - started < len(pairs) * DEADLINE_S / 2
+    assert grader.grade([r"\boxed{x+1}"], ["1+x"]) == [Verdict.CORRECT]  # workers are in place again
+
+
+def test_a_worker_that_hangs_is_a_timeout_and_is_replaced():
+    grader = Grader(("boxed",), "math", num_workers=1, deadline_s=1e-4)  # no algebra is that quick
+    fast = Grader(("boxed",), "math", num_workers=1, deadline_s=DEADLINE_S)
+    assert grader.compare(["x+1", "x+1"], ["1+x", "x+1"]) == [Verdict.TIMEOUT, Verdict.CORRECT]
+    assert fast.compare(["x+1", "x+1"], ["1+x", "x+2"]) == [Verdict.CORRECT, Verdict.WRONG]
+
+
+ANSWERS = st.one_of(
+    st.text(max_size=40),
+    st.text(alphabet=r"0123456789\frac{}/^_+-.,()[]x ", max_size=30),
+    st.sampled_from([answer for groups in FAMILIES.values() for group in groups for answer in group]),
+)
+
+
+@given(ANSWERS)
+def test_an_answer_is_the_same_as_itself(answer):
+    if answer.strip():
+        assert equivalence.same(answer, answer) is True
+
+
+@given(ANSWERS, ANSWERS)
+def test_what_is_decided_without_algebra_is_symmetric(a, b):
+    assert equivalence.same(a, b) == equivalence.same(b, a)
+
+
+@settings(max_examples=60, deadline=None)
+@given(*[st.sampled_from([answer for groups in FAMILIES.values() for group in groups for answer in group])] * 2)
+def test_verdicts_are_symmetric(a, b):
+    assert MATH.compare([a], [b]) == MATH.compare([b], [a])
+
+
+@given(st.integers(-(10**6), 10**6), st.integers(1, 10**4))
+def test_fractions_are_exact(numerator, denominator):
+    ways = [f"{numerator}/{denominator}", rf"\frac{{{numerator}}}{{{denominator}}}"]
+    assert all(equivalence.same(a, b) is True for a in ways for b in ways)
+    assert equivalence.same(ways[0], f"{numerator + 1}/{denominator}") is False
+
+
+@given(st.text(max_size=400))
+def test_bounds_are_checked_without_an_error(text):
+    equivalence.is_bounded(text)
+
+
+def test_votes_count_ways_of_writing_as_one():
+    texts = [rf"\boxed{{{answer}}}" for answer in (r"\frac12", "0.5", "1/2", "x")] + ["none"]
+    assert MATH.votes(texts) == ["1/2", "1/2", "1/2", "x", None]
+
+
+def test_the_command_line_keeps_the_order():
+    lines = [
+        '{"gold": "1/2", "answer": "0.5"}',
+        '{"gold": "x+1", "answer": "so \\\\boxed{1+x}"}',
+        '{"gold": "2", "answer": "3"}',
+        '{"gold": "2", "answer": ""}',
+        '{"gold": "2"}',
+        "not json",
+        "[" * 100_000,
+        '{"gold": "2", "answer": 2}',
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "soar_jax.grading"],
+        input="\n".join(lines),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    verdicts = [json.loads(line)["verdict"] for line in done.stdout.splitlines()]
+    assert verdicts == ["correct", "correct", "wrong", *["unparsable"] * 5]
