@@ -19,6 +19,7 @@ class Setup:
 
     def __init__(self, **overrides):
         config = get_config()
+        config.final.num_steps = 60
         config.update_from_flattened_dict(overrides)
         self.config = ml_collections.FrozenConfigDict(config)
 
