@@ -15,15 +15,18 @@ head, H head dim, D model dim, F hidden dim, V vocabulary.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from soar_jax.model.config import ModelConfig
+from soar_jax.model.config import ModelConfig, RopeScaling
 from soar_jax.model.parameters import Params
 
 _MAX_UNROLLED_LAYERS = 4  # shallow models run faster unrolled, deep ones compile faster scanned
+_ACTIVATIONS = {"silu": jax.nn.silu, "gelu": jax.nn.gelu}  # gelu by tanh
 _MASKED = -1e30  # finite, so that a row with no visible key gives no NaN
 
 
@@ -39,36 +42,61 @@ class KVCache(NamedTuple):
     value: jax.Array  # [B, K, S, H]
 
 
+class _View(NamedTuple):
+    """What one layer looks at: all layers have the same, but for those with a window."""
+
+    frequency: jax.Array  # [H/2], rotary
+    mask: jax.Array  # [B, T, S] bool
+
+
 def grow_cache(cache: tuple[KVCache, ...], copies: int, num_new_slots: int) -> tuple[KVCache, ...]:
     """Repeats every row `copies` times and adds empty slots: [B * copies, K, S + new, H]."""
     padding = ((0, 0), (0, 0), (0, num_new_slots), (0, 0))
     return jax.tree.map(lambda leaf: jnp.pad(jnp.repeat(leaf, copies, axis=0), padding), cache)
 
 
-def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
+def rms_norm(x: jax.Array, scale: jax.Array, config: ModelConfig) -> jax.Array:
     """Root-mean-square norm over the last axis, computed in float32."""
     x32 = x.astype(jnp.float32)
-    inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + eps)
-    return (x32 * inverse).astype(x.dtype) * scale
+    normed = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + config.norm_eps)
+    if config.norm_plus_one:
+        return (normed * (1 + scale.astype(jnp.float32))).astype(x.dtype)
+    return normed.astype(x.dtype) * scale
 
 
-def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
+def rope_frequencies(config: ModelConfig, theta: float, scaling: RopeScaling | None) -> jax.Array:
+    """Rotary frequencies [H/2] float32, stretched as `scaling` says."""
+    half = config.head_dim // 2
+    plain = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    if scaling is None:
+        return plain
+    slow = plain / scaling.factor
+    if scaling.kind == "linear":
+        return slow
+    # Turns within the original context: many for fast frequencies, which stay, few for slow ones.
+    turns = scaling.original_max_position_tokens * plain / (2 * math.pi)
+    kept = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    kept = jnp.clip(kept, 0, 1)
+    return kept * plain + (1 - kept) * slow
+
+
+def rotate(x: jax.Array, positions: jax.Array, frequency: jax.Array) -> jax.Array:
     """Rotary position embedding of x [B, heads, T, H] at positions [B, T] (half-split layout)."""
     half = x.shape[-1] // 2
-    frequency = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angle = positions[:, None, :, None].astype(jnp.float32) * frequency  # [B, 1, T, H/2]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     x1, x2 = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
     return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x.dtype)
 
 
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
+def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, scale: float = 0.0) -> jax.Array:
     """Grouped-query attention.
 
     Args:
       query: [B, N, T, H].
       key, value: [B, K, S, H]; K divides N.
       mask: [B, T, S] bool, true where a query may look.
+      scale: factor on the scores; 0 means H ** -0.5.
 
     Returns:
       [B, N, T, H], of the value's dtype; the softmax is float32.
@@ -76,7 +104,7 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) 
     batch, num_heads, steps, head_dim = query.shape
     query = query.reshape(batch, key.shape[1], -1, steps, head_dim)
     scores = jnp.einsum("bkgth,bksh->bkgts", query, key, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], scores * head_dim**-0.5, _MASKED)
+    scores = jnp.where(mask[:, None, None], scores * (scale or head_dim**-0.5), _MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
     attended = jnp.einsum("bkgts,bksh->bkgth", weights, value)
     return attended.reshape(batch, num_heads, steps, head_dim)
@@ -94,26 +122,37 @@ def _layer(
     layer: Params,
     x: jax.Array,  # [B, T, D]
     positions: jax.Array,  # [B, T]
-    mask: jax.Array,  # [B, T, S]
+    view: _View,
     cache: KVCache | None,
     first_slot: jax.Array | int,
 ) -> tuple[jax.Array, KVCache]:
-    normed = rms_norm(x, layer["attention_norm"], config.norm_eps)
-    query, key, value = (
-        jnp.swapaxes(_dense(normed, layer[name]), 1, 2) for name in ("query", "key", "value")
-    )  # [B, N or K, T, H]
-    query = rotate(query, positions, config.rope_theta)
-    key = rotate(key, positions, config.rope_theta)
+    normed = rms_norm(x, layer["attention_norm"], config)
+    query, key, value = (_heads(config, layer, normed, name) for name in ("query", "key", "value"))
+    query, key = rotate(query, positions, view.frequency), rotate(key, positions, view.frequency)
     if cache is not None:
         start = (0, 0, first_slot, 0)
         key = jax.lax.dynamic_update_slice(cache.key, key, start)
         value = jax.lax.dynamic_update_slice(cache.value, value, start)
-    attended = jnp.swapaxes(attend(query, key, value, mask), 1, 2)  # [B, T, N, H]
+    attended = jnp.swapaxes(attend(query, key, value, view.mask, config.query_scale), 1, 2)  # [B, T, N, H]
     out = layer["out"].reshape(-1, config.d_model)
-    x = x + _dense(attended.reshape(*x.shape[:2], -1), out)
-    normed = rms_norm(x, layer["mlp_norm"], config.norm_eps)
-    gated = jax.nn.silu(_dense(normed, layer["gate"])) * _dense(normed, layer["up"])
-    return x + _dense(gated, layer["down"]), KVCache(key, value)
+    x = x + _post_norm(config, layer, "attention", _dense(attended.reshape(*x.shape[:2], -1), out))
+    normed = rms_norm(x, layer["mlp_norm"], config)
+    gated = _ACTIVATIONS[config.activation](_dense(normed, layer["gate"])) * _dense(normed, layer["up"])
+    return x + _post_norm(config, layer, "mlp", _dense(gated, layer["down"])), KVCache(key, value)
+
+
+def _heads(config: ModelConfig, layer: Params, x: jax.Array, name: str) -> jax.Array:
+    """Queries, keys or values of x [B, T, D], with their bias and norm where the model has them: [B, heads, T, H]."""
+    heads = _dense(x, layer[name])  # [B, T, heads, H]
+    if config.has_qkv_bias:
+        heads = heads + layer[f"{name}_bias"]
+    if config.has_qk_norm and name != "value":
+        heads = rms_norm(heads, layer[f"{name}_norm"], config)
+    return jnp.swapaxes(heads, 1, 2)
+
+
+def _post_norm(config: ModelConfig, layer: Params, name: str, x: jax.Array) -> jax.Array:
+    return rms_norm(x, layer[f"{name}_post_norm"], config) if config.has_post_norms else x
 
 
 def hidden_states(
@@ -134,20 +173,40 @@ def hidden_states(
     """
     query_slots = first_slot + jnp.arange(tokens.shape[1])
     mask = key_valid[:, None, :] & (jnp.arange(key_valid.shape[1]) <= query_slots[:, None])
+    view_of = _views(config, mask, positions, key_valid)
     x = params["embedding"][tokens]
+    if config.scale_embeddings:
+        x = x * jnp.asarray(config.d_model**0.5, x.dtype)
 
-    def layer_step(x: jax.Array, layer: Params, layer_cache: KVCache | None) -> tuple[jax.Array, KVCache]:
-        return _layer(config, layer, x, positions, mask, layer_cache, first_slot)
+    def layer_step(
+        x: jax.Array, layer: Params, has_window: jax.Array | bool, layer_cache: KVCache | None
+    ) -> tuple[jax.Array, KVCache]:
+        return _layer(config, layer, x, positions, view_of(has_window), layer_cache, first_slot)
 
     if cache is None and not keep_cache and config.num_layers > _MAX_UNROLLED_LAYERS:
-        x, _ = jax.lax.scan(lambda x, layer: (layer_step(x, layer, None)[0], None), x, params["layers"])
-        return rms_norm(x, params["final_norm"], config.norm_eps), ()
+        windows = jnp.array([index in config.layers_with_window for index in range(config.num_layers)])
+        x, _ = jax.lax.scan(lambda x, item: (layer_step(x, *item, None)[0], None), x, (params["layers"], windows))
+        return rms_norm(x, params["final_norm"], config), ()
     new_cache = []
     for index in range(config.num_layers):
         layer = jax.tree.map(lambda leaf, index=index: leaf[index], params["layers"])
-        x, layer_cache = layer_step(x, layer, None if cache is None else cache[index])
+        has_window = index in config.layers_with_window
+        x, layer_cache = layer_step(x, layer, has_window, None if cache is None else cache[index])
         new_cache.append(layer_cache)
-    return rms_norm(x, params["final_norm"], config.norm_eps), tuple(new_cache)
+    return rms_norm(x, params["final_norm"], config), tuple(new_cache)
+
+
+def _views(
+    config: ModelConfig, mask: jax.Array, positions: jax.Array, key_valid: jax.Array
+) -> Callable[[jax.Array | bool], _View]:
+    """The view of a layer by whether it has a window."""
+    everything = _View(rope_frequencies(config, config.rope_theta, config.rope_scaling), mask)
+    if not config.layers_with_window:
+        return lambda has_window: everything
+    key_positions = jnp.cumsum(key_valid, axis=1) - 1  # slots are filled in the order of positions
+    near = positions[:, :, None] - key_positions[:, None, :] < config.window_tokens  # [B, T, S]
+    window = _View(rope_frequencies(config, config.window_rope_theta, None), mask & near)
+    return lambda has_window: jax.tree.map(lambda w, e: jnp.where(has_window, w, e), window, everything)
 
 
 def logits(params: Params, config: ModelConfig, hidden: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Llama weights in and out of a Hugging Face folder (`config.json`, safetensors).
+"""Weights in and out of a Hugging Face folder (`config.json`, safetensors).
 
 One table names, for each parameter of ours, the tensor of theirs and how its axes map;
 reading and writing both derive from it.
@@ -9,15 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from soar_jax.model import config as model_config
+from soar_jax.model.checkpoint import TensorSource
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params, abstract_params
 from soar_jax.settings import SettingsError, require
@@ -46,6 +45,17 @@ _LAYER: dict[str, _Tensor] = {
     "gate": _Tensor("mlp.gate_proj.weight", True),
     "up": _Tensor("mlp.up_proj.weight", True),
     "down": _Tensor("mlp.down_proj.weight", True),
+    "query_bias": _Tensor("self_attn.q_proj.bias", False),
+    "key_bias": _Tensor("self_attn.k_proj.bias", False),
+    "value_bias": _Tensor("self_attn.v_proj.bias", False),
+    "query_norm": _Tensor("self_attn.q_norm.weight", False),
+    "key_norm": _Tensor("self_attn.k_norm.weight", False),
+}
+# With norms behind attention and feed-forward too, the names move.
+_LAYER_WITH_POST_NORMS: dict[str, _Tensor] = _LAYER | {
+    "attention_post_norm": _Tensor("post_attention_layernorm.weight", False),
+    "mlp_norm": _Tensor("pre_feedforward_layernorm.weight", False),
+    "mlp_post_norm": _Tensor("post_feedforward_layernorm.weight", False),
 }
 
 
@@ -72,23 +82,45 @@ def read_config(folder: pathlib.Path, dtype: str) -> ModelConfig:
     return model_config.from_hugging_face(raw, dtype)
 
 
-def load_params(folder: pathlib.Path, config: ModelConfig) -> Params:
-    """Reads `model.safetensors` into the layout of `parameter_table`, as NumPy arrays of `config.dtype`.
+def load_params(source: TensorSource, config: ModelConfig) -> Params:
+    """Reads a checkpoint into the layout of `parameter_table`, as NumPy arrays of `config.dtype`.
+
+    Beside the arrays themselves one tensor is held at a time.
 
     Raises:
-      SettingsError: the file is missing, truncated, lacks a tensor, or a shape is wrong.
+      SettingsError: a tensor is missing or has another shape than the config implies.
     """
-    path = folder / "model.safetensors"
-    require(
-        not (folder / "model.safetensors.index.json").exists(),
-        f"{folder} holds a checkpoint in several files, which is not supported yet; save it as one model.safetensors",
-    )
-    require(path.is_file(), f"no model.safetensors in {folder}; fetch the checkpoint again")
-    try:
-        with safetensors.safe_open(path, framework="np") as tensors:
-            return _assemble(tensors.get_tensor, config, folder)
-    except safetensors.SafetensorError as error:
-        raise SettingsError(f"{path} is broken ({error}); fetch the checkpoint again") from None
+
+    def read(tensor: _Tensor, name: str, shape: tuple[int, ...], num_input_axes: int) -> np.ndarray:
+        array = source.get(name)
+        wanted = _flat_shape(shape, num_input_axes)[::-1] if tensor.is_linear else _flat_vector(tensor, shape)
+        require(array.shape == wanted, f"tensor {name} has shape {array.shape}, config.json implies {wanted}")
+        return (array.T if tensor.is_linear else array).reshape(shape)
+
+    want, layer_tensors = abstract_params(config), _layer_tensors(config)
+    params: Params = {name: np.empty(want[name].shape, want[name].dtype) for name in want if name != "layers"}
+    params["layers"] = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in want["layers"].items()}
+    for name, array in params.items():
+        if name != "layers":
+            array[...] = read(_TOP[name], _TOP[name].name, array.shape, 1)
+    for layer in range(config.num_layers):
+        for name, array in params["layers"].items():
+            tensor = layer_tensors[name]
+            array[layer] = read(tensor, _layer_name(layer, tensor), array.shape[1:], _num_input_axes(name))
+    return params
+
+
+def _layer_tensors(config: ModelConfig) -> dict[str, _Tensor]:
+    return _LAYER_WITH_POST_NORMS if config.has_post_norms else _LAYER
+
+
+def _num_input_axes(name: str) -> int:
+    return 2 if name == "out" else 1  # out is [N, H, D]
+
+
+def _flat_vector(tensor: _Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A bias has its heads joined; all else that is no linear layer is as it is."""
+    return (int(np.prod(shape)),) if tensor.name.endswith("bias") else shape
 
 
 def _flat_shape(shape: tuple[int, ...], num_input_axes: int) -> tuple[int, int]:
@@ -96,42 +128,20 @@ def _flat_shape(shape: tuple[int, ...], num_input_axes: int) -> tuple[int, int]:
     return int(np.prod(shape[:num_input_axes])), int(np.prod(shape[num_input_axes:]))
 
 
-def _assemble(get: Callable[[str], np.ndarray], config: ModelConfig, folder: pathlib.Path) -> Params:
-    def read(tensor: _Tensor, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        array = get(name)
-        wanted = _flat_shape(shape, 2 if tensor is _LAYER["out"] else 1)[::-1] if tensor.is_linear else shape
-        require(
-            array.shape == wanted,
-            f"tensor {name} of {folder} has shape {array.shape}, config.json implies {wanted}",
-        )
-        array = array.T if tensor.is_linear else array
-        return array.reshape(shape).astype(config.dtype)
-
-    want = abstract_params(config)
-    params: Params = {name: read(_TOP[name], _TOP[name].name, want[name].shape) for name in want if name != "layers"}
-    params["layers"] = {
-        name: np.stack(
-            [read(_LAYER[name], _layer_name(layer, _LAYER[name]), leaf.shape[1:]) for layer in range(config.num_layers)]
-        )
-        for name, leaf in want["layers"].items()
-    }
-    return params
-
-
 def save_params(folder: pathlib.Path, params: Params, config: ModelConfig, raw_config: dict[str, Any]) -> None:
-    """Writes `model.safetensors` and `config.json`, which transformers loads as LlamaForCausalLM."""
+    """Writes `model.safetensors` and `config.json`, which transformers loads."""
 
-    def flatten(tensor: _Tensor, array: np.ndarray) -> np.ndarray:
+    def flatten(tensor: _Tensor, array: np.ndarray, num_input_axes: int) -> np.ndarray:
         if not tensor.is_linear:
-            return array
-        shape = _flat_shape(array.shape, 2 if tensor is _LAYER["out"] else 1)  # out is [N, H, D]
-        return np.ascontiguousarray(array.reshape(shape).T)
+            return np.ascontiguousarray(array.reshape(_flat_vector(tensor, array.shape)))
+        return np.ascontiguousarray(array.reshape(_flat_shape(array.shape, num_input_axes)).T)
 
-    host = jax.tree.map(np.asarray, params)
-    tensors = {_TOP[name].name: flatten(_TOP[name], host[name]) for name in host if name != "layers"}
+    host, layer_tensors = jax.tree.map(np.asarray, params), _layer_tensors(config)
+    tensors = {_TOP[name].name: flatten(_TOP[name], host[name], 1) for name in host if name != "layers"}
     for name, stacked in host["layers"].items():
         for layer in range(config.num_layers):
-            tensors[_layer_name(layer, _LAYER[name])] = flatten(_LAYER[name], stacked[layer])
+            tensor = layer_tensors[name]
+            tensors[_layer_name(layer, tensor)] = flatten(tensor, stacked[layer], _num_input_axes(name))
     folder.mkdir(parents=True, exist_ok=True)
     safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(raw_config, indent=2) + "\n")

@@ -8,7 +8,9 @@ import pathlib
 
 import jax
 
-from soar_jax.model import hugging_face
+from soar_jax.model import config as model_config
+from soar_jax.model import gguf_file, hub, hugging_face
+from soar_jax.model.checkpoint import SafetensorsFolder
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params
 from soar_jax.model.tokenizer import Tokenizer, load_tokenizer
@@ -27,34 +29,40 @@ class LoadedModel:
     tokenizer: Tokenizer
 
 
-def model_folder(source: str) -> pathlib.Path:
-    """The folder that `model.source` names.
-
-    Raises:
-      SettingsError: there is no such folder.
-    """
-    folder = EMBEDDED_FOLDER if source == EMBEDDED else pathlib.Path(source).expanduser()
-    require(
-        bool(source) and folder.is_dir(),
-        f"model.source {source!r} is neither {EMBEDDED!r} nor a folder with a Hugging Face checkpoint",
-    )
-    return folder
-
-
 def load_model(source: str, dtype: str) -> LoadedModel:
-    """Loads a base model through the one general loader.
+    """Loads a base model: the embedded one, a Hugging Face folder or hub id, or a GGUF file.
 
     Raises:
       SettingsError: what is missing or broken, in one line.
     """
-    folder = model_folder(source)
+    path = EMBEDDED_FOLDER if source == EMBEDDED else pathlib.Path(source).expanduser()
+    require(
+        bool(source) and (path.exists() or hub.is_id(source)),
+        f"model.source {source!r} is neither {EMBEDDED!r}, nor a folder with a Hugging Face checkpoint, nor a GGUF "
+        "file, nor a hub id such as 'owner/name'",
+    )
+    if path.is_file():
+        model = _load_gguf(path, dtype)
+    else:
+        model = _load_folder(path if path.exists() else hub.download(source), dtype)
+    require(
+        model.tokenizer.vocab_size <= model.config.vocab_size,
+        f"the tokenizer of {source} has {model.tokenizer.vocab_size} tokens, the model only {model.config.vocab_size}",
+    )
+    return model
+
+
+def _load_folder(folder: pathlib.Path, dtype: str) -> LoadedModel:
     config = hugging_face.read_config(folder, dtype)
     tokenizer = load_tokenizer(folder)
-    require(
-        tokenizer.vocab_size <= config.vocab_size,
-        f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, the model only {config.vocab_size}",
-    )
-    return LoadedModel(config, hugging_face.load_params(folder, config), tokenizer)
+    return LoadedModel(config, hugging_face.load_params(SafetensorsFolder(folder), config), tokenizer)
+
+
+def _load_gguf(path: pathlib.Path, dtype: str) -> LoadedModel:
+    file = gguf_file.GGUFFile(path)
+    config = model_config.from_hugging_face(file.config(), dtype)
+    tokenizer = gguf_file.load_tokenizer(file)
+    return LoadedModel(config, hugging_face.load_params(file.source(config), config), tokenizer)
 
 
 def params_sha256(params: Params) -> str:

@@ -23,36 +23,50 @@ Params = dict[str, Any]  # nested dict of arrays, the layout of `parameter_table
 class ParamSpec:
     """One parameter: its shape, the logical name of each axis, and how it starts.
 
-    `fan_in` is the number of inputs summed into one output; 0 means the parameter
-    is a norm's scale and starts at one.
+    `fan_in` is the number of inputs summed into one output; 0 means that the parameter is a norm's scale or a bias
+    and starts at `start`.
     """
 
     shape: tuple[int, ...]
     logical_axes: tuple[str | None, ...]
     fan_in: int
+    start: float = 1.0
 
 
 def parameter_table(config: ModelConfig) -> Params:
     """The nested dict of `ParamSpec`s of a decoder; layers are stacked on a leading axis."""
     c = config
+    norm = 0.0 if c.norm_plus_one else 1.0
     layer = {
-        "attention_norm": ParamSpec((c.d_model,), ("model",), 0),
+        "attention_norm": ParamSpec((c.d_model,), ("model",), 0, norm),
         "query": ParamSpec((c.d_model, c.num_heads, c.head_dim), ("model", "heads", None), c.d_model),
         "key": ParamSpec((c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None), c.d_model),
         "value": ParamSpec((c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None), c.d_model),
         "out": ParamSpec((c.num_heads, c.head_dim, c.d_model), ("heads", None, "model"), c.num_heads * c.head_dim),
-        "mlp_norm": ParamSpec((c.d_model,), ("model",), 0),
+        "mlp_norm": ParamSpec((c.d_model,), ("model",), 0, norm),
         "gate": ParamSpec((c.d_model, c.hidden_dim), ("model", "hidden"), c.d_model),
         "up": ParamSpec((c.d_model, c.hidden_dim), ("model", "hidden"), c.d_model),
         "down": ParamSpec((c.hidden_dim, c.d_model), ("hidden", "model"), c.hidden_dim),
     }
+    if c.has_qkv_bias:
+        layer["query_bias"] = ParamSpec((c.num_heads, c.head_dim), ("heads", None), 0, 0.0)
+        layer |= {
+            name: ParamSpec((c.num_kv_heads, c.head_dim), ("kv_heads", None), 0, 0.0)
+            for name in ("key_bias", "value_bias")
+        }
+    if c.has_qk_norm:
+        layer |= {name: ParamSpec((c.head_dim,), (None,), 0, norm) for name in ("query_norm", "key_norm")}
+    if c.has_post_norms:
+        layer |= {
+            name: ParamSpec((c.d_model,), ("model",), 0, norm) for name in ("attention_post_norm", "mlp_post_norm")
+        }
     table: Params = {
         "embedding": ParamSpec((c.vocab_size, c.d_model), ("vocab", "model"), c.d_model),
         "layers": {
-            name: ParamSpec((c.num_layers, *spec.shape), ("layers", *spec.logical_axes), spec.fan_in)
+            name: ParamSpec((c.num_layers, *spec.shape), ("layers", *spec.logical_axes), spec.fan_in, spec.start)
             for name, spec in layer.items()
         },
-        "final_norm": ParamSpec((c.d_model,), ("model",), 0),
+        "final_norm": ParamSpec((c.d_model,), ("model",), 0, norm),
     }
     if not c.tie_embeddings:
         table["unembedding"] = ParamSpec((c.d_model, c.vocab_size), ("model", "vocab"), c.d_model)
@@ -74,14 +88,14 @@ def abstract_params(config: ModelConfig) -> Params:
 
 
 def init_params(config: ModelConfig, key: jax.Array) -> Params:
-    """Fresh parameters: normal with variance 1 / fan_in, norm scales one.
+    """Fresh parameters: normal with variance 1 / fan_in; norms' scales and biases as their specs say.
 
     Each parameter's key is folded in by its name, so adding one does not change the others.
     """
 
     def init(path: tuple[Any, ...], spec: ParamSpec) -> jax.Array:
         if spec.fan_in == 0:
-            return jnp.ones(spec.shape, config.dtype)
+            return jnp.full(spec.shape, spec.start, config.dtype)
         name = zlib.crc32(jax.tree_util.keystr(path).encode())
         values = jax.random.normal(jax.random.fold_in(key, name), spec.shape, jnp.float32)
         return (values / math.sqrt(spec.fan_in)).astype(config.dtype)

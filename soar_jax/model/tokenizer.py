@@ -6,7 +6,9 @@ grading and reading, and is never encoded again for training.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from soar_jax.settings import SettingsError
+from soar_jax.settings import SettingsError, require
 from soar_jax.types import PromptBatch
 
 
@@ -23,15 +25,38 @@ class Tokenizer:
     """A transformers tokenizer and the ids that the sampler needs."""
 
     backend: Any  # transformers.PreTrainedTokenizerBase
-    bos_id: int
+    bos_id: int | None  # None where the model knows none
     eos_id: int
     pad_id: int
     vocab_size: int  # ids that the tokenizer can write
+    stop_ids: tuple[int, ...]  # that end a completion; EOS is one of them
+    adds_bos: bool  # whether a prompt that does not begin with BOS gets one
 
     def encode_prompt(self, text: str) -> list[int]:
-        """Token ids of a prompt, with exactly one BOS."""
+        """Token ids of a prompt; where the model wants a BOS, exactly one."""
         ids = self.backend(text, add_special_tokens=False)["input_ids"]
+        if self.bos_id is None or not self.adds_bos or ids[:1] == [self.bos_id]:
+            return ids
         return [self.bos_id, *ids]
+
+    def chat(self, user: str, system: str) -> str:
+        """The text of a conversation in which the user has spoken and the assistant begins; no system turn if empty.
+
+        Raises:
+          SettingsError: the model has no chat template, or it refuses the conversation.
+        """
+        turns = [{"role": "system", "content": system}] if system else []
+        turns.append({"role": "user", "content": user})
+        try:
+            return self.backend.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # templates are programs of the checkpoint (run in a sandbox by transformers)
+            raise SettingsError(
+                f"prompts.chat is on, but the model's chat template cannot be used ({_first_line(error)}); turn it off"
+            ) from None
+
+    def holds_special(self, text: str) -> bool:
+        """Whether text would be read as a special token somewhere: nothing that may stand in a question."""
+        return any(token in text for token in self.backend.all_special_tokens)
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Texts of rows of token ids, special tokens left out."""
@@ -42,20 +67,53 @@ def load_tokenizer(folder: pathlib.Path) -> Tokenizer:
     """Loads the tokenizer files of a Hugging Face folder.
 
     Raises:
-      SettingsError: the files are missing or broken, or lack a BOS or EOS token.
+      SettingsError: the files are missing or broken, or lack an EOS token.
     """
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is missing is no news here
     from transformers import AutoTokenizer  # seconds to import, so only when a model is loaded
 
     try:
-        backend = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        backend = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds for a broken folder
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SettingsError(f"cannot load the tokenizer in {folder}: {first_line}") from None
-    if backend.bos_token_id is None or backend.eos_token_id is None:
-        raise SettingsError(f"the tokenizer in {folder} names no BOS or no EOS token")
-    pad_id = backend.eos_token_id if backend.pad_token_id is None else backend.pad_token_id
-    return Tokenizer(backend, backend.bos_token_id, backend.eos_token_id, pad_id, len(backend))
+        raise SettingsError(f"cannot load the tokenizer in {folder}: {_first_line(error)}") from None
+    return wrap(backend, str(folder), _generation_stops(folder))
+
+
+def wrap(backend: Any, name: str, stops: Sequence[int] = ()) -> Tokenizer:
+    """Our view of a transformers tokenizer; `stops` are ids that end a completion besides EOS.
+
+    Raises:
+      SettingsError: it has no EOS token.
+    """
+    eos_id, bos_id = backend.eos_token_id, backend.bos_token_id
+    require(eos_id is not None, f"the tokenizer in {name} names no EOS token")
+    pad_id = eos_id if backend.pad_token_id is None else backend.pad_token_id
+    return Tokenizer(
+        backend, bos_id, eos_id, pad_id, len(backend), tuple(sorted({eos_id, *stops})), _adds_bos(backend, bos_id)
+    )
+
+
+def _adds_bos(backend: Any, bos_id: int | None) -> bool:
+    """As the checkpoint says; where it does not, a model with a chat template leaves BOS to that."""
+    if bos_id is None:
+        return False
+    said = backend.init_kwargs.get("add_bos_token")
+    if said is None:
+        return backend("")["input_ids"][:1] == [bos_id] or not backend.chat_template
+    return bool(said)
+
+
+def _generation_stops(folder: pathlib.Path) -> list[int]:
+    """EOS ids of `generation_config.json`: chat models end a turn with another token than a text."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        found = json.loads((folder / "generation_config.json").read_text()).get("eos_token_id", [])
+        return [number for number in (found if isinstance(found, list) else [found]) if isinstance(number, int)]
+    return []
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def prompt_batch(rows: Sequence[Sequence[int]], pad_id: int, buckets: Sequence[int]) -> PromptBatch:

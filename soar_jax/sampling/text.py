@@ -41,7 +41,7 @@ class TextSampler:
     def settings(self, max_completion_tokens: int, temperature: float, top_p: float = 1.0) -> SamplingSettings:
         """Sampling settings with this tokenizer's stop and padding ids."""
         return SamplingSettings(
-            max_completion_tokens, temperature, top_p, (self.tokenizer.eos_id,), self.tokenizer.pad_id
+            max_completion_tokens, temperature, top_p, self.tokenizer.stop_ids, self.tokenizer.pad_id
         )
 
     def encode(self, texts: Sequence[str]) -> PromptBatch:
@@ -54,15 +54,18 @@ class TextSampler:
         return self.encode([student_prompt(self.prompts, question) for question in questions])
 
     def fits(self, question: str) -> bool:
-        """Whether a question's student prompt is within the longest bucket."""
+        """Whether a question can be asked: no special token in it, its student prompt within the longest bucket."""
+        if self.tokenizer.holds_special(question):
+            return False
         ids = self.tokenizer.encode_prompt(student_prompt(self.prompts, question))
         return len(ids) <= max(self.prompts.bucket_tokens)
 
     def texts(self, rollouts: RolloutBatch) -> list[str]:
         """Completion texts of all rows, in order (leading axes flattened); their tokens are metered."""
-        tokens = np.asarray(rollouts.tokens)
-        self.meter.num_tokens += int(np.asarray(rollouts.lengths).sum())
-        return self.tokenizer.decode(tokens.reshape(-1, tokens.shape[-1]).tolist())
+        tokens, lengths = np.asarray(rollouts.tokens), np.asarray(rollouts.lengths).reshape(-1)
+        self.meter.num_tokens += int(lengths.sum())
+        rows = tokens.reshape(-1, tokens.shape[-1])
+        return self.tokenizer.decode([row[:length].tolist() for row, length in zip(rows, lengths, strict=True)])
 
     def sample_policy(
         self,

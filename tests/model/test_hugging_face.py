@@ -8,6 +8,7 @@ import pytest
 
 from soar_jax.model import config as model_config
 from soar_jax.model import decoder, hugging_face, loading
+from soar_jax.model.checkpoint import SafetensorsFolder
 from soar_jax.settings import SettingsError
 
 
@@ -22,7 +23,7 @@ def test_saved_parameters_load_again_exactly(tmp_path, tiny_model, tiny_params):
     raw = model_config.to_hugging_face(tiny_model, bos_id=1, eos_id=2, pad_id=0)
     hugging_face.save_params(tmp_path, tiny_params, tiny_model, raw)
     assert hugging_face.read_config(tmp_path, "float32") == tiny_model
-    loaded = hugging_face.load_params(tmp_path, tiny_model)
+    loaded = hugging_face.load_params(SafetensorsFolder(tmp_path), tiny_model)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(tiny_params), loaded)
 
 
@@ -42,7 +43,7 @@ def test_the_embedded_model_is_a_llama_that_transformers_computes_alike():
 
 
 def test_a_missing_folder_is_named():
-    with pytest.raises(SettingsError, match="neither 'embedded:nano' nor a folder"):
+    with pytest.raises(SettingsError, match="neither 'embedded:nano', nor a folder"):
         loading.load_model("no/such/folder", "float32")
 
 
@@ -77,7 +78,8 @@ def test_a_shape_that_config_does_not_imply_is_refused(folder):
         ({"num_hidden_layers": 0}, "a value that is no size"),
         ({"num_attention_heads": 0, "head_dim": None}, "a value that is no size"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
-        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "rope_type 'linear' is not supported"),
+        ({"rope_scaling": {"type": "linear"}}, "config.json lacks 'factor'"),
+        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping is not supported"),
     ],
 )
 def test_another_architecture_is_refused_and_not_computed_wrongly(folder, change, message):
@@ -94,3 +96,36 @@ def test_a_broken_config_and_tokenizer_are_refused(folder):
     (folder / "config.json").write_text("{")
     with pytest.raises(SettingsError, match="is not JSON"):
         loading.load_model(str(folder), "float32")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        '{"weight_map": {}}',
+        '{"weight_map": {"model.norm.weight": "../model.safetensors"}}',
+        '{"weight_map": {"model.norm.weight": 7}}',
+    ],
+)
+def test_a_broken_index_of_shards_is_refused(folder, index):
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(SettingsError, match=r"index.json is broken; fetch the checkpoint again"):
+        loading.load_model(str(folder), "float32")
+
+
+def test_a_missing_shard_or_tensor_is_named(folder):
+    index = folder / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"model.norm.weight": "a.safetensors"}}')
+    with pytest.raises(SettingsError, match="no a.safetensors in"):
+        loading.load_model(str(folder), "float32")
+    index.write_text('{"weight_map": {"model.norm.weight": "model.safetensors"}}')
+    with pytest.raises(SettingsError, match=r"tensor model.embed_tokens.weight is not in"):
+        loading.load_model(str(folder), "float32")
+
+
+def test_an_unreachable_hub_is_one_line(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(SettingsError, match=r"no local folder and the hub cannot be reached|there is no model"):
+        loading.load_model("nobody/nothing-of-this-name", "float32")
