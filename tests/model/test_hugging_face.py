@@ -118,7 +118,7 @@ def test_a_broken_index_of_shards_is_refused(folder, index):
 def test_a_missing_shard_or_tensor_is_named(folder):
     index = folder / "model.safetensors.index.json"
     index.write_text('{"weight_map": {"model.norm.weight": "a.safetensors"}}')
-    with pytest.raises(SettingsError, match="no a.safetensors in"):
+    with pytest.raises(SettingsError, match=r"no a\.safetensors in"):
         loading.load_model(str(folder), "float32")
     index.write_text('{"weight_map": {"model.norm.weight": "model.safetensors"}}')
     with pytest.raises(SettingsError, match=r"tensor model.embed_tokens.weight is not in"):

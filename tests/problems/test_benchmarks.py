@@ -1,0 +1,103 @@
+import json
+import zipfile
+
+import pytest
+
+from soar_jax.problems import benchmarks
+from soar_jax.settings import SettingsError
+
+ROWS = {
+    "math": [
+        {"problem": "a?", "solution": r"so $\boxed{\frac{1}{2}}$", "type": "Algebra", "level": "Level 3"},
+        {"problem": "b?", "solution": "…", "answer": "7", "subject": "Geometry", "level": 5},
+        {"problem": "c?", "solution": "nothing boxed", "type": "Algebra", "level": "Level 1"},
+        {"problem": "d?", "solution": r"\boxed{1}", "type": "Algebra", "level": "Level ?"},
+        {"problem": "a?", "solution": r"\boxed{2}", "type": "Algebra", "level": "Level 3"},
+    ],
+    "gsm8k": [{"question": "q?", "answer": "1+1\n#### 1,234"}, {"question": "r?", "answer": "none"}, {"question": 5}],
+    "harp": [
+        {"problem": "p", "subject": "algebra", "level": 6, "answer": "12", "multiple_choice_only": False},
+        {"problem": "q", "subject": "algebra", "level": 6, "answer": None},
+        {"problem": "r", "subject": "algebra", "level": 6, "answer": "(A)", "multiple_choice_only": True},
+    ],
+    "olympiadbench": [
+        {"context": "c", "question": "q", "final_answer": ["$5$"], "answer_type": "Numerical", "unit": "cm",
+         "subfield": "Geometry", "is_multiple_answer": False, "error": None},
+        {"question": "r", "final_answer": ["1", "2"], "answer_type": "Numerical", "subfield": "Algebra"},
+        {"question": "s", "final_answer": ["1"], "answer_type": "Numerical", "subfield": "Algebra", "error": "1e-1"},
+        {"question": "t", "final_answer": [], "answer_type": "Numerical", "subfield": "Algebra"},
+        {"question": "u", "final_answer": ["x"], "answer_type": "Human", "subfield": "Algebra"},
+    ],
+}  # fmt: skip
+EXPECTED = {
+    "math": (
+        [("a?", r"\frac{1}{2}", "Algebra", 3), ("b?", "7", "Geometry", 5)],
+        {"without a boxed answer": 1, "fields missing or of another kind": 1, "a question twice": 1},
+    ),
+    "gsm8k": (
+        [("q?", "1234", "grade school", 1)],
+        {"without a final answer": 1, "fields missing or of another kind": 1},
+    ),
+    "harp": ([("p", "12", "algebra", 6)], {"proofs": 1, "multiple choice only": 1}),
+    "olympiadbench": (
+        [("c\n\nq", r"5 \text{cm}", "Geometry", 1)],
+        {"several answers": 1, "answers with a tolerance": 1, "proofs": 1, "answers of other types": 1},
+    ),
+}
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_become_problems_or_are_counted(tmp_path, name):
+    loaded = benchmarks.load(name, write(tmp_path / "rows.jsonl", ROWS[name]), {})
+    problems, left_out = EXPECTED[name]
+    assert [(p.question, p.answer, p.subject, p.level) for p in loaded.problems] == problems
+    assert loaded.left_out == left_out
+
+
+def test_ids_are_those_of_the_question_alone(tmp_path):
+    first = benchmarks.load("math", write(tmp_path / "1.jsonl", ROWS["math"][:2]), {})
+    second = benchmarks.load("math", write(tmp_path / "2.jsonl", ROWS["math"][1::-1]), {})
+    assert {p.question: p.id for p in first.problems} == {p.question: p.id for p in second.problems}
+
+
+def test_a_zip_and_a_list_are_read_like_lines(tmp_path):
+    with zipfile.ZipFile(tmp_path / "HARP.jsonl.zip", "w") as archive:
+        archive.writestr("HARP.jsonl", "".join(json.dumps(row) + "\n" for row in ROWS["harp"]))
+        archive.writestr("__MACOSX/HARP.jsonl", "junk")
+        archive.writestr("readme.txt", "junk")
+    (tmp_path / "harp.json").write_text(json.dumps(ROWS["harp"]))
+    zipped = benchmarks.load("harp", str(tmp_path / "HARP.jsonl.zip"), {})
+    assert zipped == benchmarks.load("harp", str(tmp_path / "harp.json"), {})
+    assert len(zipped.problems) == 1
+
+
+def test_any_file_by_its_fields(tmp_path):
+    path = write(tmp_path / "own.jsonl", [{"q": "x", "a": 5, "topic": "t", "hard": "4"}, {"q": "y"}])
+    names = {"question": "q", "answer": "a", "subject": "topic", "level": "hard"}
+    loaded = benchmarks.load("jsonl", path, names)
+    assert [(p.question, p.answer, p.subject, p.level) for p in loaded.problems] == [("x", "5", "t", 4)]
+    with pytest.raises(SettingsError, match=r"problems\.fields names no answer"):
+        benchmarks.load("jsonl", path, {"question": "q"})
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "not json\n", "[" * 100_000 + "\n", "[1, 2]\n", '{"problem": {}}\n'])
+def test_a_file_without_rows_is_one_line(tmp_path, content):
+    (tmp_path / "rows.jsonl").write_text(content)
+    with pytest.raises(SettingsError, match="has no row that can be graded as 'math'"):
+        benchmarks.load("math", str(tmp_path / "rows.jsonl"), {})
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(SettingsError, match="there is no benchmark file"):
+        benchmarks.load("math", str(tmp_path / "no.jsonl"), {})
+    (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04junk")
+    with pytest.raises(SettingsError, match="is broken"):
+        benchmarks.load("math", str(tmp_path / "bad.zip"), {})
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(SettingsError, match="holds no JSON list"):
+        benchmarks.load("math", str(tmp_path / "bad.json"), {})
