@@ -36,15 +36,26 @@ def nano() -> ml_collections.ConfigDict:
     )
     c.problems = ml_collections.ConfigDict(
         {
+            # "arithmetic"; or a benchmark ("math", "gsm8k", "harp", "olympiadbench", "jsonl") at `path`.
             "source": "arithmetic",
-            "topic": "dial",
+            "path": "",  # a .jsonl, .json or .zip file, "hf:OWNER/NAME[:CONFIG[:SPLIT]]" or "tfds:NAME[:SPLIT]"
+            "fields": {"question": "", "answer": "", "subject": "", "level": ""},  # of "jsonl"
+            "topic": "dial",  # of "arithmetic"
             "levels": (6, 6, 7, 7, 7, 8, 8, 8, 8, 8),  # operations of the candidates, which take turns
             "seed": 2,  # of the candidates; not the run's, so that all seeds choose from the same problems
         }
     )
     # Asked once at the end, never trained on (paper: OlympiadBench).
     c.transfer = ml_collections.ConfigDict(
-        {"source": "arithmetic", "topic": "mirror", "levels": (6, 7, 8), "seed": 2, "num_problems": 96}
+        {
+            "source": "arithmetic",
+            "path": "",
+            "fields": {"question": "", "answer": "", "subject": "", "level": ""},
+            "topic": "mirror",
+            "levels": (6, 7, 8),
+            "seed": 2,
+            "num_problems": 96,
+        }
     )
     c.prompts = ml_collections.ConfigDict(
         {
@@ -53,7 +64,13 @@ def nano() -> ml_collections.ConfigDict:
             # Self-play: the first words of a seed problem, which the model continues to a question of its own.
             "from_seed": "teacher {opening}",
             "opening_words": 4,
-            "question_end": "?",  # in the teacher's text, between its question and its answer
+            "chat": False,  # put prompts into the model's chat template,
+            "system": "",  # with this system turn; empty: none
+            "subjects": (),  # for {subject} in the teacher's prompt, by turns
+            # How question and answer stand in the teacher's text: "separator" (`question_end` between them), or
+            # "tags" (<question>…</question> <answer>…</answer>).
+            "teacher_format": "separator",
+            "question_end": "?",
             "bucket_tokens": (4, 15),  # prompts are padded to the smallest that fits
         }
     )

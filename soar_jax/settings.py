@@ -95,7 +95,8 @@ def check(config: Any) -> None:
     require(config.promotion.threshold == config.promotion.threshold, "promotion.threshold is nan; give a number")
     _check_integers("prompts.bucket_tokens", config.prompts.bucket_tokens)
     for section in ("problems", "transfer", "curriculum"):
-        _check_integers(f"{section}.levels", config[section].levels)
+        if config[section].levels or config.problems.source == "arithmetic":
+            _check_integers(f"{section}.levels", config[section].levels)
     require("{question}" in config.prompts.student, "prompts.student lacks {question}: students would be asked nothing")
     require("{opening}" in config.prompts.from_seed, "prompts.from_seed lacks {opening}: self-play would see no seed")
     require(bool(config.prompts.question_end), "prompts.question_end is empty; it must end the teacher's question")

@@ -1,14 +1,11 @@
-"""What a model wrote: final answers, questions. Model text is hostile input: it is only searched."""
+"""Final answers in what a model wrote. Model text is hostile input: it is only searched."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 
-from soar_jax.types import QuestionAnswer
-
 MAX_ANSWER_CHARACTERS = 1000  # a longer "answer" is none
-MAX_QUESTION_CHARACTERS = 4000
 MAX_SEARCHED_CHARACTERS = 20_000  # at the end of a text, where its final answer is looked for
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
@@ -57,19 +54,6 @@ def extract(text: str, names: Sequence[str]) -> str | None:
         if found is not None and len(found) <= MAX_ANSWER_CHARACTERS and found.strip():
             return " ".join(found.split())
     return None
-
-
-def question_and_answer(completion: str, question_end: str, extraction: Sequence[str]) -> QuestionAnswer | None:
-    """The pair in a teacher's completion: the question, `question_end`, and text with a final answer.
-
-    None where there is no such pair.
-    """
-    question, mark, rest = completion.partition(question_end)
-    question = question.strip()
-    answer = extract(rest, extraction) if mark else None
-    if not question or len(question) > MAX_QUESTION_CHARACTERS or answer is None:
-        return None
-    return QuestionAnswer(question, answer)
 
 
 def _in_braces(text: str, start: int) -> str | None:

@@ -8,12 +8,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from soar_jax.grading.extraction import question_and_answer
 from soar_jax.grading.grader import Grader
 from soar_jax.model.parameters import Params
 from soar_jax.pretraining.corpus import TEACHER_PROMPT
 from soar_jax.pretraining.training import worked_logprob
 from soar_jax.problems import arithmetic
+from soar_jax.problems.prompts import question_and_answer
 from soar_jax.rng import stream_generator, stream_key
 from soar_jax.sampling.text import TextSampler
 
@@ -57,7 +57,7 @@ def _teacher_summary(sampler: TextSampler, params: Params, seed: int, num_rollou
     levels: Counter[int] = Counter()
     useful = 0
     for text in sampler.texts(rollouts):
-        pair = question_and_answer(text, arithmetic.QUESTION_END, _GRADER.extraction)
+        pair = question_and_answer(sampler.prompts, text, _GRADER.extraction)
         if pair is None:
             topics["unparsable"] += 1
             continue

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
-from soar_jax.problems import arithmetic
+from soar_jax.problems import arithmetic, benchmarks
 from soar_jax.rng import stream_generator
 from soar_jax.settings import check_choice, require
 from soar_jax.types import Problem
 
-SOURCES = ("arithmetic",)
+SOURCES = ("arithmetic", "jsonl", *benchmarks.FORMATS)
 
 
 def load_problems(section: Any, stream: str, count: int, levels: Sequence[int] | None = None) -> list[Problem]:
-    """`count` different problems of a config section.
+    """`count` different problems of a config section; of a benchmark at most so many, in an order of the seed's.
 
     Args:
-      section: `source`, `topic`, `levels` and `seed`.
+      section: `source`, `path`, `fields`, `topic`, `levels` and `seed`.
       stream: name of the draw, and of the section in error messages.
-      levels: instead of the section's.
+      levels: instead of the section's; for a benchmark, none are all.
 
     Raises:
-      SettingsError: the source or topic is unknown, or a level does not exist.
+      SettingsError: the source or topic is unknown, cannot be read, or a level does not exist.
     """
     check_choice(f"{stream}.source", section.source, SOURCES)
+    if section.source != "arithmetic":
+        return _of_benchmark(section, stream, count, tuple(section.levels if levels is None else levels))
     check_choice(f"{stream}.topic", section.topic, tuple(arithmetic.WORKED_TOPICS))
     levels = tuple(section.levels if levels is None else levels)
     require(
@@ -38,6 +41,27 @@ def load_problems(section: Any, stream: str, count: int, levels: Sequence[int] |
             f"{count} problems are asked of {stream}, but level {level} has only {available} questions; ask for fewer",
         )
     return arithmetic.generate_problems(stream_generator(section.seed, stream), levels, count, section.topic)
+
+
+def left_out(section: Any) -> dict[str, int]:
+    """Rows of a section's benchmark that cannot be graded, by reason; none of the arithmetic world."""
+    return {} if section.source == "arithmetic" else _benchmark(section).left_out
+
+
+def _of_benchmark(section: Any, stream: str, count: int, levels: tuple[int, ...]) -> list[Problem]:
+    problems = [problem for problem in _benchmark(section).problems if not levels or problem.level in levels]
+    require(bool(problems), f"{stream}: {section.path} has no problem of levels {levels}")
+    order = stream_generator(section.seed, stream).permutation(len(problems))
+    return [problems[index] for index in order[:count]]
+
+
+def _benchmark(section: Any) -> benchmarks.Benchmark:
+    return _read(section.source, section.path, tuple(sorted(section.fields.items())))
+
+
+@functools.lru_cache(maxsize=4)
+def _read(source: str, path: str, fields: tuple[tuple[str, str], ...]) -> benchmarks.Benchmark:
+    return benchmarks.load(source, path, dict(fields))
 
 
 def facts(source: str, question: str) -> arithmetic.QuestionFacts | None:

@@ -1,19 +1,67 @@
-"""What a student is asked and what the teacher is asked."""
+"""What a student is asked, what the teacher is asked, and what is read from the teacher's text."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Sequence
+
+from soar_jax.grading.extraction import extract
+from soar_jax.types import QuestionAnswer
+
+MAX_QUESTION_CHARACTERS = 4000
+FORMATS = ("separator", "tags")
+
+_TAGS = {
+    name: re.compile(rf"<\s*{name}\s*>(.*?)(?:<\s*/\s*{name}\s*>|(?=<\s*(?:question|answer)\s*>)|$)", re.DOTALL | re.I)
+    for name in ("question", "answer")
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class PromptSettings:
-    """Prompt templates of a scale."""
+    """Prompt templates of a scale. Text is inserted into them, never interpreted."""
 
     student: str  # holds {question}
-    teacher: str  # fixed: no hard problem is ever shown to the teacher
+    teacher: str  # fixed but for {subject}: no hard problem is ever shown to the teacher
     bucket_tokens: tuple[int, ...]  # lengths that prompts are padded to
+    chat: bool = False  # put prompts into the model's chat template
+    system: str = ""  # of the chat; empty: none
+    subjects: tuple[str, ...] = ()  # for {subject}, which the teacher's rollouts take turns with
+    teacher_format: str = "separator"  # of FORMATS: how question and answer stand in the teacher's text
+    question_end: str = "?"  # the separator
 
 
 def student_prompt(settings: PromptSettings, question: str) -> str:
-    """The prompt that asks a student a question (text is inserted, never interpreted)."""
+    """The prompt that asks a student a question."""
     return settings.student.replace("{question}", question)
+
+
+def teacher_prompts(settings: PromptSettings, count: int) -> list[str]:
+    """The prompts of `count` teacher rollouts."""
+    subjects = settings.subjects or ("",)
+    return [settings.teacher.replace("{subject}", subjects[index % len(subjects)]) for index in range(count)]
+
+
+def question_and_answer(settings: PromptSettings, completion: str, extraction: Sequence[str]) -> QuestionAnswer | None:
+    """The pair in a teacher's completion; None where there is none.
+
+    "separator": the question, `question_end`, and text with a final answer. "tags": the last text in <question> tags
+    and the last in <answer> tags, a missing end tag forgiven; the answer is what `extraction` finds in it, or all of
+    a single line.
+    """
+    if settings.teacher_format == "tags":
+        question, rest = (_last(_TAGS[name], completion) for name in ("question", "answer"))
+        answer = extract(rest, extraction) or (rest if "\n" not in rest and len(rest) <= 200 else None)
+    else:
+        question, mark, rest = completion.partition(settings.question_end)
+        answer = extract(rest, extraction) if mark else None
+    question = question.strip()
+    if not question or len(question) > MAX_QUESTION_CHARACTERS or not answer:
+        return None
+    return QuestionAnswer(question, answer)
+
+
+def _last(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.findall(text)
+    return found[-1].strip() if found else ""

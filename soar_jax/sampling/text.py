@@ -45,20 +45,27 @@ class TextSampler:
         )
 
     def encode(self, texts: Sequence[str]) -> PromptBatch:
-        """Prompts as a padded batch."""
+        """Bare texts as a padded batch."""
         rows = [self.tokenizer.encode_prompt(text) for text in texts]
         return prompt_batch(rows, self.tokenizer.pad_id, self.prompts.bucket_tokens)
 
+    def encode_prompts(self, prompts: Sequence[str]) -> PromptBatch:
+        """Prompts as a padded batch, in the model's chat template where the settings say so."""
+        return self.encode([self._conversation(prompt) for prompt in prompts])
+
     def encode_questions(self, questions: Sequence[str]) -> PromptBatch:
         """Student prompts of questions as a padded batch."""
-        return self.encode([student_prompt(self.prompts, question) for question in questions])
+        return self.encode_prompts([student_prompt(self.prompts, question) for question in questions])
 
     def fits(self, question: str) -> bool:
         """Whether a question can be asked: no special token in it, its student prompt within the longest bucket."""
         if self.tokenizer.holds_special(question):
             return False
-        ids = self.tokenizer.encode_prompt(student_prompt(self.prompts, question))
+        ids = self.tokenizer.encode_prompt(self._conversation(student_prompt(self.prompts, question)))
         return len(ids) <= max(self.prompts.bucket_tokens)
+
+    def _conversation(self, prompt: str) -> str:
+        return self.tokenizer.chat(prompt, self.prompts.system) if self.prompts.chat else prompt
 
     def texts(self, rollouts: RolloutBatch) -> list[str]:
         """Completion texts of all rows, in order (leading axes flattened); their tokens are metered."""

@@ -17,7 +17,7 @@ from soar_jax.checkpointing import Checkpoints
 from soar_jax.evaluation import hard_subset
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.loading import params_sha256
-from soar_jax.problems.loading import load_problems
+from soar_jax.problems.loading import left_out, load_problems
 from soar_jax.reporting import plots
 from soar_jax.reporting.compilations import CompilationCounter
 from soar_jax.reporting.display import Display, pass_table
@@ -76,12 +76,16 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     workdirs.check(workdir, config)
     setup = setups.build(config)
     judging.make_judge(setup, workdir)  # what it lacks is better found now than after the run
-    candidates = load_problems(config.problems, "problems", config.hard_subset.num_candidates)
-    transfer = tuple(load_problems(config.transfer, "transfer", config.transfer.num_problems))
+    candidates = _askable(setup, load_problems(config.problems, "problems", config.hard_subset.num_candidates))
+    transfer = tuple(_askable(setup, load_problems(config.transfer, "transfer", config.transfer.num_problems)))
     lock = workdirs.claim(workdir, config)
     display = Display(config.num_outer_steps, interrupts)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoints.keep)
     this = _Run(setup, workdir, RunFiles(workdir), checkpoints, display, compilations, started, 0.0)
+    for name in ("problems", "transfer"):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out(config[name]).items())
+        if reasons:
+            display.say(f"{name}: rows left out of {config[name].path}: {reasons}")
     try:
         split = _hard_split(this, candidates)
         this.setup = teacher.centre_embeddings(setup)
@@ -99,6 +103,19 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
         display.close()
         lock.close()
     return summary
+
+
+def _askable(setup: Setup, problems: list[Problem]) -> list[Problem]:
+    """Problems whose prompts fit.
+
+    Raises:
+      SettingsError: none does.
+    """
+    fitting = [problem for problem in problems if setup.sampler.fits(problem.question)]
+    require(
+        bool(fitting), f"no problem fits into prompts.bucket_tokens {setup.sampler.prompts.bucket_tokens}; raise it"
+    )
+    return fitting
 
 
 def _hard_split(this: _Run, problems: list[Problem]) -> HardSplit:

@@ -64,7 +64,9 @@ def _write(setup: Setup, params: Params, seeds: Sequence[Problem], episode: int)
     openings = [
         " ".join(seeds[index].question.split()[: config.prompts.opening_words]) for index in picks.ravel().tolist()
     ]
-    prompts = setup.sampler.encode([config.prompts.from_seed.replace("{opening}", opening) for opening in openings])
+    prompts = setup.sampler.encode_prompts(
+        [config.prompts.from_seed.replace("{opening}", opening) for opening in openings]
+    )
     keys = jax.random.split(stream_key(config.seed, "self_play_write", episode), replicas)
     rollouts = setup.sampler.sample_population(params, _per_replica(prompts, replicas), keys, setup.teacher.sampling, 1)
     texts = setup.sampler.texts(rollouts)

@@ -14,7 +14,7 @@ from soar_jax.grading.extraction import EXTRACTORS
 from soar_jax.grading.grader import EQUIVALENCES, Grader
 from soar_jax.model.loading import LoadedModel, load_model
 from soar_jax.parallel import mesh as parallel
-from soar_jax.problems.prompts import PromptSettings
+from soar_jax.problems.prompts import FORMATS, PromptSettings
 from soar_jax.rl.advantages import ADVANTAGES
 from soar_jax.rl.losses import LossSettings
 from soar_jax.rl.train_step import OptimizerSettings
@@ -75,6 +75,24 @@ def _policy(section: Any, sampling: SamplingSettings) -> PolicySettings:
     )
 
 
+def _prompts(section: Any) -> PromptSettings:
+    settings.check_choice("prompts.teacher_format", section.teacher_format, FORMATS)
+    settings.require(
+        "{subject}" not in section.teacher or len(section.subjects) > 0,
+        "prompts.teacher holds {subject}, but prompts.subjects is empty",
+    )
+    return PromptSettings(
+        section.student,
+        section.teacher,
+        tuple(section.bucket_tokens),
+        section.chat,
+        section.system,
+        tuple(section.subjects),
+        section.teacher_format,
+        section.question_end,
+    )
+
+
 def _grader(section: Any) -> Grader:
     settings.require(len(section.extraction) > 0, "grading.extraction is empty; name at least one extractor")
     for name in section.extraction:
@@ -104,7 +122,7 @@ def build(config: Any) -> Setup:
     }.items():
         parallel.check_divides(mesh, name, value)
     base = load_model(config.model.source, config.model.dtype)
-    prompts = PromptSettings(config.prompts.student, config.prompts.teacher, tuple(config.prompts.bucket_tokens))
+    prompts = _prompts(config.prompts)
     sampler = TextSampler(
         mesh, base.config, base.tokenizer, prompts, config.sampling.rows_per_chunk, config.sampling.population_batch
     )

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from soar_jax.evaluation.embedding import CentredEmbedder
-from soar_jax.grading.extraction import question_and_answer
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import mesh as parallel
+from soar_jax.problems.prompts import question_and_answer, teacher_prompts
 from soar_jax.rl.population import update_policy
 from soar_jax.rl.train_step import TrainState
 from soar_jax.rng import stream_key
@@ -45,7 +45,7 @@ def _write(setup: Setup, policy: Params, stream: str, index: int) -> tuple[Rollo
     """Samples g * n completions of the teacher's fixed prompt, and parses what can be parsed of each."""
     config = setup.config
     count = config.outer.num_datasets * config.outer.questions_per_dataset
-    prompts = setup.sampler.encode([config.prompts.teacher] * count)
+    prompts = setup.sampler.encode_prompts(teacher_prompts(setup.sampler.prompts, count))
     key = stream_key(config.seed, stream, index)
     rollouts = setup.sampler.sample_policy(policy, prompts, key, setup.teacher.sampling, 1)
     return rollouts, [parse(setup, text) for text in setup.sampler.texts(rollouts)]
@@ -53,7 +53,7 @@ def _write(setup: Setup, policy: Params, stream: str, index: int) -> tuple[Rollo
 
 def parse(setup: Setup, text: str) -> QuestionAnswer | None:
     """Question and answer in a teacher's text; None where they lack or the question is too long to be asked."""
-    pair = question_and_answer(text, setup.config.prompts.question_end, setup.grader.extraction)
+    pair = question_and_answer(setup.sampler.prompts, text, setup.grader.extraction)
     return pair if pair and setup.sampler.fits(pair.question) else None
 
 

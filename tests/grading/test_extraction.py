@@ -2,10 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soar_jax.grading.extraction import EXTRACTORS, extract, question_and_answer
-from soar_jax.types import QuestionAnswer
-
-EQUALS = ("after_equals",)
+from soar_jax.grading.extraction import EXTRACTORS, extract
 
 
 @pytest.mark.parametrize(
@@ -56,25 +53,9 @@ def test_only_the_end_of_a_long_text_is_searched():
     assert extract("{" * 10**6 + r"\boxed{1}", ("boxed",)) == "1"
 
 
-@pytest.mark.parametrize(
-    ("text", "pair"),
-    [
-        ("sum 1 2 3 ? = 6", QuestionAnswer("sum 1 2 3", "6")),
-        ("sum 1 2 3 ? > 3 = 6", QuestionAnswer("sum 1 2 3", "6")),
-        ("sum 1 2 3 = 6", None),
-        ("? = 6", None),
-        ("sum 1 2 3 ? 6", None),
-        ("x" * 5000 + "? = 6", None),
-    ],
-)
-def test_question_and_answer(text, pair):
-    assert question_and_answer(text, "?", EQUALS) == pair
-
-
 @given(st.text())
 def test_any_text_is_read_without_an_error(text):
     extract(text, tuple(EXTRACTORS))
-    question_and_answer(text, "?", EQUALS)
 
 
 @given(st.text(alphabet="\\boxed{}#= 1", max_size=60))

@@ -1,0 +1,66 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soar_jax.problems.prompts import PromptSettings, question_and_answer, student_prompt, teacher_prompts
+from soar_jax.types import QuestionAnswer
+
+PLAIN = PromptSettings("exam {question} ?", "teacher", (8,))
+TAGS = dataclasses.replace(PLAIN, teacher_format="tags")
+
+
+def test_a_question_is_inserted_and_not_interpreted():
+    assert student_prompt(PLAIN, "{question} %s {0}") == "exam {question} %s {0} ?"
+
+
+def test_teacher_prompts_take_turns_with_subjects():
+    settings = dataclasses.replace(PLAIN, teacher="write about {subject}", subjects=("a", "b"))
+    assert teacher_prompts(settings, 3) == ["write about a", "write about b", "write about a"]
+    assert teacher_prompts(PLAIN, 2) == ["teacher", "teacher"]
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("sum 1 2 3 ? = 6", QuestionAnswer("sum 1 2 3", "6")),
+        ("sum 1 2 3 ? > 3 = 6", QuestionAnswer("sum 1 2 3", "6")),
+        ("sum 1 2 3 = 6", None),
+        ("? = 6", None),
+        ("sum 1 2 3 ? 6", None),
+        ("x" * 5000 + "? = 6", None),
+    ],
+)
+def test_pairs_with_a_separator(text, pair):
+    assert question_and_answer(PLAIN, text, ("after_equals",)) == pair
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        (r"<question>1+1?</question><answer>\boxed{2}</answer>", QuestionAnswer("1+1?", "2")),
+        ("<question>\n1+1?\n</question>\n\n<answer> 2 </answer>", QuestionAnswer("1+1?", "2")),
+        ("Sure!\n< Question >q< / QUESTION > <ANSWER>2</ANSWER> bye", QuestionAnswer("q", "2")),
+        ("<question>q</question><answer>2", QuestionAnswer("q", "2")),
+        ("<question>q <answer>2</answer>", QuestionAnswer("q", "2")),
+        ("<question>a</question><answer>1</answer><question>b</question><answer>2</answer>", QuestionAnswer("b", "2")),
+        ("<answer>2</answer><question>q</question>", QuestionAnswer("q", "2")),
+        (r"<question>q</question><answer>first 1, so\nthen \boxed{3}</answer>", QuestionAnswer("q", "3")),
+        ("<question>q</question><answer>long\nwinded</answer>", None),
+        ("<question></question><answer>2</answer>", None),
+        ("<question>q</question><answer></answer>", None),
+        ("<question>q</question>", None),
+        ("q 2", None),
+        ("<question>" * 5000, None),
+        ("<question>" + "q" * 5000 + "</question><answer>2</answer>", None),
+    ],
+)
+def test_pairs_in_tags(text, pair):
+    assert question_and_answer(TAGS, text, ("boxed",)) == pair
+
+
+@given(st.one_of(st.text(), st.text(alphabet="<>/ questionanswer\\boxed{}", max_size=200)))
+def test_any_text_is_parsed_without_an_error(text):
+    for settings in (PLAIN, TAGS):
+        question_and_answer(settings, text, ("boxed", "after_equals"))
