@@ -1,5 +1,8 @@
 """Scales: which model, which problems, and the sizes that fit them. `method.py:SCALE` picks one."""
 
+import functools
+from collections.abc import Callable
+
 import ml_collections
 
 from soar_jax.settings import SettingsError
@@ -198,6 +201,75 @@ def nano() -> ml_collections.ConfigDict:
     return c
 
 
+def _language_model(source: str) -> ml_collections.ConfigDict:
+    """An instruction model on MATH, with the paper's values where it states them, marked (paper).
+
+    The others are choices, not yet tuned on these models: the paper does not state them.
+    """
+    c = nano()
+    c.num_outer_steps = 200  # (paper)
+    c.model.source = source
+    c.model.dtype = "bfloat16"
+    c.problems.update(source="math", path="hf:EleutherAI/hendrycks_math", levels=(), seed=0)
+    c.transfer.update(source="olympiadbench", path="hf:Hothan/OlympiadBench:OE_TO_maths_en_COMP", levels=(), seed=0)
+    c.transfer.num_problems = 674  # all of it
+    c.prompts.update(
+        student="{question}\n\nPlease reason step by step, and put your final answer within \\boxed{}.",
+        teacher=_TEACHER_PROMPT,
+        from_seed="Continue this into one complete mathematics problem, and write nothing but the problem: {opening}",
+        opening_words=8,
+        chat=True,
+        subjects=_MATH_SUBJECTS,
+        teacher_format="tags",
+        bucket_tokens=(128, 256, 512),
+    )
+    c.grading.update(extraction=("boxed",), equivalence="math", num_workers=4)
+    c.hard_subset.num_candidates = 6_000
+    c.outer.update(num_datasets=4, students_per_dataset=4, questions_per_dataset=64)  # n: (paper)
+    c.outer.update(reward_temperature=0.0, reward_samples=1)  # (paper) greedy
+    c.outer.stop_at_validation = 1.1  # never
+    c.promotion.student = "step_best"  # (paper)
+    c.inner.group_size = 32  # (paper)
+    c.student.update(learning_rate=1e-6, adam_eps=1e-8, max_completion_tokens=1024, rows_per_micro_batch=4)
+    c.teacher.update(learning_rate=1e-6, adam_eps=1e-8, max_completion_tokens=768, rows_per_micro_batch=4)
+    c.curriculum.update(num_questions=128, levels=(1, 2, 3, 4, 5))  # (paper) 128
+    c.final.num_steps = 100
+    c.analysis.judge = "self_consistency"
+    c.evaluation.problems_per_call = 32
+    c.sampling.update(rows_per_chunk=32, population_batch=1)
+    return c
+
+
+def smollm2_135m() -> ml_collections.ConfigDict:
+    """SmolLM2-135M-Instruct on GSM8K: small enough for a CPU, too weak to learn much; it proves the machinery."""
+    c = _language_model("HuggingFaceTB/SmolLM2-135M-Instruct")
+    c.model.dtype = "float32"
+    c.problems.update(source="gsm8k", path="hf:openai/gsm8k:main:train")
+    c.transfer.update(source="gsm8k", path="hf:openai/gsm8k:main:test", num_problems=256)
+    c.grading.extraction = ("boxed", "last_number")
+    c.prompts.subjects = ("everyday arithmetic",)
+    c.student.max_completion_tokens = c.teacher.max_completion_tokens = 256
+    return c
+
+
+_MATH_SUBJECTS = (
+    "algebra",
+    "counting and probability",
+    "geometry",
+    "intermediate algebra",
+    "number theory",
+    "prealgebra",
+    "precalculus",
+)
+_TEACHER_PROMPT = """Write one new, self-contained mathematics problem about {subject}, with one final answer that \
+can be checked automatically. Give the problem in <question> tags and only its final answer in <answer> tags, like this:
+
+<question>
+A rectangle is 3 cm wide and 5 cm long. What is its area in square centimetres?
+</question>
+<answer>15</answer>"""
+
+
 def _policy(
     learning_rate: float, adam_b2: float, adam_eps: float, max_completion_tokens: int
 ) -> ml_collections.ConfigDict:
@@ -220,4 +292,12 @@ def _policy(
     )
 
 
-_SCALES = {"nano": nano}
+_SCALES: dict[str, Callable[[], ml_collections.ConfigDict]] = {
+    "nano": nano,
+    "smollm2-135m": smollm2_135m,
+    "llama3.2-1b": functools.partial(_language_model, "meta-llama/Llama-3.2-1B-Instruct"),
+    "llama3.2-3b": functools.partial(_language_model, "meta-llama/Llama-3.2-3B-Instruct"),  # (paper)
+    "llama3.1-8b": functools.partial(_language_model, "meta-llama/Llama-3.1-8B-Instruct"),  # (paper) ablation
+    "qwen2.5-1.5b": functools.partial(_language_model, "Qwen/Qwen2.5-1.5B-Instruct"),
+    "qwen3-1.7b": functools.partial(_language_model, "Qwen/Qwen3-1.7B"),
+}

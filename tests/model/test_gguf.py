@@ -1,0 +1,168 @@
+"""GGUF files written here: layout, quantisations, tokenizer; hostile and broken ones."""
+
+import numpy as np
+import pytest
+
+from soar_jax.model import loading
+from soar_jax.model.gguf_file import GGUFFile
+from soar_jax.settings import SettingsError
+
+gguf = pytest.importorskip("gguf")
+
+D, F, LAYERS, HEADS, KV_HEADS, H = 256, 512, 2, 8, 4, 32
+TYPES = gguf.GGMLQuantizationType
+BYTES = sorted({*range(33, 127), *range(161, 173), *range(174, 256)})
+PRINTABLE = {byte: chr(byte) for byte in BYTES} | {
+    byte: chr(256 + place) for place, byte in enumerate(byte for byte in range(256) if byte not in BYTES)
+}  # how byte-level BPE writes bytes
+TOKENS = ["<|end|>", "<|im_start|>", "<|im_end|>", *(PRINTABLE[byte] for byte in range(256)), "Ġt", "he", "12", "Ġthe"]
+MERGES = ["Ġ t", "h e", "1 2", "Ġt he"]
+TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}<|im_start|>assistant "
+
+
+def tensors(rng):
+    shapes = {"token_embd": (len(TOKENS), D), "output_norm": (D,)}
+    for layer in range(LAYERS):
+        shapes |= {
+            f"blk.{layer}.{name}": shape
+            for name, shape in {
+                "attn_norm": (D,),
+                "attn_q": (HEADS * H, D),
+                "attn_k": (KV_HEADS * H, D),
+                "attn_v": (KV_HEADS * H, D),
+                "attn_output": (D, HEADS * H),
+                "ffn_norm": (D,),
+                "ffn_gate": (F, D),
+                "ffn_up": (F, D),
+                "ffn_down": (D, F),
+            }.items()
+        }
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def write(path, weights, kind=TYPES.F32, pre="smollm", **changes):
+    writer = gguf.GGUFWriter(path, changes.get("architecture", "llama"))
+    writer.add_block_count(LAYERS)
+    writer.add_context_length(128)
+    writer.add_embedding_length(D)
+    writer.add_feed_forward_length(F)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV_HEADS)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model(changes.get("tokenizer", "gpt2"))
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(TOKENS)
+    writer.add_token_types([3, 3, 3] + [1] * (len(TOKENS) - 3))
+    writer.add_token_merges(MERGES)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_pad_token_id(2)
+    writer.add_chat_template(TEMPLATE)
+    for name, array in weights.items():
+        if array.ndim == 1:
+            writer.add_tensor(f"{name}.weight", array)
+        else:
+            data = array if array.dtype == np.uint8 else gguf.quants.quantize(array, kind)
+            writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return tensors(np.random.default_rng(0))
+
+
+def test_shapes_and_layout_are_ours(weights, tmp_path):
+    model = loading.load_model(str(write(tmp_path / "m.gguf", weights)), "float32")
+    assert (model.config.d_model, model.config.num_kv_heads, model.config.head_dim) == (D, KV_HEADS, H)
+    assert model.config.tie_embeddings
+    layers = model.params["layers"]
+    np.testing.assert_array_equal(model.params["embedding"], weights["token_embd"])
+    np.testing.assert_array_equal(layers["down"][1], weights["blk.1.ffn_down"].T)
+    # llama.cpp keeps the two numbers of a rotary pair side by side, we half a head apart
+    query = weights["blk.0.attn_q"].reshape(HEADS, H, D)
+    np.testing.assert_array_equal(layers["query"][0][:, 3, 5], query[3, 10])
+    np.testing.assert_array_equal(layers["query"][0][:, 3, 5 + H // 2], query[3, 11])
+    value = weights["blk.0.attn_v"].reshape(KV_HEADS, H, D)
+    np.testing.assert_array_equal(layers["value"][0][:, 2, 7], value[2, 7])
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])
+def test_quantised_weights_are_near_the_originals(weights, tmp_path, kind):
+    model = loading.load_model(str(write(tmp_path / "m.gguf", weights, TYPES[kind])), "float32")
+    error = np.abs(model.params["layers"]["up"][0].T - weights["blk.0.ffn_up"])
+    bound = {"F16": 2e-3, "BF16": 2e-2, "Q8_0": 3e-2, "Q4_0": 0.5, "Q4_1": 0.4}[kind]  # of numbers up to about 4
+    assert 0 < error.max() < bound
+
+
+@pytest.mark.parametrize("kind", ["Q4_K", "Q6_K"])
+def test_k_quantised_weights_are_read(weights, tmp_path, kind):
+    block, size = gguf.GGML_QUANT_SIZES[TYPES[kind]]
+    rng = np.random.default_rng(1)
+    packed = {}
+    for name, array in weights.items():
+        if array.ndim == 2:
+            data = rng.integers(0, 256, (*array.shape[:-1], array.shape[-1] // block, size), np.uint8)
+            scales = np.array([0.01], np.float16).view(np.uint8)
+            places = (0, 2) if kind == "Q4_K" else (size - 2,)  # half-precision scales, else random ones may be NaN
+            for place in places:
+                data[..., place : place + 2] = scales
+            packed[name] = data.reshape(*array.shape[:-1], -1)
+        else:
+            packed[name] = array
+    model = loading.load_model(str(write(tmp_path / "m.gguf", packed, TYPES[kind])), "float32")
+    expected = gguf.quants.dequantize(packed["blk.1.ffn_up"], TYPES[kind])
+    assert np.isfinite(expected).all()
+    np.testing.assert_array_equal(model.params["layers"]["up"][1].T, expected)
+
+
+def test_the_tokenizer_keeps_digits_apart_and_special_tokens_special(weights, tmp_path):
+    tokenizer = loading.load_model(str(write(tmp_path / "m.gguf", weights)), "float32").tokenizer
+    pieces = tokenizer.backend.convert_ids_to_tokens(tokenizer.encode_prompt("the 12 the é"))
+    assert pieces == ["t", "he", "Ġ", "1", "2", "Ġthe", "Ġ", "Ã", "©"]
+    assert tokenizer.decode([tokenizer.encode_prompt("the 12 the é\n 🎉")]) == ["the 12 the é\n 🎉"]
+    assert tokenizer.encode_prompt("<|im_start|>") == [1]
+    assert tokenizer.decode([[1, 2, 0]]) == [""]
+    assert (tokenizer.pad_id, tokenizer.eos_id, tokenizer.adds_bos) == (2, 2, False)
+    assert tokenizer.holds_special("a <|im_end|> b")
+    chat = tokenizer.chat("the", "")
+    assert chat == "<|im_start|>user the<|im_end|><|im_start|>assistant "
+    assert tokenizer.encode_prompt(chat).count(1) == 2  # as the template says, none added
+
+
+def test_another_pre_tokenizer_reads_digits_otherwise(weights, tmp_path):
+    tokenizer = loading.load_model(str(write(tmp_path / "m.gguf", weights, pre="gpt-2")), "float32").tokenizer
+    assert "12" in tokenizer.backend.convert_ids_to_tokens(tokenizer.encode_prompt("a12"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "mamba"}, "holds a 'mamba' model"),
+        ({"pre": "unheard-of"}, "pre-tokenizer 'unheard-of'"),
+        ({"tokenizer": "llama"}, "is of kind 'llama'"),
+    ],
+)
+def test_what_is_not_supported_is_named(weights, tmp_path, changes, message):
+    path = write(tmp_path / "m.gguf", weights, **changes)
+    with pytest.raises(SettingsError, match=message):
+        loading.load_model(str(path), "float32")
+
+
+@pytest.mark.parametrize("kept", [0, 3, 100, 5000, -1000])
+def test_truncated_files_are_one_line(weights, tmp_path, kept):
+    path = write(tmp_path / "m.gguf", weights)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(SettingsError, match="is broken"):
+        GGUFFile(path).config()
+
+
+def test_a_missing_tensor_is_named(weights, tmp_path):
+    fewer = {name: array for name, array in weights.items() if name != "blk.1.ffn_up"}
+    with pytest.raises(SettingsError, match=r"has no tensor blk\.1\.ffn_up\.weight"):
+        loading.load_model(str(write(tmp_path / "m.gguf", fewer)), "float32")
