@@ -88,14 +88,14 @@ def test_finished_results_are_not_made_again(command, tmp_path):
 
 
 def test_questions_are_judged_where_the_world_is_not_asked(command, tmp_path):
-    judge = ("--config.analysis.judge=self_consistency", "--config.analysis.judge_questions=6")
+    judge = ("--config.analysis.judge=self_consistency", "--config.analysis.judge_questions=3")
     process = command(
         "run", "configs/curated.py", f"--workdir={tmp_path}", *SMALL, *judge, "--config.num_outer_steps=0"
     )
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     rows = read_lines(tmp_path / "judgements.jsonl")
-    assert len(rows) == 6
+    assert len(rows) == 3
     assert {row["judge"] for row in rows} == {"self_consistency"}
     asked = {row["question"] for row in read_lines(tmp_path / "curriculum.jsonl")}
     assert all(row["question"] in asked and isinstance(row["well_posed"], bool) for row in rows)
