@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
@@ -57,7 +58,7 @@ def _connect() -> Any:
     except ImportError:
         raise SettingsError("--engine=ray needs: pip install 'soar-jax[ray]'") from None
     try:
-        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, logging_level="ERROR")
+        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError) as error:
         raise SettingsError(f"cannot reach the Ray cluster at RAY_ADDRESS ({error}); start it or unset it") from None
     return ray

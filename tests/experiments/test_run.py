@@ -146,7 +146,7 @@ BAD_STARTS = {
         "outer.num_datasets * outer.students_per_dataset is 3, which mesh.population = 2 does not divide",
     ),
     "a mesh that is too large": (["--config.mesh.population=64"], "mesh.population is 64, but JAX sees 2 device"),
-    "a missing model": (["--config.model.source=no/where"], "model.source 'no/where' is neither"),
+    "a missing model": (["--config.model.source=no/such/folder"], "model.source 'no/such/folder' is neither"),
     "an empty hard subset": (
         ["--config.problems.levels=(1,)", "--config.hard_subset.num_samples=64"],
         "the hard subset has",
@@ -236,6 +236,7 @@ def test_an_unwritable_workdir_is_refused(command, tmp_path):
 
 def test_nan_stops_the_run_with_its_step(command, tmp_path):
     sizes = ("--config.inner.group_size=32", "--config.inner.questions_per_step=8", "--config.inner.num_steps=4")
+    sizes += ("--config.final.num_steps=4",)
     code, _, err = finish(start(command, tmp_path / "run", "--config.student.learning_rate=1e30", *sizes))
     assert code == 3
     assert re.search(r"is not finite at inner \(\d,\), inner step \d, student\(s\) \[", err)
