@@ -90,6 +90,7 @@ def nano() -> ml_collections.ConfigDict:
         {
             "num_candidates": 384,
             "num_samples": 128,  # (paper) keep what the base model solves 0 times of this
+            "samples_per_round": 128,  # drawn at once; what is solved in a round is asked no more
             "temperature": 1.0,
             "top_p": 1.0,
             "validation_share": 1 / 3,  # of the train half
@@ -224,7 +225,7 @@ def _language_model(source: str) -> ml_collections.ConfigDict:
         bucket_tokens=(128, 256, 512),
     )
     c.grading.update(extraction=("boxed",), equivalence="math", num_workers=4)
-    c.hard_subset.num_candidates = 6_000
+    c.hard_subset.update(num_candidates=6_000, samples_per_round=16)
     c.outer.update(num_datasets=4, students_per_dataset=4, questions_per_dataset=64)  # n: (paper)
     c.outer.update(reward_temperature=0.0, reward_samples=1)  # (paper) greedy
     c.outer.stop_at_validation = 1.1  # never

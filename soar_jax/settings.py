@@ -76,7 +76,12 @@ def check(config: Any) -> None:
     _check_positive(config, "curriculum", ("num_questions",))
     _check_positive(config, "self_play", ("questions_per_episode", "label_samples"))
     _check_positive(config, "analysis", ("judge_questions", "judge_samples"))
-    _check_positive(config, "hard_subset", ("num_samples", "num_candidates"))
+    _check_positive(config, "hard_subset", ("num_samples", "samples_per_round", "num_candidates"))
+    require(
+        config.hard_subset.num_samples % config.hard_subset.samples_per_round == 0,
+        f"hard_subset.num_samples is {config.hard_subset.num_samples}; it must be a multiple of "
+        f"hard_subset.samples_per_round = {config.hard_subset.samples_per_round}",
+    )
     _check_positive(config, "sampling", ("rows_per_chunk", "population_batch"))
     _check_positive(config, "checkpoints", ("keep",))
     outer, inner = config.outer, config.inner

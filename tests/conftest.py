@@ -33,6 +33,7 @@ TINY = {
     "inner.group_size": 4,
     "hard_subset.num_candidates": 32,
     "hard_subset.num_samples": 4,
+    "hard_subset.samples_per_round": 4,
     "evaluation.num_samples": 32,
     "evaluation.problems_per_call": 4,
     "evaluation.validation_samples": 4,
@@ -84,22 +85,32 @@ def compilation_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def command(compilation_cache):
-    """Starts `experiments/PROGRAM.py --config=CONFIG` with a tiny run's overrides; a Popen with text pipes."""
+def launch(compilation_cache):
+    """Starts `experiments/PROGRAM.py` with arguments; a Popen with text pipes."""
 
-    def start(program: str, config: str, *arguments: str) -> subprocess.Popen:
-        overrides = [f"--config.{key}={value}" for key, value in TINY.items()]
+    def start(program: str, *arguments: str) -> subprocess.Popen:
         environment = os.environ | {
             "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
         return subprocess.Popen(
-            [sys.executable, f"experiments/{program}.py", f"--config={config}", *overrides, *arguments],
+            [sys.executable, f"experiments/{program}.py", *arguments],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def command(launch):
+    """Starts `experiments/PROGRAM.py --config=CONFIG` with a tiny run's overrides."""
+
+    def start(program: str, config: str, *arguments: str) -> subprocess.Popen:
+        overrides = [f"--config.{key}={value}" for key, value in TINY.items()]
+        return launch(program, f"--config={config}", *overrides, *arguments)
 
     return start

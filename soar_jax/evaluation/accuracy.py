@@ -30,10 +30,12 @@ class Examiner:
         key: jax.Array,
         settings: SamplingSettings,
         samples_per_problem: int,
+        first_place: int = 0,
     ) -> np.ndarray:
         """Right answers of each problem, out of `samples_per_problem`: [len(problems)] int64.
 
-        A draw is that of (key, problem's place, sample), however the problems are cut into calls.
+        A draw is that of (key, problem's place, sample), however the problems are cut into calls; the first problem
+        is at `first_place`.
         """
         counts = []
         for start in range(0, len(problems), self.prompts_per_call):
@@ -41,7 +43,7 @@ class Examiner:
             filled = part + [part[-1]] * (self.prompts_per_call - len(part))  # one compiled shape
             prompts = self.sampler.encode_questions([problem.question for problem in filled])
             rollouts = self.sampler.sample_policy(
-                params, prompts, key, settings, samples_per_problem, first_prompt=start
+                params, prompts, key, settings, samples_per_problem, first_prompt=first_place + start
             )
             rewards = self.grade(self.sampler.texts(rollouts), filled, samples_per_problem)
             counts.append(rewards.sum(axis=1)[: len(part)])

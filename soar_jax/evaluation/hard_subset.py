@@ -112,13 +112,16 @@ def cache_key(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def write_counts(path: pathlib.Path, key: str, problems: Sequence[Problem], counts: np.ndarray, samples: int) -> None:
-    """Writes one JSON line a candidate with its number of right answers; the file appears whole or not at all."""
+def write_counts(
+    path: pathlib.Path, key: str, problems: Sequence[Problem], counts: np.ndarray, samples: np.ndarray
+) -> None:
+    """Writes one JSON line a candidate with its right answers and samples; the file appears whole or not at all."""
     partial = path.with_suffix(".partial")
     with partial.open("w") as file:
-        file.write(json.dumps({"key": key, "num_samples": samples, "num_candidates": len(problems)}) + "\n")
-        for problem, count in zip(problems, counts.tolist(), strict=True):
-            file.write(json.dumps(dataclasses.asdict(problem) | {"num_correct": count}) + "\n")
+        file.write(json.dumps({"key": key, "num_samples": int(samples.max()), "num_candidates": len(problems)}) + "\n")
+        for problem, count, drawn in zip(problems, counts.tolist(), samples.tolist(), strict=True):
+            row = dataclasses.asdict(problem) | {"num_correct": count, "num_samples": drawn}
+            file.write(json.dumps(row) + "\n")
     os.replace(partial, path)
 
 

@@ -47,6 +47,10 @@ class Display:
         elapsed = time.perf_counter() - self._phase_started
         self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
 
+    def check(self) -> None:
+        """Ends the phase here when the run was told to stop."""
+        self._interrupts.raise_if_told()
+
     def resume(self, steps_done: int) -> None:
         """Starts counting at the steps that an earlier start has completed."""
         self._steps_done = steps_done

@@ -24,9 +24,8 @@ from soar_jax.reporting.display import Display, pass_table
 from soar_jax.reporting.files import read_json, read_lines, write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
-from soar_jax.rng import stream_key
 from soar_jax.settings import require
-from soar_jax.soar import conclusion, judging, ledger, teacher
+from soar_jax.soar import conclusion, hard_search, judging, ledger, teacher
 from soar_jax.soar import setup as setups
 from soar_jax.soar import workdir as workdirs
 from soar_jax.soar.conclusion import Search
@@ -122,24 +121,8 @@ def _hard_split(this: _Run, problems: list[Problem]) -> HardSplit:
     """The target problems, counted by the base model once a workdir (paper: fail@128)."""
     config, setup = this.setup.config, this.setup
     section = config.hard_subset
-    settings = setup.evaluation_sampling(section.temperature, section.top_p)
-    key = hard_subset.cache_key(
-        params_sha256(setup.base.params),
-        setup.base.config,
-        problems,
-        config.prompts.to_dict(),
-        config.grading.to_dict(),
-        settings,
-        section.num_samples,
-        config.seed,
-    )
-    path = this.workdir / "hard_subset.jsonl"
-    counts = hard_subset.read_counts(path, key)
-    if counts is None:
-        with this.display.phase("finding problems that the base model never solves"):
-            draw = stream_key(config.seed, "hard_subset")
-            counts = setup.examiner.count_correct(setup.base.params, problems, draw, settings, section.num_samples)
-        hard_subset.write_counts(path, key, problems, counts, section.num_samples)
+    with this.display.phase("finding problems that the base model never solves"):
+        counts = hard_search.count_correct(setup, problems, this.workdir, lambda *_: this.display.check())
     hard = [problem for problem, count in zip(problems, counts, strict=True) if count == 0]
     split = hard_subset.split_hard(hard, config.seed, section.validation_share)
     require(

@@ -1,36 +1,22 @@
 """The whole study through the command line: killed, started again, and with a run that fails."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
-from tests.conftest import ROOT, TINY
+from tests.conftest import TINY
 
 METHODS = ("curated", "soar_math", "hard_only")
 
 
 @pytest.fixture(scope="module")
-def begin(compilation_cache):
+def begin(launch):
     def start(out, *more, methods=METHODS):
         settings = [f"--set={key}={value}" for key, value in TINY.items() if key != "num_outer_steps"]
-        program = [sys.executable, "experiments/reproduce.py"]
-        environment = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
-        return subprocess.Popen(
-            [*program, f"--out={out}", f"--methods={','.join(methods)}", "--seeds=1", *settings, *more],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return launch("reproduce", f"--out={out}", f"--methods={','.join(methods)}", "--seeds=1", *settings, *more)
 
     return start
 
