@@ -34,7 +34,14 @@ def nano() -> ml_collections.ConfigDict:
     c.model = ml_collections.ConfigDict(
         {
             "source": "embedded:nano",  # or a folder with a Hugging Face checkpoint
-            "dtype": "float32",
+            "dtype": "float32",  # of what is computed; what is trained is float32 always
+        }
+    )
+    c.lora = ml_collections.ConfigDict(
+        {
+            "rank": 0,  # of low-rank adapters on a frozen base, which all policies share; 0 trains the whole model
+            "scale": 2.0,  # of what adapters add to a layer (elsewhere: alpha / rank)
+            "layers": ("query", "key", "value", "out", "gate", "up", "down"),  # also "unembedding", where not tied
         }
     )
     c.problems = ml_collections.ConfigDict(

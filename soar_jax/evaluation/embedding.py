@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
+from soar_jax.model.lora import Frozen, decoder_params
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import mesh as parallel
 from soar_jax.sampling.text import TextSampler
@@ -31,17 +32,21 @@ class Embedder(Protocol):
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "model"))
-def mean_pooled(params: Params, prompts: PromptBatch, *, mesh: Mesh, model: ModelConfig) -> jax.Array:
+def mean_pooled(
+    weights: Params, frozen: Frozen | None, prompts: PromptBatch, *, mesh: Mesh, model: ModelConfig
+) -> jax.Array:
     """Mean of the final hidden states over a text's tokens [B, D] float32; the mesh divides B."""
 
-    def share(params: Params, prompts: PromptBatch) -> jax.Array:
+    def share(weights: Params, frozen: Frozen | None, prompts: PromptBatch) -> jax.Array:
+        params = decoder_params(weights, frozen, model)
         valid = jnp.arange(prompts.tokens.shape[1]) < prompts.lengths[:, None]  # [B, T]
         positions = jnp.broadcast_to(jnp.arange(prompts.tokens.shape[1]), prompts.tokens.shape)
         hidden, _ = decoder.hidden_states(params, model, prompts.tokens, positions, valid)
         total = jnp.where(valid[..., None], hidden, 0).astype(jnp.float32).sum(axis=1)
         return total / prompts.lengths[:, None]
 
-    return parallel.spread(mesh, share, (parallel.WHOLE, parallel.SPLIT), parallel.SPLIT)(params, prompts)
+    in_specs = (parallel.WHOLE, parallel.WHOLE, parallel.SPLIT)
+    return parallel.spread(mesh, share, in_specs, parallel.SPLIT)(weights, frozen, prompts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +54,7 @@ class ModelEmbedder:
     """Mean-pooled hidden states of a policy that reads the bare text."""
 
     sampler: TextSampler
-    params: Params
+    weights: Params
     rows_per_call: int  # texts are filled up to a multiple, so that one shape a bucket is compiled
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -59,7 +64,9 @@ class ModelEmbedder:
         for start in range(0, len(filled), self.rows_per_call):
             prompts = self.sampler.encode(filled[start : start + self.rows_per_call])
             prompts = parallel.split(self.sampler.mesh, prompts)
-            parts.append(mean_pooled(self.params, prompts, mesh=self.sampler.mesh, model=self.sampler.model))
+            sampler = self.sampler
+            pooled = mean_pooled(self.weights, sampler.frozen, prompts, mesh=sampler.mesh, model=sampler.model)
+            parts.append(pooled)
         return np.concatenate([np.asarray(part) for part in parts])[: len(texts)]
 
 
@@ -90,14 +97,14 @@ class SentenceTransformerEmbedder:
         return np.asarray(self.model.encode(list(texts), show_progress_bar=False), np.float32)
 
 
-def make_embedder(name: str, sampler: TextSampler, params: Params, rows_per_call: int) -> Embedder:
+def make_embedder(name: str, sampler: TextSampler, weights: Params, rows_per_call: int) -> Embedder:
     """The embedder that `analysis.embeddings` names: "model", or "sentence-transformers:NAME_OR_FOLDER".
 
     Raises:
       SettingsError: no such embedder, or its library or model is missing.
     """
     if name == "model":
-        return ModelEmbedder(sampler, params, rows_per_call)
+        return ModelEmbedder(sampler, weights, rows_per_call)
     model_name = name.removeprefix(SENTENCE_TRANSFORMERS)
     require(
         name.startswith(SENTENCE_TRANSFORMERS) and bool(model_name),

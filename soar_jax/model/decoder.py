@@ -23,7 +23,8 @@ import jax
 import jax.numpy as jnp
 
 from soar_jax.model.config import ModelConfig, RopeScaling
-from soar_jax.model.parameters import Params
+from soar_jax.model.lora import Adapted
+from soar_jax.model.parameters import Params, num_input_axes
 
 _MAX_UNROLLED_LAYERS = 4  # shallow models run faster unrolled, deep ones compile faster scanned
 _ACTIVATIONS = {"silu": jax.nn.silu, "gelu": jax.nn.gelu}  # gelu by tanh
@@ -110,11 +111,15 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, 
     return attended.reshape(batch, num_heads, steps, head_dim)
 
 
-def _dense(x: jax.Array, weight: jax.Array) -> jax.Array:
+def _dense(x: jax.Array, layer: Params, name: str) -> jax.Array:
     # x [B, T, I], weight [I, ...] -> [B, T, ...], as one plain matrix product: XLA's CPU
     # backend runs the gradient of that twice as fast as that of the batched form.
-    flat = x.reshape(-1, x.shape[-1]) @ weight.reshape(weight.shape[0], -1)
-    return flat.reshape(*x.shape[:-1], *weight.shape[1:])
+    matrix, flat = layer[name], x.reshape(-1, x.shape[-1])
+    weight = matrix.weight if isinstance(matrix, Adapted) else matrix
+    y = flat @ weight.reshape(x.shape[-1], -1)
+    if isinstance(matrix, Adapted):
+        y = y + (flat @ matrix.a) @ matrix.b
+    return y.reshape(*x.shape[:-1], *weight.shape[num_input_axes(name) :])
 
 
 def _layer(
@@ -134,16 +139,15 @@ def _layer(
         key = jax.lax.dynamic_update_slice(cache.key, key, start)
         value = jax.lax.dynamic_update_slice(cache.value, value, start)
     attended = jnp.swapaxes(attend(query, key, value, view.mask, config.query_scale), 1, 2)  # [B, T, N, H]
-    out = layer["out"].reshape(-1, config.d_model)
-    x = x + _post_norm(config, layer, "attention", _dense(attended.reshape(*x.shape[:2], -1), out))
+    x = x + _post_norm(config, layer, "attention", _dense(attended.reshape(*x.shape[:2], -1), layer, "out"))
     normed = rms_norm(x, layer["mlp_norm"], config)
-    gated = _ACTIVATIONS[config.activation](_dense(normed, layer["gate"])) * _dense(normed, layer["up"])
-    return x + _post_norm(config, layer, "mlp", _dense(gated, layer["down"])), KVCache(key, value)
+    gated = _ACTIVATIONS[config.activation](_dense(normed, layer, "gate")) * _dense(normed, layer, "up")
+    return x + _post_norm(config, layer, "mlp", _dense(gated, layer, "down")), KVCache(key, value)
 
 
 def _heads(config: ModelConfig, layer: Params, x: jax.Array, name: str) -> jax.Array:
     """Queries, keys or values of x [B, T, D], with their bias and norm where the model has them: [B, heads, T, H]."""
-    heads = _dense(x, layer[name])  # [B, T, heads, H]
+    heads = _dense(x, layer, name)  # [B, T, heads, H]
     if config.has_qkv_bias:
         heads = heads + layer[f"{name}_bias"]
     if config.has_qk_norm and name != "value":
@@ -213,7 +217,11 @@ def logits(params: Params, config: ModelConfig, hidden: jax.Array) -> jax.Array:
     """Next-token logits [..., V] in float32 from hidden states [..., D]."""
     if config.tie_embeddings:
         return jnp.einsum("...d,vd->...v", hidden, params["embedding"], preferred_element_type=jnp.float32)
-    return jnp.einsum("...d,dv->...v", hidden, params["unembedding"], preferred_element_type=jnp.float32)
+    matrix = params["unembedding"]
+    if isinstance(matrix, Adapted):
+        added = jnp.einsum("...r,rv->...v", hidden @ matrix.a, matrix.b, preferred_element_type=jnp.float32)
+        return added + jnp.einsum("...d,dv->...v", hidden, matrix.weight, preferred_element_type=jnp.float32)
+    return jnp.einsum("...d,dv->...v", hidden, matrix, preferred_element_type=jnp.float32)
 
 
 def row_positions(prompt_lengths: jax.Array, num_prompt_slots: int, num_completion_slots: int) -> jax.Array:

@@ -18,7 +18,7 @@ import safetensors.numpy
 from soar_jax.model import config as model_config
 from soar_jax.model.checkpoint import TensorSource
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.parameters import Params, abstract_params
+from soar_jax.model.parameters import Params, map_table, num_input_axes, parameter_table
 from soar_jax.settings import SettingsError, require
 
 
@@ -82,8 +82,8 @@ def read_config(folder: pathlib.Path, dtype: str) -> ModelConfig:
     return model_config.from_hugging_face(raw, dtype)
 
 
-def load_params(source: TensorSource, config: ModelConfig) -> Params:
-    """Reads a checkpoint into the layout of `parameter_table`, as NumPy arrays of `config.dtype`.
+def load_params(source: TensorSource, config: ModelConfig, dtype: str) -> Params:
+    """Reads a checkpoint into the layout of `parameter_table`, as NumPy arrays of a dtype.
 
     Beside the arrays themselves one tensor is held at a time.
 
@@ -91,22 +91,21 @@ def load_params(source: TensorSource, config: ModelConfig) -> Params:
       SettingsError: a tensor is missing or has another shape than the config implies.
     """
 
-    def read(tensor: _Tensor, name: str, shape: tuple[int, ...], num_input_axes: int) -> np.ndarray:
+    def read(tensor: _Tensor, name: str, shape: tuple[int, ...], input_axes: int) -> np.ndarray:
         array = source.get(name)
-        wanted = _flat_shape(shape, num_input_axes)[::-1] if tensor.is_linear else _flat_vector(tensor, shape)
+        wanted = _flat_shape(shape, input_axes)[::-1] if tensor.is_linear else _flat_vector(tensor, shape)
         require(array.shape == wanted, f"tensor {name} has shape {array.shape}, config.json implies {wanted}")
         return (array.T if tensor.is_linear else array).reshape(shape)
 
-    want, layer_tensors = abstract_params(config), _layer_tensors(config)
-    params: Params = {name: np.empty(want[name].shape, want[name].dtype) for name in want if name != "layers"}
-    params["layers"] = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in want["layers"].items()}
+    layer_tensors = _layer_tensors(config)
+    params: Params = map_table(lambda spec: np.empty(spec.shape, dtype), parameter_table(config))
     for name, array in params.items():
         if name != "layers":
             array[...] = read(_TOP[name], _TOP[name].name, array.shape, 1)
     for layer in range(config.num_layers):
         for name, array in params["layers"].items():
             tensor = layer_tensors[name]
-            array[layer] = read(tensor, _layer_name(layer, tensor), array.shape[1:], _num_input_axes(name))
+            array[layer] = read(tensor, _layer_name(layer, tensor), array.shape[1:], num_input_axes(name))
     return params
 
 
@@ -114,34 +113,30 @@ def _layer_tensors(config: ModelConfig) -> dict[str, _Tensor]:
     return _LAYER_WITH_POST_NORMS if config.has_post_norms else _LAYER
 
 
-def _num_input_axes(name: str) -> int:
-    return 2 if name == "out" else 1  # out is [N, H, D]
-
-
 def _flat_vector(tensor: _Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
     """A bias has its heads joined; all else that is no linear layer is as it is."""
     return (int(np.prod(shape)),) if tensor.name.endswith("bias") else shape
 
 
-def _flat_shape(shape: tuple[int, ...], num_input_axes: int) -> tuple[int, int]:
+def _flat_shape(shape: tuple[int, ...], input_axes: int) -> tuple[int, int]:
     """A linear layer's [inputs, outputs] with its axes joined."""
-    return int(np.prod(shape[:num_input_axes])), int(np.prod(shape[num_input_axes:]))
+    return int(np.prod(shape[:input_axes])), int(np.prod(shape[input_axes:]))
 
 
 def save_params(folder: pathlib.Path, params: Params, config: ModelConfig, raw_config: dict[str, Any]) -> None:
     """Writes `model.safetensors` and `config.json`, which transformers loads."""
 
-    def flatten(tensor: _Tensor, array: np.ndarray, num_input_axes: int) -> np.ndarray:
+    def flatten(tensor: _Tensor, array: np.ndarray, input_axes: int) -> np.ndarray:
         if not tensor.is_linear:
             return np.ascontiguousarray(array.reshape(_flat_vector(tensor, array.shape)))
-        return np.ascontiguousarray(array.reshape(_flat_shape(array.shape, num_input_axes)).T)
+        return np.ascontiguousarray(array.reshape(_flat_shape(array.shape, input_axes)).T)
 
     host, layer_tensors = jax.tree.map(np.asarray, params), _layer_tensors(config)
     tensors = {_TOP[name].name: flatten(_TOP[name], host[name], 1) for name in host if name != "layers"}
     for name, stacked in host["layers"].items():
         for layer in range(config.num_layers):
             tensor = layer_tensors[name]
-            tensors[_layer_name(layer, tensor)] = flatten(tensor, stacked[layer], _num_input_axes(name))
+            tensors[_layer_name(layer, tensor)] = flatten(tensor, stacked[layer], num_input_axes(name))
     folder.mkdir(parents=True, exist_ok=True)
     safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(raw_config, indent=2) + "\n")

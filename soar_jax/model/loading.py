@@ -29,8 +29,12 @@ class LoadedModel:
     tokenizer: Tokenizer
 
 
-def load_model(source: str, dtype: str) -> LoadedModel:
+def load_model(source: str, dtype: str, params_dtype: str = "") -> LoadedModel:
     """Loads a base model: the embedded one, a Hugging Face folder or hub id, or a GGUF file.
+
+    Args:
+      dtype: what the decoder computes in.
+      params_dtype: of the parameters, where they are to be kept in another one.
 
     Raises:
       SettingsError: what is missing or broken, in one line.
@@ -42,9 +46,9 @@ def load_model(source: str, dtype: str) -> LoadedModel:
         "file, nor a hub id such as 'owner/name'",
     )
     if path.is_file():
-        model = _load_gguf(path, dtype)
+        model = _load_gguf(path, dtype, params_dtype or dtype)
     else:
-        model = _load_folder(path if path.exists() else hub.download(source), dtype)
+        model = _load_folder(path if path.exists() else hub.download(source), dtype, params_dtype or dtype)
     require(
         model.tokenizer.vocab_size <= model.config.vocab_size,
         f"the tokenizer of {source} has {model.tokenizer.vocab_size} tokens, the model only {model.config.vocab_size}",
@@ -52,17 +56,17 @@ def load_model(source: str, dtype: str) -> LoadedModel:
     return model
 
 
-def _load_folder(folder: pathlib.Path, dtype: str) -> LoadedModel:
+def _load_folder(folder: pathlib.Path, dtype: str, params_dtype: str) -> LoadedModel:
     config = hugging_face.read_config(folder, dtype)
     tokenizer = load_tokenizer(folder)
-    return LoadedModel(config, hugging_face.load_params(SafetensorsFolder(folder), config), tokenizer)
+    return LoadedModel(config, hugging_face.load_params(SafetensorsFolder(folder), config, params_dtype), tokenizer)
 
 
-def _load_gguf(path: pathlib.Path, dtype: str) -> LoadedModel:
+def _load_gguf(path: pathlib.Path, dtype: str, params_dtype: str) -> LoadedModel:
     file = gguf_file.GGUFFile(path)
     config = model_config.from_hugging_face(file.config(), dtype)
     tokenizer = gguf_file.load_tokenizer(file)
-    return LoadedModel(config, hugging_face.load_params(file.source(config), config), tokenizer)
+    return LoadedModel(config, hugging_face.load_params(file.source(config), config, params_dtype), tokenizer)
 
 
 def params_sha256(params: Params) -> str:

@@ -73,6 +73,11 @@ def parameter_table(config: ModelConfig) -> Params:
     return table
 
 
+def num_input_axes(name: str) -> int:
+    """Leading axes of a linear layer that its inputs lie on (layers not counted); the others are its outputs."""
+    return 2 if name == "out" else 1  # out is [N, H, D]
+
+
 def _is_spec(node: object) -> bool:
     return isinstance(node, ParamSpec)
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from soar_jax.model.config import ModelConfig
+from soar_jax.model.lora import Frozen, decoder_params
 from soar_jax.model.parameters import Params
 from soar_jax.rl.losses import LossSettings, policy_gradient_loss
 from soar_jax.types import TrainBatch
@@ -21,7 +22,7 @@ from soar_jax.types import TrainBatch
 class TrainState:
     """A policy and its optimiser."""
 
-    params: Params
+    weights: Params  # float32; all of a model, or adapters
     opt_state: Any
 
 
@@ -36,7 +37,7 @@ class OptimizerSettings:
     max_grad_norm: float
 
 
-TrainStep = Callable[[TrainState, TrainBatch, Params | None], tuple[TrainState, dict[str, jax.Array]]]
+TrainStep = Callable[[TrainState, TrainBatch, Params | None, Frozen | None], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
@@ -47,15 +48,16 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
     )
 
 
-def init_train_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
+def init_train_state(weights: Params, optimizer: optax.GradientTransformation) -> TrainState:
     """A policy with a fresh optimiser."""
-    return TrainState(params, optimizer.init(params))
+    return TrainState(weights, optimizer.init(weights))
 
 
 def accumulated_gradient(
-    params: Params,
+    weights: Params,
     batch: TrainBatch,
     reference: Params | None,
+    frozen: Frozen | None,
     model: ModelConfig,
     settings: LossSettings,
     rows_per_micro_batch: int,
@@ -75,12 +77,17 @@ def accumulated_gradient(
     batch = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, padding), *((0, 0),) * (leaf.ndim - 1))), batch)
     num_micro_batches = (active.sum() + size - 1) // size
 
+    fixed = None if reference is None else decoder_params(reference, frozen, model)
+
+    def loss(weights: Params, micro: TrainBatch) -> jax.Array:
+        return policy_gradient_loss(decoder_params(weights, frozen, model), micro, fixed, model, settings)
+
     def add_micro_batch(index: jax.Array, total: tuple[jax.Array, Params]) -> tuple[jax.Array, Params]:
         micro = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * size, size), batch)
-        part = jax.value_and_grad(policy_gradient_loss)(params, micro, reference, model, settings)
+        part = jax.value_and_grad(loss)(weights, micro)
         return jax.tree.map(lambda whole, piece: whole + piece / num_rows, total, part)
 
-    zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, params))
+    zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, weights))
     return jax.lax.fori_loop(0, num_micro_batches, add_micro_batch, zero)
 
 
@@ -90,23 +97,23 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     rows_per_micro_batch: int,
 ) -> TrainStep:
-    """The pure train step `(state, batch, reference) -> (state, metrics)`.
+    """The pure train step `(state, batch, reference, frozen) -> (state, metrics)`.
 
-    `reference` is the policy of the KL term, or None when `loss.kl_coef` is 0. Metrics are
-    float32 scalars: `loss`, `grad_norm`, `active_share` (rows with a non-zero advantage).
+    `reference` holds the weights of the KL term's policy, or is None when `loss.kl_coef` is 0; `frozen` is what
+    adapters lie on, or None where the weights are the whole model. Metrics are float32 scalars: `loss`, `grad_norm`,
+    `active_share` (rows with a non-zero advantage).
     """
 
     def train_step(
-        state: TrainState, batch: TrainBatch, reference: Params | None
+        state: TrainState, batch: TrainBatch, reference: Params | None, frozen: Frozen | None
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        value, grads = accumulated_gradient(state.params, batch, reference, model, loss, rows_per_micro_batch)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        value, grads = accumulated_gradient(state.weights, batch, reference, frozen, model, loss, rows_per_micro_batch)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.weights)
         metrics = {
             "loss": value,
             "grad_norm": optax.tree.norm(grads),
             "active_share": jnp.mean((batch.advantages != 0).astype(jnp.float32)),
         }
-        params = optax.apply_updates(state.params, updates)
-        return TrainState(params, opt_state), metrics
+        return TrainState(optax.apply_updates(state.weights, updates), opt_state), metrics
 
     return train_step

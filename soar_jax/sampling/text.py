@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from soar_jax.model.config import ModelConfig
+from soar_jax.model.lora import Frozen
 from soar_jax.model.parameters import Params
 from soar_jax.model.tokenizer import Tokenizer, prompt_batch
 from soar_jax.parallel import mesh as parallel
@@ -36,6 +37,7 @@ class TextSampler:
     prompts: PromptSettings
     rows_per_chunk: int
     population_batch: int
+    frozen: Frozen | None = None  # what the weights are adapters of; None where they are the whole model
     meter: TokenMeter = dataclasses.field(default_factory=TokenMeter)
 
     def settings(self, max_completion_tokens: int, temperature: float, top_p: float = 1.0) -> SamplingSettings:
@@ -76,7 +78,7 @@ class TextSampler:
 
     def sample_policy(
         self,
-        params: Params,
+        weights: Params,
         prompts: PromptBatch,
         key: jax.Array,
         settings: SamplingSettings,
@@ -88,7 +90,8 @@ class TextSampler:
         Prompts `first_prompt`, `first_prompt + 1`, … of a draw made in several calls.
         """
         return programs.sample_policy(
-            params,
+            weights,
+            self.frozen,
             parallel.split(self.mesh, prompts),
             key,
             first_prompt,
@@ -100,11 +103,17 @@ class TextSampler:
         )
 
     def sample_population(
-        self, params: Params, prompts: PromptBatch, keys: jax.Array, settings: SamplingSettings, samples_per_prompt: int
+        self,
+        weights: Params,
+        prompts: PromptBatch,
+        keys: jax.Array,
+        settings: SamplingSettings,
+        samples_per_prompt: int,
     ) -> RolloutBatch:
         """Rollouts [P, R, ...] of a population, each student answering its own prompts [P, Q, T]."""
         return programs.sample_population(
-            params,
+            weights,
+            self.frozen,
             parallel.split(self.mesh, prompts),
             keys,
             mesh=self.mesh,

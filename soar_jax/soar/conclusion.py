@@ -70,7 +70,7 @@ def conclude(search: Search) -> dict[str, Result]:
     rows = [dataclasses.asdict(problem) for problem in search.transfer]
     replace_text(search.workdir / "transfer.jsonl", "".join(map(to_line, rows)))
     search.split.test.unseal()
-    makers: dict[str, Callable[[], Result]] = {"base": functools.partial(_test_policy, search, setup.base.params, 0)}
+    makers: dict[str, Callable[[], Result]] = {"base": functools.partial(_test_policy, search, setup.start, 0)}
     if search.promotes:
         makers["promoted_student"] = functools.partial(_test_policy, search, search.arrays.best, search.promoted_steps)
     for name in setup.config.final.students:
@@ -150,7 +150,7 @@ def _train_and_test(search: Search, name: str, stages: tuple[Stage, ...]) -> Res
 def _train(search: Search, name: str, stages: tuple[Stage, ...]) -> FinalStudents:
     """Trains one kind of final students (see `final.students` in configs/scales.py)."""
     setup, split = search.setup, search.split
-    start, steps_before = setup.base.params, 0
+    start, steps_before = setup.start, 0
     if name == "self_play":
         students, written = train_by_self_play(setup, split, search.phase)
         write_curriculum(search, written)

@@ -77,14 +77,14 @@ class Follower:
     def students(self) -> FinalStudents:
         """The replicas as they are now."""
         trained = self._steps - self._before
-        return FinalStudents(self.states.params, self._steps, trained, self._curve)
+        return FinalStudents(self.states.weights, self._steps, trained, self._curve)
 
     @property
     def _steps(self) -> int:
         return self._before + self._episodes * self._setup.config.inner.num_steps
 
     def _look(self, stage: str, is_synthetic: bool) -> None:
-        accuracy = validation_accuracies(self._setup, self.states.params, self._split)
+        accuracy = validation_accuracies(self._setup, self.states.weights, self._split)
         row = {"student_steps": self._steps, "stage": stage, "is_synthetic": is_synthetic}
         self._curve.append(row | {"validation": accuracy.tolist()})
 

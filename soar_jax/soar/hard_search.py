@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from soar_jax.evaluation import hard_subset
-from soar_jax.model.loading import params_sha256
 from soar_jax.reporting.files import JsonLines
 from soar_jax.rng import stream_key
 from soar_jax.soar.setup import Setup
@@ -56,8 +55,8 @@ def count_correct(setup: Setup, problems: Sequence[Problem], folder: pathlib.Pat
     config, section = setup.config, setup.config.hard_subset
     settings = setup.evaluation_sampling(section.temperature, section.top_p)
     key = hard_subset.cache_key(
-        params_sha256(setup.base.params),
-        setup.base.config,
+        setup.base_sha256,
+        setup.sampler.model,
         list(problems),
         config.prompts.to_dict(),
         config.grading.to_dict(),
@@ -72,9 +71,7 @@ def count_correct(setup: Setup, problems: Sequence[Problem], folder: pathlib.Pat
 
     def ask(asked: Sequence[Problem], first_place: int, number: int) -> np.ndarray:
         draw = stream_key(config.seed, "hard_subset", *([number] if number else []))
-        return setup.examiner.count_correct(
-            setup.base.params, asked, draw, settings, section.samples_per_round, first_place
-        )
+        return setup.examiner.count_correct(setup.start, asked, draw, settings, section.samples_per_round, first_place)
 
     partial = folder / "hard_subset.rounds.jsonl"
     num_rounds = section.num_samples // section.samples_per_round

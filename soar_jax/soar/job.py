@@ -149,7 +149,7 @@ def _start(this: _Run) -> tuple[RunArrays, Progress]:
         progress = Progress.from_json(record["progress"])
         this.earlier_s = record["wall_s"]
         require(
-            record["base_sha256"] == params_sha256(this.setup.base.params),
+            record["base_sha256"] == this.setup.base_sha256,
             f"model.source {this.setup.config.model.source!r} holds other weights than when this run began; "
             "bring them back or choose another --workdir",
         )
@@ -162,7 +162,6 @@ def _start(this: _Run) -> tuple[RunArrays, Progress]:
 def _search(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit) -> tuple[RunArrays, Progress]:
     """The outer loop: one step, its files, its checkpoint; until all steps are done or the goal is reached."""
     this.display.seconds.clear()  # of what came before the first step
-    base_sha256 = params_sha256(this.setup.base.params)
     while not progress.finished and progress.outer_step < this.setup.config.num_outer_steps:
         tokens_before, compiled_before = progress.num_sampled_tokens, this.compilations.count
         result = outer_step(this.setup, arrays, progress, split, this.display.phase)
@@ -178,7 +177,7 @@ def _search(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit)
         }
         sizes = this.files.write_step(result.metrics, result.ledger, timings, result.promoted)
         progress = dataclasses.replace(progress, file_sizes=sizes)
-        record = {"progress": progress.to_json(), "wall_s": this.wall_s, "base_sha256": base_sha256}
+        record = {"progress": progress.to_json(), "wall_s": this.wall_s, "base_sha256": this.setup.base_sha256}
         this.checkpoints.save(progress.outer_step, arrays, record)
         # The next step gives the teacher's buffers away, so the copy must be complete first; orbax
         # has made it when `save` returns.

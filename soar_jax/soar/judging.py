@@ -31,7 +31,7 @@ def make_judge(setup: Setup, workdir: pathlib.Path) -> Judge | None:
     if analysis.judge == "self_consistency":
         return SelfConsistencyJudge(
             setup.sampler,
-            setup.base.params,
+            setup.start,
             setup.grader,
             setup.student.sampling,
             analysis.judge_samples,

@@ -97,7 +97,7 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
     step, config = progress.outer_step, setup.config
     tokens_before = setup.sampler.meter.num_tokens
     with phase("writing questions"):
-        datasets = teacher.write_questions(setup, arrays.teacher.params, step)
+        datasets = teacher.write_questions(setup, arrays.teacher.weights, step)
     score = _score_by_improvement if config.teacher.reward == "grounded" else _score_by_votes
     scored = score(setup, arrays, progress, split, datasets, phase)
     with phase("updating the teacher"):
@@ -141,7 +141,7 @@ def _score_by_improvement(
     with phase("training students"):
         episode = train_population(setup, arrays.baseline, teacher.curriculum(setup, datasets), "inner", (step,))
     with phase("measuring improvement"):
-        measured = measure(setup, arrays.baseline, episode.states.params, split, step)
+        measured = measure(setup, arrays.baseline, episode.states.weights, split, step)
     with phase("promoting"):
         arrays, progress, decision, promoted = _promote(setup, arrays, progress, split, datasets, episode, measured)
     is_valid = datasets.is_valid
@@ -201,7 +201,7 @@ def _promote(
     )
     decision = promotion.decide(progress.window, outcome, setup.promotion)
     size = len(arrays.window)
-    best = best_student(setup, episode.states.params, measured)
+    best = best_student(setup, episode.states.weights, measured)
     students = (*arrays.window, best)[-size:]
     best_items = tuple(
         (item.question, item.answer) for item in datasets.items[measured.best_dataset] if item is not None

@@ -36,18 +36,18 @@ def train_by_self_play(setup: Setup, split: HardSplit, phase: Phase) -> tuple[Fi
       NotFiniteError: a loss or gradient is not finite.
     """
     config = setup.config
-    follower = Follower(setup, "self-play", setup.base.params, 0, split, phase)
+    follower = Follower(setup, "self-play", setup.start, 0, split, phase)
     known = [[problem.question for problem in split.train] for _ in range(config.final.num_replicas)]
     stages = []
     for episode in range(config.final.num_steps // config.inner.num_steps):
         with phase("writing questions from seeds"):
-            written = _write(setup, follower.states.params, split.train, episode)
+            written = _write(setup, follower.states.weights, split.train, episode)
         with phase("filtering questions by vote"):
             new = [
                 _new_ones(items, seen, config.self_play.max_similarity)
                 for items, seen in zip(written, known, strict=True)
             ]
-            kept = _label(setup, follower.states.params, new, episode)
+            kept = _label(setup, follower.states.weights, new, episode)
         for seen, items in zip(known, kept, strict=True):
             seen.extend(item.question for item in items)
         stage = Stage(f"self-play {episode + 1}", kept[0], config.inner.num_steps, True)

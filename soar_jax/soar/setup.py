@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from soar_jax import settings
@@ -12,12 +13,16 @@ from soar_jax.evaluation.accuracy import Examiner
 from soar_jax.evaluation.embedding import Embedder, make_embedder
 from soar_jax.grading.extraction import EXTRACTORS
 from soar_jax.grading.grader import EQUIVALENCES, Grader
-from soar_jax.model.loading import LoadedModel, load_model
+from soar_jax.model import lora
+from soar_jax.model.loading import LoadedModel, load_model, params_sha256
+from soar_jax.model.lora import Frozen, LoRASettings
+from soar_jax.model.parameters import Params
 from soar_jax.parallel import mesh as parallel
 from soar_jax.problems.prompts import FORMATS, PromptSettings
 from soar_jax.rl.advantages import ADVANTAGES
 from soar_jax.rl.losses import LossSettings
 from soar_jax.rl.train_step import OptimizerSettings
+from soar_jax.rng import stream_key
 from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.sampling.text import TextSampler
 from soar_jax.soar.promotion import PromotionSettings
@@ -40,7 +45,8 @@ class Setup:
 
     config: Any  # ml_collections.FrozenConfigDict
     mesh: Mesh
-    base: LoadedModel
+    start: Params  # weights of the base model as a policy, on every device: all policies start from these
+    base_sha256: str  # of the base model's parameters
     sampler: TextSampler
     examiner: Examiner
     embedder: Embedder
@@ -103,6 +109,23 @@ def _grader(section: Any) -> Grader:
     return Grader(tuple(section.extraction), section.equivalence, section.num_workers, section.deadline_s)
 
 
+def _lora(section: Any) -> LoRASettings | None:
+    """None where the whole model is trained."""
+    settings.require(section.rank >= 0, f"lora.rank is {section.rank}; it must be 0 (off) or more")
+    for name in section.layers:
+        settings.check_choice("lora.layers", name, (*lora.LAYERS, lora.UNEMBEDDING))
+    return LoRASettings(section.rank, section.scale, tuple(section.layers)) if section.rank else None
+
+
+def _start(seed: int, adapting: LoRASettings | None, mesh: Mesh, base: LoadedModel) -> tuple[Params, Frozen | None]:
+    """The weights that every policy starts from, and what they lie on: nothing, or the base model under adapters."""
+    if adapting is None:
+        return parallel.replicate(mesh, base.params), None
+    adapters = lora.init_adapters(adapting, base.config, stream_key(seed, "lora"))
+    frozen = Frozen(base.params, jnp.float32(adapting.scale))
+    return parallel.replicate(mesh, adapters), parallel.replicate(mesh, frozen)
+
+
 def build(config: Any) -> Setup:
     """Checks a config, lays out the mesh and loads the base model.
 
@@ -121,10 +144,18 @@ def build(config: Any) -> Setup:
         "final.num_replicas": config.final.num_replicas,
     }.items():
         parallel.check_divides(mesh, name, value)
-    base = load_model(config.model.source, config.model.dtype)
-    prompts = _prompts(config.prompts)
+    prompts, adapting = _prompts(config.prompts), _lora(config.lora)
+    # What is trained is kept in float32: in bfloat16 an update of 1e-6 would be rounded away.
+    base = load_model(config.model.source, config.model.dtype, config.model.dtype if adapting else "float32")
+    start, frozen = _start(config.seed, adapting, mesh, base)
     sampler = TextSampler(
-        mesh, base.config, base.tokenizer, prompts, config.sampling.rows_per_chunk, config.sampling.population_batch
+        mesh,
+        base.config,
+        base.tokenizer,
+        prompts,
+        config.sampling.rows_per_chunk,
+        config.sampling.population_batch,
+        frozen,
     )
     longest = max(prompts.bucket_tokens) + max(
         config.student.max_completion_tokens, config.teacher.max_completion_tokens
@@ -136,15 +167,15 @@ def build(config: Any) -> Setup:
     )
     student = sampler.settings(config.student.max_completion_tokens, config.student.temperature)
     teacher = sampler.settings(config.teacher.max_completion_tokens, config.teacher.temperature)
-    params = parallel.replicate(mesh, base.params)
     rows = outer.num_datasets * outer.questions_per_dataset
     return Setup(
         config=config,
         mesh=mesh,
-        base=dataclasses.replace(base, params=params),
+        start=start,
+        base_sha256=params_sha256(base.params),
         sampler=sampler,
         examiner=Examiner(sampler, grader, config.evaluation.problems_per_call),
-        embedder=make_embedder(config.analysis.embeddings, sampler, params, rows),
+        embedder=make_embedder(config.analysis.embeddings, sampler, start, rows),
         teacher=_policy(config.teacher, teacher),
         student=_policy(config.student, student),
         promotion=PromotionSettings(**config.promotion.to_dict()),

@@ -94,13 +94,12 @@ class StepResult:
 
 def initial_arrays(setup: Setup) -> RunArrays:
     """Teacher and baseline student both start as the base model (paper)."""
-    base = setup.base.params
     window = setup.promotion.window if setup.promotion.student == "window_best" else 1
-    own = jax.tree.map(jnp.copy, base)  # teacher updates use up their input's buffers
+    own = jax.tree.map(jnp.copy, setup.start)  # teacher updates use up their input's buffers
     teacher = init_train_state(own, make_optimizer(setup.teacher.optimizer))
     return RunArrays(
         teacher=parallel.replicate(setup.mesh, teacher),
-        baseline=base,
-        best=base,
-        window=(base,) * window,
+        baseline=setup.start,
+        best=setup.start,
+        window=(setup.start,) * window,
     )

@@ -137,7 +137,7 @@ def continue_population(
     for step in range(config.inner.num_steps):
         keys = jax.random.split(stream_key(seed, f"{stream}_sample", *indices, step), population)
         rollouts = setup.sampler.sample_population(
-            states.params, asker.prompts(step), keys, student.sampling, group_size
+            states.weights, asker.prompts(step), keys, student.sampling, group_size
         )
         texts = setup.sampler.texts(rollouts)
         rewards = setup.grader.rewards(texts, asker.references(step, group_size))
@@ -149,8 +149,9 @@ def continue_population(
                 states,
                 batch,
                 reference if student.loss.kl_coef > 0 else None,
+                setup.sampler.frozen,
                 mesh=setup.mesh,
-                model=setup.base.config,
+                model=setup.sampler.model,
                 loss=student.loss,
                 optimizer=student.optimizer,
                 rows_per_micro_batch=student.rows_per_micro_batch,

@@ -44,7 +44,7 @@ def method_stages(setup: Setup, arrays: RunArrays, progress: Progress, split: Ha
         datasets = [tuple(QuestionAnswer(*pair) for pair in promotion.questions) for promotion in progress.promotions]
         named = [(f"promotion {number}", questions) for number, questions in enumerate(datasets, start=1)]
     elif source == "teacher":
-        written = write_curriculum(setup, arrays.teacher.params, setup.config.curriculum.num_questions)
+        written = write_curriculum(setup, arrays.teacher.weights, setup.config.curriculum.num_questions)
         size = setup.config.outer.questions_per_dataset
         parts = [written[start : start + size] for start in range(0, len(written), size)]
         named = [(f"dataset {number}", questions) for number, questions in enumerate(parts, start=1)]

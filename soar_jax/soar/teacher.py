@@ -71,7 +71,7 @@ def centre_embeddings(setup: Setup) -> Setup:
     """Makes the model's embeddings relative to the mean of what the untrained teacher writes."""
     if setup.config.analysis.embeddings != "model":
         return setup
-    written = write_questions(setup, setup.base.params, 0)
+    written = write_questions(setup, setup.start, 0)
     questions = [item.question for items in written.items for item in items if item is not None]
     require(bool(questions), "the untrained teacher wrote no question that can be parsed; see prompts.teacher")
     centre = setup.embedder.embed(questions).mean(axis=0)
@@ -122,8 +122,9 @@ def teach(
         state, metrics = update_policy(
             state,
             batch,
-            setup.base.params if setup.teacher.loss.kl_coef > 0 else None,
-            model=setup.base.config,
+            setup.start if setup.teacher.loss.kl_coef > 0 else None,
+            setup.sampler.frozen,
+            model=setup.sampler.model,
             loss=setup.teacher.loss,
             optimizer=setup.teacher.optimizer,
             rows_per_micro_batch=setup.teacher.rows_per_micro_batch,

@@ -23,7 +23,7 @@ def test_saved_parameters_load_again_exactly(tmp_path, tiny_model, tiny_params):
     raw = model_config.to_hugging_face(tiny_model, bos_id=1, eos_id=2, pad_id=0)
     hugging_face.save_params(tmp_path, tiny_params, tiny_model, raw)
     assert hugging_face.read_config(tmp_path, "float32") == tiny_model
-    loaded = hugging_face.load_params(SafetensorsFolder(tmp_path), tiny_model)
+    loaded = hugging_face.load_params(SafetensorsFolder(tmp_path), tiny_model, "float32")
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(tiny_params), loaded)
 
 

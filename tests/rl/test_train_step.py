@@ -79,7 +79,7 @@ def numpy_loss(params, model, batch):
 
 
 def test_loss_and_gradient_equal_a_slow_numpy_reference(tiny_model, tiny_params, batch):
-    loss, gradient = accumulated_gradient(tiny_params, batch, None, tiny_model, LOSS, rows_per_micro_batch=2)
+    loss, gradient = accumulated_gradient(tiny_params, batch, None, None, tiny_model, LOSS, rows_per_micro_batch=2)
     assert loss == pytest.approx(numpy_loss(tiny_params, tiny_model, batch) / 6, rel=1e-5)
     # central differences along random directions
     rng = np.random.default_rng(0)
@@ -102,7 +102,7 @@ def test_micro_batches_and_skipped_rows_change_nothing(tiny_model, tiny_params, 
         return policy_gradient_loss(params, batch, None, tiny_model, LOSS) / 6
 
     value, gradient = jax.value_and_grad(whole)(tiny_params)
-    loss, accumulated = accumulated_gradient(tiny_params, batch, None, tiny_model, LOSS, rows)
+    loss, accumulated = accumulated_gradient(tiny_params, batch, None, None, tiny_model, LOSS, rows)
     assert loss == pytest.approx(float(value), abs=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), gradient, accumulated)
 
@@ -111,11 +111,11 @@ def test_kl_term_counts_every_row_once(tiny_model, tiny_params, batch):
     loss = dataclasses.replace(LOSS, kl_coef=0.3)
     reference = jax.tree.map(lambda leaf: leaf * 1.1, tiny_params)
     whole = policy_gradient_loss(tiny_params, batch, reference, tiny_model, loss) / 6
-    value, _ = accumulated_gradient(tiny_params, batch, reference, tiny_model, loss, rows_per_micro_batch=4)
+    value, _ = accumulated_gradient(tiny_params, batch, reference, None, tiny_model, loss, rows_per_micro_batch=4)
     plain = policy_gradient_loss(tiny_params, batch, None, tiny_model, LOSS) / 6
     assert value == pytest.approx(float(whole), abs=1e-6)
     assert value > plain + 1e-4
-    same, _ = accumulated_gradient(tiny_params, batch, tiny_params, tiny_model, loss, rows_per_micro_batch=4)
+    same, _ = accumulated_gradient(tiny_params, batch, tiny_params, None, tiny_model, loss, rows_per_micro_batch=4)
     assert same == pytest.approx(float(plain), abs=1e-6)  # no divergence from itself
 
 
@@ -143,16 +143,18 @@ def test_population_of_three_equals_three_students(tiny_model, tiny_params, batc
         trained = jax.tree.map(jnp.copy, states)
         for _ in range(2):
             trained, metrics = update_population(
-                trained, batches, None, mesh=mesh, population_batch=population_batch, **options
+                trained, batches, None, None, mesh=mesh, population_batch=population_batch, **options
             )
         for student, scale in enumerate(scales):
             alone = init_train_state(jax.tree.map(jnp.copy, tiny_params), make_optimizer(ADAM))
             for _ in range(2):
-                alone, one = update_policy(alone, batch.replace(advantages=batch.advantages * scale), None, **options)
+                alone, one = update_policy(
+                    alone, batch.replace(advantages=batch.advantages * scale), None, None, **options
+                )
             jax.tree.map(
                 lambda a, b, student=student: np.testing.assert_allclose(a[student], b, atol=1e-6),
-                trained.params,
-                alone.params,
+                trained.weights,
+                alone.weights,
             )
             assert metrics["loss"][student] == pytest.approx(float(one["loss"]), abs=1e-6)
 
@@ -164,6 +166,6 @@ def test_sharding_over_two_devices_changes_no_student(tiny_model, tiny_params, b
     for size in (1, 2):
         mesh = parallel.make_mesh(size)
         states = init_population(parallel.replicate(mesh, tiny_params), mesh=mesh, optimizer=ADAM, size=4)
-        state, _ = update_population(states, parallel.split(mesh, batches), None, mesh=mesh, **options)
-        results.append(jax.device_get(state.params))
+        state, _ = update_population(states, parallel.split(mesh, batches), None, None, mesh=mesh, **options)
+        results.append(jax.device_get(state.weights))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), *results)

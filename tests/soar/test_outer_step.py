@@ -27,7 +27,7 @@ def policy(value):
 def step_parts(step, rewards):
     """Datasets, episode and measurement of a step; student k of step s is the policy 10 s + k."""
     items = tuple((QuestionAnswer(f"q{step}.{k}", f"a{step}.{k}"), None) for k in range(len(rewards)))
-    states = SimpleNamespace(params={"w": np.array([10 * step + k for k in range(len(rewards))], np.float32)})
+    states = SimpleNamespace(weights={"w": np.array([10 * step + k for k in range(len(rewards))], np.float32)})
     measured = outer_step.Measured(0.0, np.array(rewards)[:, None], np.array(rewards))
     return Datasets(None, items), SimpleNamespace(states=states, stats=QuestionStats([], [])), measured
 
@@ -82,10 +82,10 @@ def test_students_that_did_not_move_have_reward_zero_on_any_number_of_devices():
         config.outer.num_reward_questions = 8
         config.evaluation.problems_per_call = 4  # fewer than are asked: the draw is made in parts
         setup = setups.build(ml_collections.FrozenConfigDict(config))
-        copies = jax.tree.map(lambda leaf: np.stack([leaf] * 2), jax.device_get(setup.base.params))
-        measured = outer_step.measure(setup, setup.base.params, copies, HardSplit(problems, (), ()), step=0)
+        copies = jax.tree.map(lambda leaf: np.stack([leaf] * 2), jax.device_get(setup.start))
+        measured = outer_step.measure(setup, setup.start, copies, HardSplit(problems, (), ()), step=0)
         assert measured.baseline > 0.2
         np.testing.assert_array_equal(measured.rewards, [0.0, 0.0])
         settings = setup.evaluation_sampling(1.0)
-        counts.append(setup.examiner.count_correct(setup.base.params, problems, stream_key(0, "x"), settings, 4))
+        counts.append(setup.examiner.count_correct(setup.start, problems, stream_key(0, "x"), settings, 4))
     np.testing.assert_array_equal(*counts)

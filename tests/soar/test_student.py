@@ -38,11 +38,11 @@ def test_the_order_shows_every_question_before_any_again(setup):
 def test_students_without_signal_stay_as_they_are_and_others_move(setup, questions):
     nonsense = (QuestionAnswer("sum 1 2 3 . . . . . . . .", "no such answer"),)
     curriculum = Curriculum((questions, (), nonsense, questions))
-    episode = train_population(setup, setup.base.params, curriculum, "test", (0,))
+    episode = train_population(setup, setup.start, curriculum, "test", (0,))
     moved = jax.tree.map(
         lambda new, old: np.abs(np.asarray(new) - np.asarray(old)[None]).reshape(4, -1).max(axis=1),
-        episode.states.params,
-        setup.base.params,
+        episode.states.weights,
+        setup.start,
     )
     largest = np.max(jax.tree.leaves(moved), axis=0)
     assert (largest > 0).tolist() == [True, False, False, True]
@@ -55,7 +55,7 @@ def test_students_without_signal_stay_as_they_are_and_others_move(setup, questio
 def test_an_episode_is_a_function_of_its_name(setup, questions):
     curriculum = Curriculum((questions, questions))
     first, again, other = (
-        jax.device_get(train_population(setup, setup.base.params, curriculum, "test", (step,)).states.params)
+        jax.device_get(train_population(setup, setup.start, curriculum, "test", (step,)).states.weights)
         for step in (0, 0, 1)
     )
     jax.tree.map(np.testing.assert_array_equal, first, again)

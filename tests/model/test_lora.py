@@ -1,0 +1,84 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from soar_jax.model import decoder, lora
+from soar_jax.model.lora import Frozen, LoRASettings
+from soar_jax.settings import SettingsError
+
+ALL = LoRASettings(3, 0.5, (*lora.LAYERS, lora.UNEMBEDDING))
+
+
+def logits(params, model):
+    tokens = jnp.array([[1, 2, 3, 4], [5, 6, 7, 0]])
+    valid = jnp.array([[True] * 4, [True] * 3 + [False]])
+    positions = jnp.broadcast_to(jnp.arange(4), tokens.shape)
+    hidden, _ = decoder.hidden_states(params, model, tokens, positions, valid)
+    return decoder.logits(params, model, hidden)
+
+
+def shaken(adapters):
+    """Adapters whose `b` is no longer zero."""
+    leaves, tree = jax.tree.flatten(adapters)
+    keys = jax.random.split(jax.random.key(7), len(leaves))
+    moved = [leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, moved)
+
+
+@pytest.fixture
+def frozen(tiny_params):
+    return Frozen(tiny_params, jnp.float32(ALL.scale))
+
+
+def test_fresh_adapters_change_nothing(tiny_model, tiny_params, frozen):
+    adapters = lora.init_adapters(ALL, tiny_model, jax.random.key(1))
+    adapted = lora.decoder_params(adapters, frozen, tiny_model)
+    np.testing.assert_array_equal(logits(adapted, tiny_model), logits(tiny_params, tiny_model))
+
+
+def test_adapters_add_scale_times_a_times_b(tiny_model, tiny_params, frozen):
+    one = LoRASettings(2, 0.5, ("out",))
+    adapters = shaken(lora.init_adapters(one, tiny_model, jax.random.key(1)))
+    a, b = adapters["layers"]["out"]
+    by_hand = tiny_params["layers"]["out"] + 0.5 * jnp.einsum("lir,lro->lio", a, b).reshape(2, 4, 4, 16)
+    merged = lora.merge(adapters, frozen)
+    np.testing.assert_allclose(merged["layers"]["out"], by_hand, atol=1e-6)
+    np.testing.assert_array_equal(merged["layers"]["gate"], tiny_params["layers"]["gate"])
+
+
+@pytest.mark.parametrize("layers", [ALL.layers, ("query",), ("down", "out"), (lora.UNEMBEDDING,)])
+def test_a_merged_policy_computes_what_its_adapters_do(tiny_model, tiny_params, frozen, layers):
+    settings = dataclasses.replace(ALL, layers=layers)
+    adapters = shaken(lora.init_adapters(settings, tiny_model, jax.random.key(1)))
+    adapted = logits(lora.decoder_params(adapters, frozen, tiny_model), tiny_model)
+    np.testing.assert_allclose(adapted, logits(lora.merge(adapters, frozen), tiny_model), atol=2e-5)
+    assert np.abs(adapted - logits(tiny_params, tiny_model)).max() > 1e-3
+
+
+def test_an_adapter_starts_the_same_whichever_others_there_are(tiny_model):
+    few = lora.init_adapters(LoRASettings(3, 1.0, ("up",)), tiny_model, jax.random.key(1))
+    many = lora.init_adapters(ALL, tiny_model, jax.random.key(1))
+    np.testing.assert_array_equal(few["layers"]["up"].a, many["layers"]["up"].a)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"layers": ("query", "router")}, "router"),
+        ({"layers": ()}, "lora.layers"),
+        ({"rank": 17}, "lora.rank"),
+        ({"scale": 0.0}, "lora.scale"),
+    ],
+)
+def test_adapters_that_cannot_be_are_refused(tiny_model, change, word):
+    with pytest.raises(SettingsError, match=word):
+        lora.init_adapters(dataclasses.replace(ALL, **change), tiny_model, jax.random.key(0))
+
+
+def test_a_tied_unembedding_has_no_adapter(tiny_model):
+    tied = dataclasses.replace(tiny_model, tie_embeddings=True)
+    with pytest.raises(SettingsError, match="unembedding"):
+        lora.init_adapters(ALL, tied, jax.random.key(0))
