@@ -22,6 +22,11 @@ def scale_config(scale: str) -> ml_collections.ConfigDict:
     return config
 
 
+def names() -> tuple[str, ...]:
+    """All scales."""
+    return tuple(_SCALES)
+
+
 def nano() -> ml_collections.ConfigDict:
     """The embedded model in the arithmetic world: runs anywhere in minutes, no download.
 
@@ -71,6 +76,7 @@ def nano() -> ml_collections.ConfigDict:
         {
             "student": "exam {question} ?",
             "teacher": "teacher",
+            "teacher_opening": "",  # what the teacher's turn begins with
             # Self-play: the first words of a seed problem, which the model continues to a question of its own.
             "from_seed": "teacher {opening}",
             "opening_words": 4,
@@ -223,7 +229,8 @@ def _language_model(source: str) -> ml_collections.ConfigDict:
     c.transfer.num_problems = 674  # all of it
     c.prompts.update(
         student="{question}\n\nPlease reason step by step, and put your final answer within \\boxed{}.",
-        teacher=_TEACHER_PROMPT,
+        teacher=_TEACHER_PROMPT.format(examples=_EXAMPLES[0]),
+        teacher_opening="<question>\n",
         from_seed="Continue this into one complete mathematics problem, and write nothing but the problem: {opening}",
         opening_words=8,
         chat=True,
@@ -255,7 +262,10 @@ def smollm2_135m() -> ml_collections.ConfigDict:
     c.problems.update(source="gsm8k", path="hf:openai/gsm8k:main:train")
     c.transfer.update(source="gsm8k", path="hf:openai/gsm8k:main:test", num_problems=256)
     c.grading.extraction = ("boxed", "last_number")
+    # One example and temperature 1 give 1 parsable question in 8; three and 0.7 give 9 in 16.
+    c.prompts.teacher = _TEACHER_PROMPT.format(examples="\n\n".join(_EXAMPLES))
     c.prompts.subjects = ("everyday arithmetic",)
+    c.teacher.temperature = 0.7
     c.student.max_completion_tokens = c.teacher.max_completion_tokens = 256
     return c
 
@@ -269,13 +279,24 @@ _MATH_SUBJECTS = (
     "prealgebra",
     "precalculus",
 )
-_TEACHER_PROMPT = """Write one new, self-contained mathematics problem about {subject}, with one final answer that \
+_TEACHER_PROMPT = """Write one new, self-contained mathematics problem about {{subject}}, with one final answer that \
 can be checked automatically. Give the problem in <question> tags and only its final answer in <answer> tags, like this:
 
-<question>
+{examples}"""
+_EXAMPLES = (
+    """<question>
 A rectangle is 3 cm wide and 5 cm long. What is its area in square centimetres?
 </question>
-<answer>15</answer>"""
+<answer>15</answer>""",
+    """<question>
+Ana has 12 apples. She gives 4 to Ben and buys 7 more. How many apples has she now?
+</question>
+<answer>15</answer>""",
+    """<question>
+A train travels 180 km in 3 hours. How many kilometres does it travel in one hour?
+</question>
+<answer>60</answer>""",
+)
 
 
 def _policy(

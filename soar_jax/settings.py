@@ -161,6 +161,11 @@ def _check_final(config: Any) -> None:
         curriculum.source != "none" or not needs,
         f"final.students names {', '.join(needs)}, but curriculum.source is 'none'",
     )
+    require(
+        "true_answers" not in final.students or config.problems.source == "arithmetic",
+        f"final.students names 'true_answers', but problems.source {config.problems.source!r} cannot tell the true "
+        "answers of new questions; leave it out",
+    )
     low, high = config.self_play.agreement
     require(0 <= low <= high <= 1, f"self_play.agreement is {(low, high)}; give two shares, the lower first")
 

@@ -1,9 +1,13 @@
+import importlib
+
 import ml_collections
 import pytest
 
+from configs import scales
 from configs.soar_math import get_config
 from soar_jax import settings
 from soar_jax.settings import SettingsError
+from tests.conftest import ROOT
 
 BAD = {
     "num_outer_steps=-1": "num_outer_steps is -1",
@@ -39,6 +43,7 @@ BAD = {
     "teacher.reward='r_zero'": "nothing is ever promoted",
     "num_outer_steps=0": "nothing is ever promoted",
     "transfer.num_problems=0": "transfer.num_problems is 0",
+    "problems.source='math'": "cannot tell the true answers of new questions",
     "prompts.from_seed='teacher'": "prompts.from_seed lacks {opening}",
     "analysis.judge='me'": "choose one of world, self_consistency, endpoint, none",
     "sampling.population_batch=0": "sampling.population_batch is 0",
@@ -47,6 +52,16 @@ BAD = {
 
 def test_the_shipped_config_is_accepted():
     settings.check(ml_collections.FrozenConfigDict(get_config()))
+
+
+METHODS = {path.stem for path in (ROOT / "configs").glob("*.py")} - {"__init__", "scales", "pretrain_nano"}
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_is_accepted_at_every_scale(method):
+    module = importlib.import_module(f"configs.{method}")
+    for scale in scales.names():
+        settings.check(ml_collections.FrozenConfigDict(module.get_config(scale)))
 
 
 @pytest.mark.parametrize("change", BAD)

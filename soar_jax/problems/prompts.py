@@ -30,6 +30,7 @@ class PromptSettings:
     subjects: tuple[str, ...] = ()  # for {subject}, which the teacher's rollouts take turns with
     teacher_format: str = "separator"  # of FORMATS: how question and answer stand in the teacher's text
     question_end: str = "?"  # the separator
+    teacher_opening: str = ""  # what the teacher's turn begins with, put into its mouth
 
 
 def student_prompt(settings: PromptSettings, question: str) -> str:

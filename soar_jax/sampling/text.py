@@ -51,9 +51,13 @@ class TextSampler:
         rows = [self.tokenizer.encode_prompt(text) for text in texts]
         return prompt_batch(rows, self.tokenizer.pad_id, self.prompts.bucket_tokens)
 
-    def encode_prompts(self, prompts: Sequence[str]) -> PromptBatch:
-        """Prompts as a padded batch, in the model's chat template where the settings say so."""
-        return self.encode([self._conversation(prompt) for prompt in prompts])
+    def encode_prompts(self, prompts: Sequence[str], opening: str = "") -> PromptBatch:
+        """Prompts as a padded batch, in the model's chat template where the settings say so.
+
+        Args:
+          opening: text behind each prompt that the model's answer begins with.
+        """
+        return self.encode([self._conversation(prompt) + opening for prompt in prompts])
 
     def encode_questions(self, questions: Sequence[str]) -> PromptBatch:
         """Student prompts of questions as a padded batch."""

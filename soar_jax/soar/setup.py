@@ -96,6 +96,7 @@ def _prompts(section: Any) -> PromptSettings:
         tuple(section.subjects),
         section.teacher_format,
         section.question_end,
+        section.teacher_opening,
     )
 
 
@@ -126,8 +127,11 @@ def _start(seed: int, adapting: LoRASettings | None, mesh: Mesh, base: LoadedMod
     return parallel.replicate(mesh, adapters), parallel.replicate(mesh, frozen)
 
 
-def build(config: Any) -> Setup:
+def build(config: Any, base: LoadedModel | None = None) -> Setup:
     """Checks a config, lays out the mesh and loads the base model.
+
+    Args:
+      base: a model that is loaded already, in the place of the config's.
 
     Raises:
       SettingsError: what is wrong and what to do.
@@ -146,7 +150,8 @@ def build(config: Any) -> Setup:
         parallel.check_divides(mesh, name, value)
     prompts, adapting = _prompts(config.prompts), _lora(config.lora)
     # What is trained is kept in float32: in bfloat16 an update of 1e-6 would be rounded away.
-    base = load_model(config.model.source, config.model.dtype, config.model.dtype if adapting else "float32")
+    if base is None:
+        base = load_model(config.model.source, config.model.dtype, config.model.dtype if adapting else "float32")
     start, frozen = _start(config.seed, adapting, mesh, base)
     sampler = TextSampler(
         mesh,

@@ -14,7 +14,7 @@ from soar_jax.problems.prompts import question_and_answer, teacher_prompts
 from soar_jax.rl.population import update_policy
 from soar_jax.rl.train_step import TrainState
 from soar_jax.rng import stream_key
-from soar_jax.settings import SettingsError, require
+from soar_jax.settings import SettingsError
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.student import Curriculum, NotFiniteError
 from soar_jax.types import QuestionAnswer, RolloutBatch, TrainBatch
@@ -45,10 +45,11 @@ def _write(setup: Setup, policy: Params, stream: str, index: int) -> tuple[Rollo
     """Samples g * n completions of the teacher's fixed prompt, and parses what can be parsed of each."""
     config = setup.config
     count = config.outer.num_datasets * config.outer.questions_per_dataset
-    prompts = setup.sampler.encode_prompts(teacher_prompts(setup.sampler.prompts, count))
+    settings = setup.sampler.prompts
+    prompts = setup.sampler.encode_prompts(teacher_prompts(settings, count), settings.teacher_opening)
     key = stream_key(config.seed, stream, index)
     rollouts = setup.sampler.sample_policy(policy, prompts, key, setup.teacher.sampling, 1)
-    return rollouts, [parse(setup, text) for text in setup.sampler.texts(rollouts)]
+    return rollouts, [parse(setup, settings.teacher_opening + text) for text in setup.sampler.texts(rollouts)]
 
 
 def parse(setup: Setup, text: str) -> QuestionAnswer | None:
@@ -68,12 +69,13 @@ def write_questions(setup: Setup, policy: Params, step: int) -> Datasets:
 
 
 def centre_embeddings(setup: Setup) -> Setup:
-    """Makes the model's embeddings relative to the mean of what the untrained teacher writes."""
+    """Makes the model's embeddings relative to the mean over the untrained teacher's questions, if it writes any."""
     if setup.config.analysis.embeddings != "model":
         return setup
     written = write_questions(setup, setup.start, 0)
     questions = [item.question for items in written.items for item in items if item is not None]
-    require(bool(questions), "the untrained teacher wrote no question that can be parsed; see prompts.teacher")
+    if not questions:  # nothing to be relative to; the run's metrics show that none can be parsed
+        return setup
     centre = setup.embedder.embed(questions).mean(axis=0)
     return dataclasses.replace(setup, embedder=CentredEmbedder(setup.embedder, centre))
 

@@ -64,3 +64,11 @@ def test_pairs_in_tags(text, pair):
 def test_any_text_is_parsed_without_an_error(text):
     for settings in (PLAIN, TAGS):
         question_and_answer(settings, text, ("boxed", "after_equals"))
+
+
+def test_a_turn_that_was_opened_for_the_teacher_is_parsed_with_its_opening():
+    settings = dataclasses.replace(PLAIN, teacher_format="tags", teacher_opening="<question>\n")
+    completion = "How many legs have 3 spiders?\n</question>\n<answer>24</answer>"
+    pair = question_and_answer(settings, settings.teacher_opening + completion, ("boxed",))
+    assert pair == QuestionAnswer("How many legs have 3 spiders?", "24")
+    assert question_and_answer(settings, completion, ("boxed",)) is None
