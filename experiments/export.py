@@ -1,0 +1,35 @@
+"""Writes a policy as a Hugging Face folder: `python experiments/export.py --model=runs/RUN:student --out=DIR`."""
+
+import pathlib
+
+from absl import flags
+
+from soar_jax import program
+from soar_jax.model import export
+from soar_jax.settings import require
+
+MODEL = flags.DEFINE_string(
+    "model", None, "A hub id, a Hugging Face folder, a GGUF file, or a run's workdir (:student or :teacher behind it)."
+)
+OUT = flags.DEFINE_string("out", None, "Folder for the model; it must not hold anything.")
+DTYPE = flags.DEFINE_enum(
+    "dtype", None, export.DTYPES, "What the weights are written in; default: bfloat16 where that loses nothing."
+)
+
+
+def main() -> None:
+    """Loads the policy, adapters merged, and writes it."""
+    require(bool(MODEL.value), "--model is missing; name a model or a run's workdir")
+    require(bool(OUT.value), "--out is missing; name a folder for the model")
+    out = pathlib.Path(OUT.value).expanduser()
+    export.check_target(out)
+    from soar_jax.soar import policies  # seconds to import
+
+    policy = policies.load(MODEL.value, "float32")
+    dtype = DTYPE.value or export.smallest_dtype(policy.model.params)
+    export.save(policy.model, out, dtype)
+    print(f"{policy.name}: written to {out} in {dtype}")
+
+
+if __name__ == "__main__":
+    program.start(main)
