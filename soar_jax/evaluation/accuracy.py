@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
 
-from soar_jax.grading.grader import Grader
+from soar_jax.grading.grader import Grader, Verdict
 from soar_jax.model.parameters import Params
 from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.sampling.text import TextSampler
 from soar_jax.types import Problem, PromptBatch
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a policy answered once, and what became of it."""
+
+    completion: str
+    final: str | None  # the answer that was found in it
+    verdict: Verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +42,25 @@ class Examiner:
         samples_per_problem: int,
         first_place: int = 0,
     ) -> np.ndarray:
-        """Right answers of each problem, out of `samples_per_problem`: [len(problems)] int64.
+        """Right answers of each problem, out of `samples_per_problem`: [len(problems)] int64; draws as `ask` does."""
+        calls = self.ask(params, problems, key, settings, samples_per_problem, first_place)
+        counts = [sum(answer.verdict is Verdict.CORRECT for answer in row) for rows in calls for row in rows]
+        return np.array(counts, np.int64)
+
+    def ask(
+        self,
+        params: Params,
+        problems: Sequence[Problem],
+        key: jax.Array,
+        settings: SamplingSettings,
+        samples_per_problem: int,
+        first_place: int = 0,
+    ) -> Iterator[list[list[Answer]]]:
+        """Asks problems in calls of the compiled program; yields the answers to each problem of a call.
 
         A draw is that of (key, problem's place, sample), however the problems are cut into calls; the first problem
         is at `first_place`.
         """
-        counts = []
         for start in range(0, len(problems), self.prompts_per_call):
             part = list(problems[start : start + self.prompts_per_call])
             filled = part + [part[-1]] * (self.prompts_per_call - len(part))  # one compiled shape
@@ -45,9 +68,8 @@ class Examiner:
             rollouts = self.sampler.sample_policy(
                 params, prompts, key, settings, samples_per_problem, first_prompt=first_place + start
             )
-            rewards = self.grade(self.sampler.texts(rollouts), filled, samples_per_problem)
-            counts.append(rewards.sum(axis=1)[: len(part)])
-        return np.concatenate(counts).astype(np.int64)
+            texts = self.sampler.texts(rollouts)[: len(part) * samples_per_problem]
+            yield self._graded(texts, part, samples_per_problem)
 
     def count_correct_population(
         self,
@@ -74,3 +96,12 @@ class Examiner:
         """Rewards [len(problems), samples_per_problem] of texts in the order of the problems."""
         references = [problem.answer for problem in problems for _ in range(samples_per_problem)]
         return self.grader.rewards(texts, references).reshape(len(problems), samples_per_problem)
+
+    def _graded(
+        self, texts: Sequence[str], problems: Sequence[Problem], samples_per_problem: int
+    ) -> list[list[Answer]]:
+        """Each problem's answers, of texts in the order of the problems."""
+        finals = [self.grader.answer(text) for text in texts]
+        references = [problem.answer for problem in problems for _ in range(samples_per_problem)]
+        answers = map(Answer, texts, finals, self.grader.compare(finals, references))
+        return [list(itertools.islice(answers, samples_per_problem)) for _ in problems]

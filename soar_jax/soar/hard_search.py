@@ -17,7 +17,8 @@ from soar_jax.types import Problem
 
 # Right answers [problems] to problems (the first of them at this place in the round), asked in this round.
 Ask = Callable[[Sequence[Problem], int, int], np.ndarray]
-Report = Callable[[int, int, int], None]  # problems solved, problems in all, and samples still to draw at most
+# Problems solved, problems in all, and times that one was asked so far in a round and is still to be asked at most.
+Report = Callable[[int, int, int, int], None]
 
 
 class CountFile:
@@ -89,7 +90,8 @@ def count_until_solved(
     """Asks all problems in the first round, and in each further round those that are still unsolved.
 
     A round's draws depend on the round and on a problem's place among those asked in it, and these on the rounds
-    before: a search that was killed and started again ends with the counts of one that was not.
+    before: a search that was killed and started again ends with the counts of one that was not. Each call is
+    reported that was not in the file.
 
     Returns:
       Right answers and rounds asked of each problem, both [len(problems)] int64.
@@ -100,11 +102,15 @@ def count_until_solved(
         for start in range(0, len(left), per_call):
             part = left[start : start + per_call]
             asked = [problems[index] for index in part]
-            if any((number, problem.id) not in file.known for problem in asked):
+            is_new = any((number, problem.id) not in file.known for problem in asked)
+            if is_new:
                 file.add(number, asked, ask(asked, start, number))
             counts[part] = [file.known[number, problem.id] for problem in asked]
             rounds[part] += 1
-            report(int((counts > 0).sum()), len(problems), int((counts == 0).sum()) * (num_rounds - number - 1))
+            if is_new:
+                unsolved, later = int((counts == 0).sum()), len(left) - start - len(part)
+                num_left = later + unsolved * (num_rounds - number - 1)
+                report(len(problems) - unsolved, len(problems), int(rounds.sum()), num_left)
     return counts, rounds
 
 

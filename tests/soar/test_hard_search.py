@@ -49,7 +49,10 @@ def test_what_is_solved_is_asked_no_more(tmp_path):
     assert solved.any()
     assert rounds[solved].min() < NUM_ROUNDS
     assert sum(len(ids) for _, ids in calls) == rounds.sum()
-    assert said[-1] == (solved.sum(), len(PROBLEMS), 0)
+    assert said[-1] == (solved.sum(), len(PROBLEMS), rounds.sum(), 0)
+    num_solved, _, num_asked, num_left = said[0]
+    assert num_asked == PER_CALL
+    assert num_left == len(PROBLEMS) * NUM_ROUNDS - PER_CALL - num_solved * (NUM_ROUNDS - 1)
 
 
 @pytest.mark.parametrize("kills", [(3, 9, 14), (1, 1, 1), (7, 8, 20)])

@@ -1,0 +1,62 @@
+"""A program's folder of results: for one purpose, one process at a time, and what is in it is kept."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import pathlib
+from typing import IO, Any
+
+from soar_jax.reporting.files import read_json, write_json
+from soar_jax.settings import SettingsError, require
+
+SETTINGS, LOCK = "settings.json", ".lock"
+
+
+def check(out: pathlib.Path) -> None:
+    """Refuses a folder that holds other things than results of these programs; writes nothing.
+
+    Raises:
+      SettingsError: it does, or cannot be read.
+    """
+    try:
+        others = {path.name for path in out.iterdir()} - {LOCK} if out.exists() else set()
+    except OSError as error:
+        raise SettingsError(f"cannot read --out={out}: {error.strerror}; choose another folder") from None
+    require(not others or SETTINGS in others, f"--out={out} holds other files; choose a new or empty folder")
+
+
+def claim(out: pathlib.Path, settings: dict[str, Any]) -> IO[str]:
+    """Makes a folder this process's own; `settings.json` says what its results depend on.
+
+    Returns:
+      The lock: the folder is free again when it is closed or the process ends, however it ends.
+
+    Raises:
+      SettingsError: the folder holds results that depend on other settings, or other files; it cannot be written; or
+        another process is at work in it.
+    """
+    settings = json.loads(json.dumps(settings))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        check(out)
+        lock = (out / LOCK).open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if (out / SETTINGS).exists():
+            _check_same(out, read_json(out / SETTINGS), settings)
+        else:
+            write_json(out / SETTINGS, settings)
+    except BlockingIOError:
+        raise SettingsError(f"another process is at work in --out={out}; wait for it or choose another") from None
+    except OSError as error:
+        raise SettingsError(f"cannot write to --out={out}: {error.strerror}; choose another folder") from None
+    return lock
+
+
+def _check_same(out: pathlib.Path, found: Any, settings: dict[str, Any]) -> None:
+    found = found if isinstance(found, dict) else {}
+    different = [key for key in sorted(settings.keys() | found.keys()) if found.get(key) != settings.get(key)]
+    require(
+        not different,
+        f"--out={out} holds results of other settings (different: {', '.join(different)}); choose another folder",
+    )

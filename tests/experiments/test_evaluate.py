@@ -1,0 +1,169 @@
+"""pass@k of a policy, by the command line."""
+
+import json
+import math
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from soar_jax.problems import arithmetic, benchmarks
+from tests.soar.saved_runs import save_run
+
+FIELDS = {"question": "q", "answer": "a", "subject": "topic", "level": "steps"}
+NUM_SAMPLES, KS = 8, (1, 4, 8)
+
+
+@pytest.fixture(scope="module")
+def benchmark_file(tmp_path_factory):
+    """32 problems of two subjects and three levels, and five rows that cannot be used."""
+    path = tmp_path_factory.mktemp("benchmark") / "problems.jsonl"
+    rng = np.random.default_rng(0)
+    problems = [p for topic in ("dial", "mirror") for p in arithmetic.generate_problems(rng, (1, 2, 3, 2), 16, topic)]
+    rows = [{"q": p.question, "a": p.answer, "topic": p.subject, "steps": p.level} for p in problems]
+    rows += [rows[0], rows[1], {"q": "without answer"}, rows[2] | {"a": ""}, rows[3] | {"q": "<eos> dial"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluate(command, benchmark_file):
+    """Starts evaluate.py on the benchmark."""
+
+    def start(out, *more):
+        fields = [f"--config.problems.fields.{name}={field}" for name, field in FIELDS.items()]
+        return command(
+            "evaluate",
+            "configs/soar_math.py",
+            f"--out={out}",
+            "--config.problems.source=jsonl",
+            f"--config.problems.path={benchmark_file}",
+            "--config.problems.levels=()",
+            "--config.hard_subset.num_candidates=100",
+            f"--config.evaluation.num_samples={NUM_SAMPLES}",
+            f"--config.evaluation.pass_at={KS}",
+            "--config.evaluation.problems_per_call=2",  # many calls, between which a program can be stopped
+            *fields,
+            *more,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def evaluated(evaluate, tmp_path_factory):
+    """An uninterrupted evaluation: its folder, and what it printed."""
+    out = tmp_path_factory.mktemp("evaluate") / "out"
+    process = evaluate(out)
+    printed, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return out, printed
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().split("\n") if line]
+
+
+def by_hand(counts, k):
+    return np.mean([1 - math.comb(NUM_SAMPLES - c, k) / math.comb(NUM_SAMPLES, k) for c in counts])
+
+
+def test_the_tables_are_those_of_the_completions(evaluated, benchmark_file):
+    out, printed = evaluated
+    result = json.loads((out / "evaluation.json").read_text())
+    known = {problem.id: problem for problem in benchmarks.load("jsonl", str(benchmark_file), FIELDS).problems}
+    completions = rows(out / "completions.jsonl")
+    counts = {}
+    for row in completions:
+        # as this scale grades: the text behind the last equals sign
+        right = " ".join(row["completion"].rpartition("=")[2].split()) == known[row["id"]].answer
+        assert right == (row["verdict"] == "correct")
+        counts[row["id"]] = counts.get(row["id"], 0) + right
+    assert [(row["id"], row["sample"]) for row in completions] == [
+        (id_, sample) for id_ in counts for sample in range(NUM_SAMPLES)
+    ]
+    tables = result["tables"]
+    groups = {("overall",): list(counts)}
+    for id_ in counts:
+        groups.setdefault(("subjects", known[id_].subject), []).append(id_)
+        groups.setdefault(("levels", str(known[id_].level)), []).append(id_)
+    assert {kind: len(tables[kind]) for kind in ("subjects", "levels")} == {"subjects": 2, "levels": 3}
+    for place, ids in groups.items():
+        row = tables
+        for name in place:
+            row = row[name]
+        assert row["num_problems"] == len(ids)
+        for k in KS:
+            interval = row[f"pass@{k}"]
+            assert interval["mean"] == pytest.approx(by_hand([counts[id_] for id_ in ids], k))
+            assert interval["low"] <= interval["mean"] <= interval["high"]
+        verdicts = [completion["verdict"] for completion in completions if completion["id"] in ids]
+        assert row["verdicts"] == {name: verdicts.count(name) for name in ("correct", "wrong", "unparsable", "timeout")}
+    assert 0 < tables["overall"]["pass@1"]["low"] < tables["overall"]["pass@1"]["high"] < 1
+    assert "level 3" in printed
+    assert f"answers: {tables['overall']['verdicts']['correct']} correct, " in printed
+
+
+def test_what_cannot_be_asked_is_counted(evaluated):
+    out, printed = evaluated
+    left_out = json.loads((out / "evaluation.json").read_text())["left_out"]
+    assert left_out == {
+        "a question twice": 2,
+        "fields missing or of another kind": 1,
+        "without question or answer": 1,
+        "longer than 15 tokens or with special tokens": 1,
+    }
+    assert "embedded:nano is asked 32 problems; left out: " in printed
+
+
+def test_a_killed_evaluation_goes_on_to_the_same_completions(evaluate, evaluated, tmp_path):
+    out = tmp_path / "out"
+    process = evaluate(out)
+    partial, deadline = out / "completions.jsonl.partial", time.monotonic() + 200
+    while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "the evaluation ended before it could be killed"
+    assert not (out / "completions.jsonl").exists()
+    kept = partial.read_text()
+    with partial.open("a") as file:
+        file.write('{"id": "jsonl-0')  # a row that was being written
+    process = evaluate(out)
+    printed, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert (out / "completions.jsonl").read_text().startswith(kept)
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in evaluated[0].iterdir())
+    assert (out / "completions.jsonl").read_text() == (evaluated[0] / "completions.jsonl").read_text()
+    first, second = (json.loads((folder / "evaluation.json").read_text()) for folder in (out, evaluated[0]))
+    assert {**first, "command": ""} == {**second, "command": ""}
+    assert printed.splitlines()[-2] == evaluated[1].splitlines()[-2]
+
+
+def test_a_folder_keeps_the_results_of_its_policy(evaluate, evaluated, tmp_path):
+    save_run(tmp_path / "run", steps=(1,))
+    before = (evaluated[0] / "completions.jsonl").read_bytes()
+    process = evaluate(evaluated[0], f"--model={tmp_path / 'run'}:teacher")
+    printed, err = process.communicate(timeout=200)
+    assert process.returncode == 2
+    assert f"{tmp_path / 'run'}: teacher, after outer step 1 is asked 32 problems" in printed
+    assert "holds results of other settings (different: model, params_sha256); choose another folder" in err
+    assert "Traceback" not in err
+    assert (evaluated[0] / "completions.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--out is missing"),
+        (("--out=no/such/folder", "--model=nowhere"), "model.source 'nowhere' is neither"),
+        (("--out=configs",), "--out=configs holds other files; choose a new or empty folder"),
+    ],
+)
+def test_what_is_missing_is_said_in_a_line(launch, arguments, message):
+    process = launch("evaluate", "--config=configs/soar_math.py", *arguments)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 2
+    assert err.startswith(f"error: {message}")
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,99 @@
+"""The problems that a policy never solves, by the command line."""
+
+import json
+import random
+import signal
+import time
+
+import pytest
+
+from soar_jax.problems import benchmarks
+
+SETTINGS = (
+    "--config.problems.levels=(2,3,6)",
+    "--config.hard_subset.num_candidates=30",
+    "--config.hard_subset.num_samples=8",
+    "--config.hard_subset.samples_per_round=2",
+    "--config.evaluation.problems_per_call=2",  # many calls, between which a program can be stopped
+)
+ROUNDS = "hard_subset.rounds.jsonl"
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def filter_hard(command, out, *more):
+    return command("filter_hard", "configs/soar_math.py", f"--out={out}", *SETTINGS, *more)
+
+
+def stop(process, path, num_rows, number):
+    """Sends a signal once a file has so many rows; the exit status and what was said on stderr."""
+    deadline = time.monotonic() + 200
+    while process.poll() is None and time.monotonic() < deadline:
+        if path.exists() and path.read_bytes().count(b"\n") > num_rows:
+            break
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+@pytest.fixture(scope="module")
+def filtered(command, tmp_path_factory):
+    """An uninterrupted search: its folder, and what it printed."""
+    out = tmp_path_factory.mktemp("filter") / "out"
+    process = filter_hard(command, out)
+    printed, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return out, printed
+
+
+def test_hard_problems_are_those_without_a_right_answer(filtered):
+    out, printed = filtered
+    header, *counted = rows(out / "hard_subset.jsonl")
+    hard = rows(out / "hard_problems.jsonl")
+    assert header["num_candidates"] == len(counted) == 30
+    assert hard == [row for row in counted if row["num_correct"] == 0]
+    assert 0 < len(hard) < 30
+    assert set(hard[0]) == {"id", "question", "answer", "subject", "level", "num_correct", "num_samples"}
+    assert "samples: 100%" in printed
+    assert f"{len(hard)} of 30 problems were solved 0 times in 8" in printed
+    solved = [row for row in counted if row["num_correct"]]
+    assert min(row["num_samples"] for row in solved) < 8  # a solved problem is asked no more
+    assert {row["num_samples"] for row in hard} == {8}
+    assert not (out / ROUNDS).exists()
+
+
+def test_hard_problems_are_a_benchmark(filtered):
+    out, printed = filtered
+    fields = {name: name for name in ("question", "answer", "subject", "level")}
+    read = benchmarks.load("jsonl", str(out / "hard_problems.jsonl"), fields)
+    assert [{name: getattr(problem, name) for name in fields} for problem in read.problems] == [
+        {name: row[name] for name in fields} for row in rows(out / "hard_problems.jsonl")
+    ]
+    assert f"--config.problems.source=jsonl --config.problems.path={out}/hard_problems.jsonl" in printed
+    assert all(f"--config.problems.fields.{name}={name}" in printed for name in fields)
+
+
+def test_a_search_that_was_killed_and_stopped_ends_with_the_same_counts(command, filtered, tmp_path):
+    whole, _ = filtered
+    out, rng = tmp_path / "out", random.Random()
+    first, second = rng.randrange(1, 25), rng.randrange(25, 50)  # of about 85 rows
+    code, _ = stop(filter_hard(command, out), out / ROUNDS, first, signal.SIGKILL)
+    assert code == -signal.SIGKILL, "the search ended before it could be killed"
+    kept = (out / ROUNDS).read_text().rpartition("\n")[0]
+    code, err = stop(filter_hard(command, out), out / ROUNDS, second, signal.SIGTERM)
+    assert code == 75, err
+    assert "Resume with: " in err
+    assert "experiments/filter_hard.py --config=configs/soar_math.py" in err
+    assert "Traceback" not in err
+    assert not (out / "hard_problems.jsonl").exists()
+    assert (out / ROUNDS).read_text().startswith(kept)  # nothing is lost
+    drawn = [(row["round"], row["id"]) for row in rows(out / ROUNDS)[1:]]
+    assert len(set(drawn)) == len(drawn)  # and nothing is drawn twice
+    process = filter_hard(command, out)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    for name in ("hard_subset.jsonl", "hard_problems.jsonl"):
+        assert (out / name).read_text() == (whole / name).read_text()
