@@ -16,6 +16,7 @@ LAYERS = [
     ("reporting",),
     ("checkpointing",),
     ("pretraining",),
+    ("planning",),
     ("soar",),
     ("scheduling",),
     ("program",),

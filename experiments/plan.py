@@ -1,0 +1,181 @@
+"""Plans a run before it costs anything: operations, hours and money on a topology, phase by phase.
+
+    python experiments/plan.py --config=configs/soar_math.py:llama3.2-3b --topology=v6e:4x4
+
+Nothing is loaded and nothing is run; what is assumed is printed with the result, and has a flag.
+"""
+
+import dataclasses
+import itertools
+import json
+import math
+import pathlib
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+from rich.console import Console
+from rich.table import Table
+
+from soar_jax import program, settings
+from soar_jax.model import hugging_face, known_shapes
+from soar_jax.model.config import ModelConfig
+from soar_jax.planning import devices
+from soar_jax.planning.phases import STEP, Sizes
+from soar_jax.planning.plan import PAPER_GPU_HOURS, Assumptions, Cost, Plan, make_plan
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Method config file, e.g. configs/soar_math.py:llama3.2-3b.")
+TOPOLOGY = flags.DEFINE_string("topology", None, "Chips, e.g. v6e:4x4 or h100:8; default: those that JAX sees here.")
+MODEL_CONFIG = flags.DEFINE_string("model_config", None, "A config.json or its folder, instead of model.source.")
+PRICE = flags.DEFINE_float("price", None, "USD a chip-hour; default: an assumed list price.", lower_bound=0)
+JSON = flags.DEFINE_bool("json", False, "Print JSON lines: one a phase, then one with the assumptions and totals.")
+HARD_SHARE = flags.DEFINE_float("hard_share", 0.2, "Share of the candidates that the base model never solves.")
+PROMOTIONS = flags.DEFINE_integer("promotions", 4, "Promotions in the run.")
+COMPLETION_SHARE = flags.DEFINE_float("completion_share", 0.5, "Mean completion, as share of max_completion_tokens.")
+PROMPT_TOKENS = flags.DEFINE_integer("prompt_tokens", 0, "Padded prompt; 0: the middle one of prompts.bucket_tokens.")
+REMATERIALISE = flags.DEFINE_bool("rematerialise", True, "Training computes the layers twice, to hold less.")
+MFU = flags.DEFINE_float("mfu", 0.4, "Operations done, as share of the peak, in training and prefill.")
+BANDWIDTH_SHARE = flags.DEFINE_float("bandwidth_share", 0.6, "Memory traffic done, as share of the peak, in decoding.")
+TOKENS_PER_S = flags.DEFINE_float(
+    "tokens_per_s", 0.0, "Tokens a second that one chip samples, as measured; 0: roofline."
+)
+
+_TABLE_WIDTH = 150  # whatever the terminal's, so that no name is cut
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
+
+
+def main() -> None:
+    """Prints the plan."""
+    config = program.frozen_config(CONFIG, ("method", "scale", "outer", "inner", "mesh"))
+    settings.check(config)
+    topology = devices.parse_topology(TOPOLOGY.value) if TOPOLOGY.value else devices.local_topology()
+    assumed = Assumptions(
+        Sizes(HARD_SHARE.value, PROMOTIONS.value),
+        COMPLETION_SHARE.value,
+        PROMPT_TOKENS.value,
+        REMATERIALISE.value,
+        MFU.value,
+        BANDWIDTH_SHARE.value,
+        TOKENS_PER_S.value,
+    )
+    plan = make_plan(config, _model(config), topology, assumed, PRICE.value)
+    if JSON.value:
+        _print_lines(config, plan, assumed)
+    else:
+        _print_tables(config, plan, assumed)
+
+
+def _model(config: Any) -> ModelConfig:
+    if not MODEL_CONFIG.value:
+        return known_shapes.shape_of(config.model.source, config.model.dtype)
+    path = pathlib.Path(MODEL_CONFIG.value).expanduser()
+    return hugging_face.read_config(path.parent if path.name == "config.json" else path, config.model.dtype)
+
+
+def _print_lines(config: Any, plan: Plan, assumed: Assumptions) -> None:
+    for phase, cost in plan.phases:
+        print(json.dumps({"phase": phase.name, "part": phase.part, "repeats": phase.repeats} | _values(cost)))
+    totals = {
+        "method": config.method,
+        "scale": config.scale,
+        "device": plan.topology.device.name,
+        "num_chips": plan.topology.num_chips,
+        **_values(plan.total),
+        "chip_hours": plan.chip_hours,
+        "h100_hours": plan.h100_hours,
+        "paper_gpu_hours": PAPER_GPU_HOURS,
+        "usd_per_chip_hour": plan.usd_per_chip_hour,
+        "usd": plan.usd,
+        "state_bytes": plan.state_bytes,
+        "memory_bytes": plan.memory_bytes,
+    }
+    print(json.dumps({"total": totals, "assumed": dataclasses.asdict(assumed)}))
+
+
+def _values(cost: Cost) -> dict[str, Any]:
+    return dataclasses.asdict(cost) | {"seconds": cost.seconds}
+
+
+def _print_tables(config: Any, plan: Plan, assumed: Assumptions) -> None:
+    device, num_chips = plan.topology.device, plan.topology.num_chips
+    title = f"{config.method} with {MODEL_CONFIG.value or config.model.source} on {num_chips} x {device.title}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("phase")
+    for name in (
+        "times",
+        "rollouts",
+        "new tokens",
+        "sampling FLOP",
+        "bytes read",
+        "training FLOP",
+        "s each time",
+        "h in all",
+    ):
+        table.add_column(name, justify="right")
+    for part, group in itertools.groupby(plan.phases, lambda item: item[0].part):
+        phases = list(group)
+        for phase, cost in phases:
+            table.add_row(*_row(phase.name, phase.repeats, cost))
+        if part == STEP:
+            each = sum((cost for _, cost in phases), Cost())
+            table.add_row(*_row("an outer step", phases[0][0].repeats, each), style="bold")
+        table.add_section()
+    table.add_row(*_row("the whole run", 1, plan.total), style="bold")
+    console = Console(highlight=False, soft_wrap=True, width=_TABLE_WIDTH)
+    console.print(table)
+    low, high = PAPER_GPU_HOURS
+    console.print(
+        f"{plan.total.seconds / 3600:,.1f} hours; {plan.chip_hours:,.0f} chip-hours, as much as {plan.h100_hours:,.0f} "
+        f"H100-hours (a run of the paper: {low:,}-{high:,})"
+    )
+    console.print(f"{plan.usd:,.0f} USD at {plan.usd_per_chip_hour:.2f} USD a chip-hour{_price_note()}")
+    console.print(_memory_note(plan))
+    console.print(_assumption_note(config, assumed))
+
+
+def _row(name: str, repeats: int, cost: Cost) -> tuple[str, ...]:
+    """A row of the table: counts of one time, hours of all times."""
+    counts = (cost.rollouts, cost.sampled_tokens, cost.sampling_flops, cost.sampling_bytes, cost.training_flops)
+    hours = repeats * cost.seconds / 3600
+    return name, f"{repeats:,}", *map(_short, counts), f"{cost.seconds:,.1f}", f"{hours:,.2f}"
+
+
+def _short(value: float) -> str:
+    """Three digits and a power of a thousand: 41000 is 41.0 k."""
+    if not value:
+        return "–"
+    power = min(int(math.log10(value) // 3), len(_PREFIXES) - 1)
+    return f"{value / 1000**power:.3g} {_PREFIXES[power]}".rstrip()
+
+
+def _price_note() -> str:
+    if PRICE.value is not None:
+        return ""
+    return f", on demand: assumed from list prices of {devices.PRICES_OF}; look yours up and give --price"
+
+
+def _memory_note(plan: Plan) -> str:
+    fits = plan.state_bytes <= plan.memory_bytes
+    return (
+        f"weights and optimisers in training take at least {plan.state_bytes / 1e9:,.1f} GB of the chips' "
+        f"{plan.memory_bytes / 1e9:,.0f} GB{'' if fits else ', which does not fit: take more chips or set lora.rank'}; "
+        "experiments/compile_check.py tells exactly"
+    )
+
+
+def _assumption_note(config: Any, assumed: Assumptions) -> str:
+    sampling = (
+        f"{assumed.tokens_per_s:,.0f} tokens/s a chip in sampling"
+        if assumed.tokens_per_s
+        else f"{assumed.bandwidth_share:.0%} of the peak bandwidth in decoding, chunks as long as their longest row"
+    )
+    return (
+        f"assumed: completions of {assumed.completion_share:.0%} of their limit, {sampling}, {assumed.mfu:.0%} of the "
+        f"bfloat16 peak in training and prefill, every row trained on, {assumed.sizes.hard_share:.0%} of the "
+        f"candidates hard, {assumed.sizes.num_promotions} promotions, all {config.num_outer_steps} outer steps; "
+        "grading and compilation not counted"
+    )
+
+
+if __name__ == "__main__":
+    program.start(main)

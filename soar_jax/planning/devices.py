@@ -1,0 +1,85 @@
+"""Known accelerators, and topologies such as "v6e:4x4".
+
+Peaks are the vendors' figures for dense bfloat16. Prices are assumptions: what an hour of one chip typically cost on
+demand in early 2026, in US regions for TPUs, at specialised clouds for GPUs. Spot and reserved chips cost less.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+
+import jax
+
+from soar_jax.settings import require
+
+PRICES_OF = "early 2026"
+MAX_CHIPS = 16_384
+_TOPOLOGY = re.compile(r"([a-z0-9-]+):([0-9]{1,6}(?:x[0-9]{1,6}){0,3})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """One accelerator chip."""
+
+    name: str  # as in a topology
+    title: str
+    peak_flops: float  # a second, dense bfloat16
+    memory_bytes: float
+    bandwidth: float  # of its memory, bytes a second
+    usd_per_hour: float
+    jax_kinds: tuple[str, ...]  # what `device_kind` says in JAX
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """So many chips of one kind."""
+
+    device: Device
+    num_chips: int
+
+
+H100 = Device("h100", "NVIDIA H100 SXM", 989.4e12, 80e9, 3.35e12, 3.00, ("NVIDIA H100 80GB HBM3",))
+DEVICES = (
+    H100,
+    Device("h200", "NVIDIA H200", 989.4e12, 141e9, 4.8e12, 3.80, ("NVIDIA H200",)),
+    Device("a100", "NVIDIA A100 80GB", 312e12, 80e9, 2.039e12, 2.00, ("NVIDIA A100-SXM4-80GB",)),
+    Device("v4", "TPU v4", 275e12, 32e9, 1.228e12, 3.22, ("TPU v4",)),
+    Device("v5e", "TPU v5e", 197e12, 16e9, 0.819e12, 1.20, ("TPU v5 lite", "TPU v5e")),
+    Device("v5p", "TPU v5p", 459e12, 95e9, 2.765e12, 4.20, ("TPU v5", "TPU v5p")),
+    Device("v6e", "TPU v6e", 918e12, 32e9, 1.64e12, 2.70, ("TPU v6 lite", "TPU v6e")),
+)
+_BY_NAME = {device.name: device for device in DEVICES}
+_BY_KIND = {kind: device for device in DEVICES for kind in device.jax_kinds}
+
+
+def parse_topology(text: str) -> Topology:
+    """Reads "DEVICE:CHIPS", where CHIPS may be a grid: "h100:8", "v6e:4x4", "v5p:2x2x4".
+
+    Raises:
+      SettingsError: the text has another form, or the device is not in the table.
+    """
+    match = _TOPOLOGY.fullmatch(text)
+    require(match is not None, f"topology {text!r} has not the form DEVICE:CHIPS, e.g. v6e:4x4 or h100:8")
+    assert match is not None
+    name, grid = match.groups()
+    require(name in _BY_NAME, f"topology {text!r} names no known device; choose one of {', '.join(_BY_NAME)}")
+    num_chips = math.prod(int(side) for side in grid.split("x"))
+    require(1 <= num_chips <= MAX_CHIPS, f"topology {text!r} has {num_chips} chips; it must have 1 to {MAX_CHIPS}")
+    return Topology(_BY_NAME[name], num_chips)
+
+
+def local_topology() -> Topology:
+    """The chips that JAX sees here.
+
+    Raises:
+      SettingsError: they are not in the table.
+    """
+    chips = jax.devices()
+    kind = chips[0].device_kind
+    require(
+        kind in _BY_KIND,
+        f"JAX sees {len(chips)} x {kind!r} here, which is no known accelerator; name one, e.g. --topology=v6e:4x4",
+    )
+    return Topology(_BY_KIND[kind], len(chips))

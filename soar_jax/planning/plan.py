@@ -1,0 +1,218 @@
+"""From a run's phases to its operations, bytes, hours and money on a topology."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from soar_jax.model import costs, lora
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.lora import LoRASettings
+from soar_jax.planning.devices import H100, Topology
+from soar_jax.planning.phases import Draw, Phase, Sizes, Update, run_phases
+from soar_jax.settings import require
+
+PAPER_GPU_HOURS = (1536, 1920)  # of H100 or H200, a run of the paper
+
+
+@dataclasses.dataclass(frozen=True)
+class Assumptions:
+    """What a plan takes for granted."""
+
+    sizes: Sizes
+    completion_share: float  # mean completion, as share of the limit
+    prompt_tokens: int  # that a prompt is padded to; 0 takes the config's middle bucket
+    rematerialised: bool  # whether training computes the layers twice, to hold fewer activations
+    mfu: float  # operations done, as share of the peak, in training and prefill
+    bandwidth_share: float  # memory traffic done, as share of the peak, in decoding
+    tokens_per_s: float  # sampled by one chip, where that has been measured; 0 takes the roofline
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What some work takes; costs add up."""
+
+    rollouts: int = 0
+    prompt_tokens: int = 0  # prefilled
+    sampled_tokens: int = 0
+    sampling_flops: float = 0.0
+    sampling_bytes: float = 0.0  # that decoding reads from memory, all chips together
+    training_flops: float = 0.0
+    sampling_s: float = 0.0
+    training_s: float = 0.0
+
+    @property
+    def flops(self) -> float:
+        """All operations."""
+        return self.sampling_flops + self.training_flops
+
+    @property
+    def seconds(self) -> float:
+        """Wall time."""
+        return self.sampling_s + self.training_s
+
+    def __add__(self, other: Cost) -> Cost:
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Cost(*(one + more for one, more in pairs))
+
+    def times(self, count: int) -> Cost:
+        """This, `count` times."""
+        return Cost(*(count * value for value in dataclasses.astuple(self)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run costs."""
+
+    topology: Topology
+    phases: tuple[tuple[Phase, Cost], ...]  # each with the cost of one repeat
+    usd_per_chip_hour: float
+    state_bytes: float  # weights and optimisers of the population and the teacher, which the chips must hold at least
+
+    @property
+    def total(self) -> Cost:
+        """The whole run."""
+        return sum((cost.times(phase.repeats) for phase, cost in self.phases), Cost())
+
+    @property
+    def chip_hours(self) -> float:
+        """Hours of all chips."""
+        return self.total.seconds * self.topology.num_chips / 3600
+
+    @property
+    def h100_hours(self) -> float:
+        """Hours of H100 that do the same: training by peak operations, sampling by memory bandwidth."""
+        device, total = self.topology.device, self.total
+        training = total.training_s * device.peak_flops / H100.peak_flops
+        sampling = total.sampling_s * device.bandwidth / H100.bandwidth
+        return (training + sampling) * self.topology.num_chips / 3600
+
+    @property
+    def usd(self) -> float:
+        """Money."""
+        return self.chip_hours * self.usd_per_chip_hour
+
+    @property
+    def memory_bytes(self) -> float:
+        """Memory of all chips."""
+        return self.topology.num_chips * self.topology.device.memory_bytes
+
+
+def make_plan(
+    config: Any, model: ModelConfig, topology: Topology, assumed: Assumptions, usd_per_chip_hour: float | None = None
+) -> Plan:
+    """Plans a run of a method config with a model.
+
+    Work is taken to be shared out evenly over the chips; the time of grading, compiling and checkpoints is left out.
+
+    Args:
+      usd_per_chip_hour: None takes the device's list price.
+
+    Raises:
+      SettingsError: an assumption is out of its range, or the model cannot have the config's adapters.
+    """
+    _check(assumed)
+    counter = _Counter(config, model, topology, assumed)
+    phases = tuple((phase, counter.phase(phase)) for phase in run_phases(config, assumed.sizes))
+    price = topology.device.usd_per_hour if usd_per_chip_hour is None else usd_per_chip_hour
+    state = _policies_in_training(config) * costs.training_state_bytes(model, counter.adapting)
+    shared = costs.weight_bytes(model) if counter.adapting else 0
+    return Plan(topology, phases, price, state + shared)
+
+
+def _policies_in_training(config: Any) -> int:
+    """Policies with an optimiser at the same time: students and the teacher, or final students."""
+    outer, steps = config.outer, config.num_outer_steps
+    students = outer.num_datasets * outer.students_per_dataset if config.teacher.reward == "grounded" else 0
+    return max(students + 1 if steps else 0, config.final.num_replicas)
+
+
+def _check(assumed: Assumptions) -> None:
+    for name in ("completion_share", "mfu", "bandwidth_share"):
+        value = getattr(assumed, name)
+        require(0 < value <= 1, f"{name} is {value}; it must be more than 0 and at most 1")
+    require(0 < assumed.sizes.hard_share <= 1, f"hard_share is {assumed.sizes.hard_share}; it must be in (0, 1]")
+    require(assumed.sizes.num_promotions >= 0, f"promotions is {assumed.sizes.num_promotions}; it must be 0 or more")
+    require(assumed.prompt_tokens >= 0, f"prompt_tokens is {assumed.prompt_tokens}; it must be 0 (a bucket) or more")
+    require(assumed.tokens_per_s >= 0, f"tokens_per_s is {assumed.tokens_per_s}; it must be 0 (roofline) or more")
+
+
+def _adapting(section: Any, model: ModelConfig) -> LoRASettings | None:
+    """None where the whole model is trained."""
+    if section.rank == 0:
+        return None
+    adapting = LoRASettings(section.rank, section.scale, tuple(section.layers))
+    lora.check(adapting, model)
+    return adapting
+
+
+class _Counter:
+    """Counts what phases cost with one model on one topology."""
+
+    def __init__(self, config: Any, model: ModelConfig, topology: Topology, assumed: Assumptions) -> None:
+        """Reads what matters off the config."""
+        self._model, self._assumed, self._chips = model, assumed, topology.num_chips
+        self._flops_per_s = topology.device.peak_flops * assumed.mfu
+        self._bytes_per_s = topology.device.bandwidth * assumed.bandwidth_share
+        buckets = sorted(config.prompts.bucket_tokens)
+        self._prompt = assumed.prompt_tokens or buckets[len(buckets) // 2]
+        self._rows_per_chunk = config.sampling.rows_per_chunk
+        self._population_batch = config.sampling.population_batch
+        self.adapting = _adapting(config.lora, model)
+
+    def phase(self, phase: Phase) -> Cost:
+        """The cost of one repeat."""
+        parts = [self._draw(draw) for draw in phase.draws if draw.rollouts]
+        return sum([*parts, *(self._update(update) for update in phase.updates)], Cost())
+
+    def _draw(self, draw: Draw) -> Cost:
+        prompts, tokens = draw.policies * draw.prompts, max(1, round(self._assumed.completion_share * draw.max_tokens))
+        prefill = prompts * costs.prefill_flops(self._model, self._prompt)
+        decode = draw.rollouts * costs.decode_flops(self._model, self._prompt, tokens)
+        seconds, read = self._decoding(draw)
+        if self._assumed.tokens_per_s:
+            seconds = draw.rollouts * tokens / (self._assumed.tokens_per_s * self._chips)
+        else:
+            seconds += prefill / (self._chips * self._flops_per_s)
+        return Cost(
+            rollouts=draw.rollouts,
+            prompt_tokens=prompts * self._prompt,
+            sampled_tokens=draw.rollouts * tokens,
+            sampling_flops=prefill + decode,
+            sampling_bytes=read,
+            sampling_s=seconds,
+        )
+
+    def _decoding(self, draw: Draw) -> tuple[float, float]:
+        """Seconds and bytes read of decoding, as `sampling/sampler.py` does it.
+
+        Rows are decoded in chunks. Every step reads the weights once and all slots of the rows' caches, and a chunk
+        goes on until its longest row ends, which is taken to be at the limit.
+        """
+        per_call = min(draw.prompts, draw.prompts_per_call)
+        num_calls = -(-draw.prompts // per_call)
+        per_chip = -(-draw.policies * per_call // self._chips)  # prompts
+        per_chunk = min(per_chip, per_call, max(1, self._rows_per_chunk // draw.samples))
+        rows, steps = per_chunk * draw.samples, draw.max_tokens - 1
+        cache = rows * (self._prompt + steps) * costs.cache_bytes_per_token(self._model)
+        chunk_bytes = steps * (costs.matrix_bytes(self._model) / self._num_sharing(draw) + cache)
+        chunk_flops = rows * costs.decode_flops(self._model, self._prompt, draw.max_tokens)
+        chunk_s = max(chunk_bytes / self._bytes_per_s, chunk_flops / self._flops_per_s)
+        num_chunks = num_calls * -(-draw.policies * per_call // per_chunk)
+        return num_calls * -(-per_chip // per_chunk) * chunk_s, num_chunks * chunk_bytes
+
+    def _num_sharing(self, draw: Draw) -> int:
+        """Chunks that are decoded at once with the same weights: those of students that share a frozen base."""
+        if not self.adapting:
+            return 1
+        return min(self._population_batch, -(-draw.policies // self._chips))
+
+    def _update(self, update: Update) -> Cost:
+        """Rows are padded to the limit, and all are computed, also those whose advantage turns out to be zero."""
+        row = costs.training_flops(
+            self._model, self._prompt, update.max_tokens, self._assumed.rematerialised, self.adapting
+        )
+        if update.has_reference:
+            row += costs.reference_flops(self._model, self._prompt, update.max_tokens)
+        flops = update.rows * row
+        return Cost(training_flops=flops, training_s=flops / (self._chips * self._flops_per_s))

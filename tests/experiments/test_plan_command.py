@@ -1,0 +1,79 @@
+"""The plan through the command line."""
+
+import json
+
+import pytest
+
+from soar_jax.model import costs, known_shapes
+
+FLAGS = ("--topology=v6e:4x4", "--json", "--tokens_per_s=500")
+
+
+@pytest.fixture(scope="module")
+def finish(launch):
+    def run(*arguments):
+        process = launch("plan", *arguments)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    return run
+
+
+def lines(finish, scale, *more):
+    code, out, err = finish(f"--config=configs/soar_math.py:{scale}", *FLAGS, *more)
+    assert code == 0, err
+    *phases, total = [json.loads(line) for line in out.splitlines()]
+    return {phase["phase"]: phase for phase in phases}, total["total"]
+
+
+@pytest.mark.parametrize(("scale", "num_rows", "prompt", "limit"), [
+    ("nano", 8 * 10 * 8 * 16, 15, 27),
+    ("llama3.2-3b", 16 * 10 * 8 * 32, 256, 1024),
+])  # fmt: skip
+def test_totals_are_those_counted_by_hand(finish, scale, num_rows, prompt, limit):
+    phases, total = lines(finish, scale)
+    source, dtype = {
+        "nano": ("embedded:nano", "float32"),
+        "llama3.2-3b": ("meta-llama/Llama-3.2-3B-Instruct", "bfloat16"),
+    }[scale]
+    answers, updates = phases["students' answers"], phases["students' updates"]
+    tokens = num_rows * round(limit / 2)
+    assert (answers["rollouts"], answers["sampled_tokens"]) == (num_rows, tokens)
+    assert answers["seconds"] == pytest.approx(tokens / (16 * 500))
+    flops = num_rows * costs.training_flops(known_shapes.shape_of(source, dtype), prompt, limit, True)
+    assert updates["training_flops"] == pytest.approx(flops)
+    assert updates["seconds"] == pytest.approx(flops / (16 * 0.4 * 918e12))
+    seconds = sum(phase["repeats"] * phase["seconds"] for phase in phases.values())
+    assert total["seconds"] == pytest.approx(seconds)
+    assert total["chip_hours"] == pytest.approx(16 * seconds / 3600)
+    assert total["usd"] == pytest.approx(2.7 * total["chip_hours"])
+
+
+def test_the_table_names_phases_and_assumptions(finish, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(known_shapes.KNOWN_SHAPES["Qwen/Qwen3-1.7B"]))
+    code, out, err = finish(
+        "--config=configs/soar_math.py:llama3.2-3b",
+        "--topology=h100:8",
+        f"--model_config={tmp_path / 'config.json'}",
+        "--price=1.5",
+        "--config.lora.rank=16",
+    )
+    assert code == 0, err
+    for part in ("students' answers", "an outer step", "the whole run", "USD at 1.50 USD a chip-hour", "assumed:"):
+        assert part in out
+    assert "does not fit" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--topology=v6e:4x4",), "--config is missing"),
+        (("--config=configs/soar_math.py",), "JAX sees 1 x 'cpu' here"),
+        (("--config=configs/soar_math.py", "--topology=v6e"), "has not the form DEVICE:CHIPS"),
+    ],
+)
+def test_mistakes_are_one_line(finish, arguments, message):
+    code, out, err = finish(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1

@@ -1,0 +1,242 @@
+import dataclasses
+
+import pytest
+
+from configs import base_teacher, hard_only, intrinsic_teacher, serl, soar_math
+from soar_jax.model import costs
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.lora import LoRASettings
+from soar_jax.planning.devices import H100, Topology, parse_topology
+from soar_jax.planning.phases import END, PROMOTION, START, STEP, Draw, Sizes, Update, run_phases
+from soar_jax.planning.plan import Assumptions, Cost, make_plan
+from soar_jax.settings import SettingsError
+
+MODEL = ModelConfig(384, 128, 256, 4, 4, 2, 32, 1e4, 1e-5, True, 64, "bfloat16")
+SIZES = Sizes(hard_share=0.5, num_promotions=2)
+ASSUMED = Assumptions(SIZES, 0.5, 20, True, 0.5, 0.5, 0.0)
+ONE = Topology(dataclasses.replace(H100, peak_flops=1e12, bandwidth=1e9, memory_bytes=1e9, usd_per_hour=2.0), 1)
+
+
+@pytest.fixture
+def config():
+    """Small numbers, all different, so that no two can be mistaken for each other."""
+    config = soar_math.get_config()
+    config.num_outer_steps = 6
+    config.final.students = ("curriculum", "promoted")
+    config.hard_subset.update(num_candidates=80, num_samples=12, samples_per_round=4, validation_share=0.25)
+    config.outer.update(num_datasets=2, questions_per_dataset=5, students_per_dataset=3)
+    config.outer.update(num_reward_questions=7, reward_samples=2)
+    config.inner.update(num_steps=2, questions_per_step=3, group_size=4)
+    config.student.max_completion_tokens, config.teacher.max_completion_tokens = 11, 21
+    config.final.update(num_steps=10, num_replicas=4)
+    config.evaluation.update(num_samples=32, validation_samples=9, problems_per_call=8)
+    config.transfer.num_problems = 6
+    config.sampling.update(rows_per_chunk=16)
+    return config
+
+
+def named(phases):
+    return {phase.name: phase for phase in phases}
+
+
+def rollouts(phase):
+    return sum(draw.rollouts for draw in phase.draws)
+
+
+def test_phases_of_an_outer_step(config):
+    phases = named(run_phases(config, SIZES))
+    assert [name for name, phase in phases.items() if phase.part == STEP] == [
+        "writing questions",
+        "students' answers",
+        "students' updates",
+        "measuring improvement",
+        "updating the teacher",
+    ]
+    assert all(phase.repeats == 6 for phase in phases.values() if phase.part == STEP)
+    assert phases["writing questions"].draws == (Draw(1, 10, 1, 21, 10),)
+    # 6 students, 2 steps of 3 questions, 4 answers each
+    assert phases["students' answers"].draws == (Draw(6, 6, 4, 11, 3),)
+    assert phases["students' updates"].updates == (Update(6 * 2 * 3 * 4, 11, False),)
+    assert phases["measuring improvement"].draws == (Draw(6, 7, 2, 11, 7), Draw(1, 7, 2, 11, 8))
+    assert phases["updating the teacher"].updates == (Update(10, 21, False),)
+
+
+def test_phases_before_and_after_the_outer_steps(config):
+    phases = named(run_phases(config, SIZES))
+    # 40 of the 80 candidates are hard: they are asked in all 3 rounds of 4, the others in the first
+    assert rollouts(phases["finding the hard subset"]) == 80 * 4 + 40 * 2 * 4
+    assert (phases["finding the hard subset"].part, phases["finding the hard subset"].repeats) == (START, 1)
+    # 40 hard problems: 20 for the test, a quarter of the others for validation
+    assert (phases["validating a promotion"].part, phases["validating a promotion"].repeats) == (PROMOTION, 2)
+    assert rollouts(phases["validating a promotion"]) == 5 * 9
+    assert phases["testing base and promoted student"].repeats == 2
+    assert rollouts(phases["testing base and promoted student"]) == (20 + 6) * 32
+    assert rollouts(phases["curriculum: answers"]) == 4 * 10 * 3 * 4
+    # the promoted student has 2 promotions of 2 steps behind it
+    assert rollouts(phases["promoted: answers"]) == 4 * 6 * 3 * 4
+    # looks before the first and after each of 5 episodes, and the tests
+    assert rollouts(phases["curriculum: validation and tests"]) == 4 * (6 * 5 * 9 + (20 + 6) * 32)
+    assert all(phases[name].part == END for name in ("curriculum: answers", "testing base and promoted student"))
+
+
+def test_updates_may_be_several_and_need_a_reference(config):
+    config.student.update(updates_per_batch=3, kl_coef=0.1)
+    config.teacher.train = False
+    phases = named(run_phases(config, SIZES))
+    assert phases["students' updates"].updates == (Update(3 * 6 * 2 * 3 * 4, 11, True),)
+    assert "updating the teacher" not in phases
+
+
+@pytest.mark.parametrize(
+    ("method", "there", "missing"),
+    [
+        (hard_only, {"testing base", "hard_only: updates"}, {"writing questions", "validating a promotion"}),
+        (base_teacher, {"writing the curriculum", "curriculum: answers"}, {"writing questions"}),
+        (intrinsic_teacher, {"answering questions", "updating the teacher"}, {"students' answers", "testing promoted"}),
+        (serl, {"self_play: answers"}, {"writing questions", "writing the curriculum"}),
+    ],
+)
+def test_methods_differ_in_their_phases(method, there, missing):
+    phases = named(run_phases(method.get_config(), SIZES))
+    assert there <= set(phases)
+    assert not missing & set(phases)
+
+
+def test_self_play_writes_and_labels_before_it_trains():
+    config = serl.get_config()
+    draws = named(run_phases(config, SIZES))["self_play: answers"].draws
+    episodes, replicas = config.final.num_steps // config.inner.num_steps, config.final.num_replicas
+    assert [draw.rollouts for draw in draws] == [
+        replicas * episodes * config.self_play.questions_per_episode,
+        replicas * episodes * config.self_play.questions_per_episode * config.self_play.label_samples,
+        replicas * config.final.num_steps * config.inner.questions_per_step * config.inner.group_size,
+    ]
+
+
+def cost_of(config, name, topology=ONE, assumed=ASSUMED):
+    plan = make_plan(config, MODEL, topology, assumed)
+    return {phase.name: cost for phase, cost in plan.phases}[name]
+
+
+def test_tokens_and_operations_of_sampling_by_hand(config):
+    cost = cost_of(config, "students' answers")
+    assert (cost.rollouts, cost.prompt_tokens, cost.sampled_tokens) == (144, 36 * 20, 144 * 6)  # half of 11 is 6
+    assert cost.sampling_flops == 36 * costs.prefill_flops(MODEL, 20) + 144 * costs.decode_flops(MODEL, 20, 6)
+    assert cost.training_flops == cost.training_s == 0
+
+
+def test_time_of_decoding_by_hand(config):
+    # Chunks of 3 prompts with 4 answers each: 12 rows, one chunk a student and step. A chunk decodes 10 times, reads
+    # the weights and 30 slots of every row each time.
+    cost = cost_of(config, "students' answers")
+    step = costs.matrix_bytes(MODEL) + 12 * 30 * costs.cache_bytes_per_token(MODEL)
+    assert cost.sampling_bytes == 6 * 2 * 10 * step
+    prefill_s = 36 * costs.prefill_flops(MODEL, 20) / 0.5e12
+    assert cost.sampling_s == pytest.approx(cost.sampling_bytes / 0.5e9 + prefill_s)
+
+
+def test_decoding_is_bound_by_operations_where_these_take_longer(config):
+    slow = dataclasses.replace(ONE, device=dataclasses.replace(ONE.device, peak_flops=1e9))
+    cost = cost_of(config, "students' answers", slow)
+    flops = 144 * costs.decode_flops(MODEL, 20, 11) + 36 * costs.prefill_flops(MODEL, 20)
+    assert cost.sampling_s == pytest.approx(flops / 0.5e9)
+
+
+def test_more_chips_than_chunks_stand_idle(config):
+    seconds = {
+        chips: cost_of(config, "students' answers", dataclasses.replace(ONE, num_chips=chips)).sampling_s
+        for chips in (1, 2, 6, 18, 36)
+    }
+    assert seconds[1] / seconds[2] == pytest.approx(2)
+    assert seconds[1] / seconds[6] == pytest.approx(6)
+    # 18 prompts of a call on 18 chips: each reads the weights for 4 rows, not 12
+    assert 6 < seconds[1] / seconds[18] < 18
+    assert seconds[18] / seconds[36] < 1.1
+
+
+def test_a_measured_speed_takes_the_place_of_the_roofline(config):
+    assumed = dataclasses.replace(ASSUMED, tokens_per_s=100.0)
+    cost = cost_of(config, "students' answers", dataclasses.replace(ONE, num_chips=2), assumed)
+    assert cost.sampling_s == pytest.approx(144 * 6 / 200)
+
+
+def test_time_of_training_by_hand(config):
+    two = dataclasses.replace(ONE, num_chips=2)
+    config.student.kl_coef = 0.1
+    row = costs.training_flops(MODEL, 20, 11, True) + costs.reference_flops(MODEL, 20, 11)
+    cost = cost_of(config, "students' updates", two)
+    assert cost.training_flops == 144 * row
+    assert cost.seconds == pytest.approx(144 * row / (2 * 0.5e12))
+    once = dataclasses.replace(ASSUMED, rematerialised=False)
+    assert cost_of(config, "students' updates", two, once).training_flops < cost.training_flops
+
+
+def test_adapters_train_cheaper_and_share_the_weights(config):
+    full = cost_of(config, "students' updates"), cost_of(config, "students' answers")
+    config.lora.rank = 2
+    config.sampling.population_batch = 3
+    train, sample = cost_of(config, "students' updates"), cost_of(config, "students' answers")
+    adapting = LoRASettings(2, 2.0, tuple(config.lora.layers))
+    assert train.training_flops == 144 * costs.training_flops(MODEL, 20, 11, True, adapting)
+    assert train.training_s < full[0].training_s
+    saved = 12 * 10 * costs.matrix_bytes(MODEL) * 2 / 3
+    assert sample.sampling_bytes == pytest.approx(full[1].sampling_bytes - saved)
+    policies = 6 + 1
+    expected = policies * 12 * costs.adapter_parameters(MODEL, adapting) + costs.weight_bytes(MODEL)
+    assert make_plan(config, MODEL, ONE, ASSUMED).state_bytes == expected
+
+
+def test_the_whole_is_the_sum_of_its_phases(config):
+    plan = make_plan(config, MODEL, dataclasses.replace(ONE, num_chips=2), ASSUMED)
+    seconds = sum(phase.repeats * (cost.sampling_s + cost.training_s) for phase, cost in plan.phases)
+    assert plan.total.seconds == pytest.approx(seconds)
+    assert plan.chip_hours == pytest.approx(2 * seconds / 3600)
+    assert plan.usd == pytest.approx(2.0 * plan.chip_hours)
+    sampling = sum(phase.repeats * cost.sampling_s for phase, cost in plan.phases) * 1e9 / 3.35e12
+    training = sum(phase.repeats * cost.training_s for phase, cost in plan.phases) * 1e12 / 989.4e12
+    assert plan.h100_hours == pytest.approx(2 * (sampling + training) / 3600)
+    assert plan.memory_bytes == 2e9
+    assert plan.state_bytes == 7 * 12 * (costs.weight_bytes(MODEL) // 2)
+    assert make_plan(config, MODEL, ONE, ASSUMED, 0.0).usd == 0
+
+
+def test_hours_on_h100_are_h100_hours(config):
+    plan = make_plan(config, MODEL, parse_topology("h100:8"), ASSUMED)
+    assert plan.h100_hours == pytest.approx(plan.chip_hours)
+
+
+def test_prompts_take_the_middle_bucket_by_default(config):
+    config.prompts.bucket_tokens = (64, 8, 32)
+    assert cost_of(config, "writing questions", assumed=dataclasses.replace(ASSUMED, prompt_tokens=0)) == cost_of(
+        config, "writing questions", assumed=dataclasses.replace(ASSUMED, prompt_tokens=32)
+    )
+
+
+def test_costs_add_up():
+    one, more = Cost(1, 2, 3, 4.0, 5.0, 6.0, 7.0, 8.0), Cost(rollouts=10)
+    assert one + more == Cost(11, 2, 3, 4.0, 5.0, 6.0, 7.0, 8.0)
+    assert one.times(2) == Cost(2, 4, 6, 8.0, 10.0, 12.0, 14.0, 16.0)
+    assert (one.flops, one.seconds) == (10.0, 15.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mfu": 0.0}, "mfu is 0.0; it must be more than 0"),
+        ({"completion_share": 1.5}, "completion_share is 1.5"),
+        ({"bandwidth_share": float("nan")}, "bandwidth_share is nan"),
+        ({"tokens_per_s": -1.0}, "tokens_per_s is -1.0"),
+        ({"prompt_tokens": -1}, "prompt_tokens is -1"),
+        ({"sizes": Sizes(0.0, 1)}, "hard_share is 0.0"),
+        ({"sizes": Sizes(0.5, -1)}, "promotions is -1"),
+    ],
+)
+def test_assumptions_out_of_range_are_refused(config, change, message):
+    with pytest.raises(SettingsError, match=message):
+        make_plan(config, MODEL, ONE, dataclasses.replace(ASSUMED, **change))
+
+
+def test_adapters_that_the_model_cannot_have_are_refused(config):
+    config.lora.update(rank=2, layers=("unembedding",))
+    with pytest.raises(SettingsError, match=r"lora\.layers holds 'unembedding'"):
+        make_plan(config, MODEL, ONE, ASSUMED)
