@@ -201,7 +201,11 @@ def nano() -> ml_collections.ConfigDict:
     )
     c.mesh = ml_collections.ConfigDict(
         {
-            "population": -1,  # devices that share the students; -1 takes all
+            # Sizes of the axes; -1 takes what is left.
+            "population": -1,  # shares of the students
+            "data": 1,  # shares of a batch's rows, each with a copy of the parameters
+            "fsdp": 1,  # shares of rows and of parameters
+            "tensor": 1,  # shares of heads and hidden dimension
             "cpu_devices": 2,  # on a CPU: how many devices it is split into; use its number of cores
         }
     )

@@ -62,6 +62,8 @@ def _parse_flags(argv: list[str], positional: bool) -> list[str]:
 
 
 def _guarded(main: Callable[..., None], arguments: Sequence[str]) -> None:
+    import jax  # seconds to import, and not needed for bad flags
+
     from soar_jax.reporting.interrupts import InterruptedRunError
     from soar_jax.soar.student import NotFiniteError
 
@@ -74,6 +76,14 @@ def _guarded(main: Callable[..., None], arguments: Sequence[str]) -> None:
     except InterruptedRunError:
         command = shlex.join([sys.executable, *sys.argv])
         _fail(f"stopped; all completed outer steps are saved. Resume with: {command}", settings.EXIT_INTERRUPTED)
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        _fail(
+            f"another process of this run has ended or cannot be reached ({str(error).splitlines()[0][:200]}); start "
+            "the same command on all hosts again, and it resumes",
+            settings.EXIT_LOST_PROCESS,
+        )
     except KeyboardInterrupt:
         _fail("stopped", settings.EXIT_INTERRUPTED)
 

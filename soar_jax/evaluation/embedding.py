@@ -16,6 +16,7 @@ from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import Frozen, decoder_params
 from soar_jax.model.parameters import Params
+from soar_jax.parallel import hosts
 from soar_jax.parallel import mesh as parallel
 from soar_jax.sampling.text import TextSampler
 from soar_jax.settings import SettingsError, require
@@ -67,7 +68,7 @@ class ModelEmbedder:
             sampler = self.sampler
             pooled = mean_pooled(self.weights, sampler.frozen, prompts, mesh=sampler.mesh, model=sampler.model)
             parts.append(pooled)
-        return np.concatenate([np.asarray(part) for part in parts])[: len(texts)]
+        return np.concatenate([hosts.fetch(part) for part in parts])[: len(texts)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -112,17 +112,12 @@ def cache_key(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def write_counts(
-    path: pathlib.Path, key: str, problems: Sequence[Problem], counts: np.ndarray, samples: np.ndarray
-) -> None:
-    """Writes one JSON line a candidate with its right answers and samples; the file appears whole or not at all."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w") as file:
-        file.write(json.dumps({"key": key, "num_samples": int(samples.max()), "num_candidates": len(problems)}) + "\n")
-        for problem, count, drawn in zip(problems, counts.tolist(), samples.tolist(), strict=True):
-            row = dataclasses.asdict(problem) | {"num_correct": count, "num_samples": drawn}
-            file.write(json.dumps(row) + "\n")
-    os.replace(partial, path)
+def counts_text(key: str, problems: Sequence[Problem], counts: np.ndarray, samples: np.ndarray) -> str:
+    """The file that `read_counts` reads: JSON lines, one a candidate with its right answers and samples."""
+    rows: list[dict[str, Any]] = [{"key": key, "num_samples": int(samples.max()), "num_candidates": len(problems)}]
+    for problem, count, drawn in zip(problems, counts.tolist(), samples.tolist(), strict=True):
+        rows.append(dataclasses.asdict(problem) | {"num_correct": count, "num_samples": drawn})
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def read_counts(path: pathlib.Path, key: str) -> np.ndarray | None:

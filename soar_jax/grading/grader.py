@@ -11,6 +11,7 @@ import numpy as np
 from soar_jax.grading import equivalence
 from soar_jax.grading.extraction import extract
 from soar_jax.grading.pool import shared_pool
+from soar_jax.parallel import hosts
 
 EQUIVALENCES = ("text", "math")
 
@@ -55,8 +56,16 @@ class Grader:
         return self.compare([self.answer(text) for text in texts], references)
 
     def compare(self, answers: Sequence[str | None], references: Sequence[str]) -> list[Verdict]:
-        """Grades final answers against reference answers; None is unparsable."""
+        """Grades final answers against reference answers, each process of a run its part; None is unparsable."""
+        verdicts = tuple(Verdict)
+
+        def grade(pairs: Sequence[tuple[str, str | None]]) -> list[int]:
+            return [verdicts.index(verdict) for verdict in self._compare(pairs)]
+
         pairs = list(zip(references, answers, strict=True))
+        return [verdicts[number] for number in hosts.share_out(grade, pairs)]
+
+    def _compare(self, pairs: Sequence[tuple[str, str | None]]) -> list[Verdict]:
         decided = self._decide({(gold, answer) for gold, answer in pairs if answer is not None})
         return [Verdict.UNPARSABLE if answer is None else decided[gold, answer] for gold, answer in pairs]
 

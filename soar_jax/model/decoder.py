@@ -17,17 +17,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from soar_jax.model import layout
 from soar_jax.model.config import ModelConfig, RopeScaling
 from soar_jax.model.lora import Adapted
 from soar_jax.model.parameters import Params, num_input_axes
+from soar_jax.parallel.sharding import constrain
 
 _MAX_UNROLLED_LAYERS = 4  # shallow models run faster unrolled, deep ones compile faster scanned
 _ACTIVATIONS = {"silu": jax.nn.silu, "gelu": jax.nn.gelu}  # gelu by tanh
+# What a deep model's layers keep for the backward pass; the rest is computed again.
+REMAT_POLICIES: dict[str, Any] = {
+    "none": None,  # keep everything
+    "layers": jax.checkpoint_policies.nothing_saveable,  # each layer's input alone
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # and what its matrices gave
+}
 _MASKED = -1e30  # finite, so that a row with no visible key gives no NaN
 
 
@@ -48,6 +56,17 @@ class _View(NamedTuple):
 
     frequency: jax.Array  # [H/2], rotary
     mask: jax.Array  # [B, T, S] bool
+
+
+def unstacked(params: Params, config: ModelConfig) -> Params:
+    """Parameters with each layer by itself, as a decoding loop reads them fastest: no slice is made in the loop."""
+    params = layout.used(params, config)
+    return params | {"layers": tuple(_layer_params(params, index) for index in range(config.num_layers))}
+
+
+def _layer_params(params: Params, index: int) -> Params:
+    layers = params["layers"]
+    return layers[index] if isinstance(layers, tuple) else jax.tree.map(lambda leaf: leaf[index], layers)
 
 
 def grow_cache(cache: tuple[KVCache, ...], copies: int, num_new_slots: int) -> tuple[KVCache, ...]:
@@ -131,6 +150,7 @@ def _layer(
     cache: KVCache | None,
     first_slot: jax.Array | int,
 ) -> tuple[jax.Array, KVCache]:
+    layer = layout.used(layer, config)
     normed = rms_norm(x, layer["attention_norm"], config)
     query, key, value = (_heads(config, layer, normed, name) for name in ("query", "key", "value"))
     query, key = rotate(query, positions, view.frequency), rotate(key, positions, view.frequency)
@@ -138,11 +158,13 @@ def _layer(
         start = (0, 0, first_slot, 0)
         key = jax.lax.dynamic_update_slice(cache.key, key, start)
         value = jax.lax.dynamic_update_slice(cache.value, value, start)
+    key, value = (constrain(each, "rows", "kv_heads", None, None) for each in (key, value))
     attended = jnp.swapaxes(attend(query, key, value, view.mask, config.query_scale), 1, 2)  # [B, T, N, H]
     x = x + _post_norm(config, layer, "attention", _dense(attended.reshape(*x.shape[:2], -1), layer, "out"))
     normed = rms_norm(x, layer["mlp_norm"], config)
     gated = _ACTIVATIONS[config.activation](_dense(normed, layer, "gate")) * _dense(normed, layer, "up")
-    return x + _post_norm(config, layer, "mlp", _dense(gated, layer, "down")), KVCache(key, value)
+    x = x + _post_norm(config, layer, "mlp", _dense(gated, layer, "down"))
+    return constrain(x, "rows", None, None), KVCache(key, value)
 
 
 def _heads(config: ModelConfig, layer: Params, x: jax.Array, name: str) -> jax.Array:
@@ -168,17 +190,18 @@ def hidden_states(
     cache: tuple[KVCache, ...] | None = None,
     first_slot: jax.Array | int = 0,
     keep_cache: bool = False,
+    remat: str = "none",
 ) -> tuple[jax.Array, tuple[KVCache, ...]]:
     """Final hidden states [B, T, D] after the last norm, and the layers' keys and values.
 
     With a cache the T tokens are written to slots first_slot .. first_slot+T-1 and
     look at all valid slots up to their own. Without one, a fresh cache of the T slots is
-    returned where `keep_cache` asks for it.
+    returned where `keep_cache` asks for it. `remat`, of REMAT_POLICIES, is for training.
     """
     query_slots = first_slot + jnp.arange(tokens.shape[1])
     mask = key_valid[:, None, :] & (jnp.arange(key_valid.shape[1]) <= query_slots[:, None])
     view_of = _views(config, mask, positions, key_valid)
-    x = params["embedding"][tokens]
+    x = constrain(constrain(params["embedding"], "vocab", None)[tokens], "rows", None, None)
     if config.scale_embeddings:
         x = x * jnp.asarray(config.d_model**0.5, x.dtype)
 
@@ -189,13 +212,19 @@ def hidden_states(
 
     if cache is None and not keep_cache and config.num_layers > _MAX_UNROLLED_LAYERS:
         windows = jnp.array([index in config.layers_with_window for index in range(config.num_layers)])
-        x, _ = jax.lax.scan(lambda x, item: (layer_step(x, *item, None)[0], None), x, (params["layers"], windows))
+
+        def one_layer(x: jax.Array, item: tuple[Params, jax.Array]) -> tuple[jax.Array, None]:
+            return layer_step(x, *item, None)[0], None
+
+        if remat != "none":
+            one_layer = jax.checkpoint(one_layer, policy=REMAT_POLICIES[remat], prevent_cse=False)
+        x, _ = jax.lax.scan(one_layer, x, (params["layers"], windows))
         return rms_norm(x, params["final_norm"], config), ()
     new_cache = []
     for index in range(config.num_layers):
-        layer = jax.tree.map(lambda leaf, index=index: leaf[index], params["layers"])
         has_window = index in config.layers_with_window
-        x, layer_cache = layer_step(x, layer, has_window, None if cache is None else cache[index])
+        layer_cache = None if cache is None else cache[index]
+        x, layer_cache = layer_step(x, _layer_params(params, index), has_window, layer_cache)
         new_cache.append(layer_cache)
     return rms_norm(x, params["final_norm"], config), tuple(new_cache)
 
@@ -216,7 +245,8 @@ def _views(
 def logits(params: Params, config: ModelConfig, hidden: jax.Array) -> jax.Array:
     """Next-token logits [..., V] in float32 from hidden states [..., D]."""
     if config.tie_embeddings:
-        return jnp.einsum("...d,vd->...v", hidden, params["embedding"], preferred_element_type=jnp.float32)
+        embedding = constrain(params["embedding"], "vocab", None)
+        return jnp.einsum("...d,vd->...v", hidden, embedding, preferred_element_type=jnp.float32)
     matrix = params["unembedding"]
     if isinstance(matrix, Adapted):
         added = jnp.einsum("...r,rv->...v", hidden @ matrix.a, matrix.b, preferred_element_type=jnp.float32)

@@ -14,8 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 import safetensors.numpy
+from jax.sharding import Mesh, NamedSharding
 
 from soar_jax.model import config as model_config
+from soar_jax.model import layout
 from soar_jax.model.checkpoint import TensorSource
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params, map_table, num_input_axes, parameter_table
@@ -82,31 +84,64 @@ def read_config(folder: pathlib.Path, dtype: str) -> ModelConfig:
     return model_config.from_hugging_face(raw, dtype)
 
 
-def load_params(source: TensorSource, config: ModelConfig, dtype: str) -> Params:
-    """Reads a checkpoint into the layout of `parameter_table`, as NumPy arrays of a dtype.
+def load_params(source: TensorSource, config: ModelConfig, dtype: str, mesh: Mesh | None = None) -> Params:
+    """Reads a checkpoint into the layout of `parameter_table`, in a dtype.
 
-    Beside the arrays themselves one tensor is held at a time.
+    Args:
+      mesh: where the parameters are kept; each process reads the parts that its devices hold and no whole model.
+        Without one they are NumPy arrays.
 
     Raises:
       SettingsError: a tensor is missing or has another shape than the config implies.
     """
+    reader = _Reader(source, config, dtype)
+    wanted = map_table(lambda spec: jax.ShapeDtypeStruct(spec.shape, dtype), parameter_table(config))
+    if mesh is None:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: reader.part(path, leaf.shape, (slice(None),) * len(leaf.shape)), wanted
+        )
 
-    def read(tensor: _Tensor, name: str, shape: tuple[int, ...], input_axes: int) -> np.ndarray:
-        array = source.get(name)
+    def place(path: Any, leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.Array:
+        parts: dict[str, np.ndarray] = {}  # devices that hold the same part share what was read
+
+        def part(index: Any) -> np.ndarray:  # a tuple of slices
+            name = str(index)
+            if name not in parts:
+                parts.clear()
+                parts[name] = reader.part(path, leaf.shape, index)
+            return parts[name]
+
+        return jax.make_array_from_callback(leaf.shape, sharding, part)
+
+    return jax.tree_util.tree_map_with_path(place, wanted, layout.shardings(mesh, config, wanted))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reader:
+    """Reads parts of parameters; beside the part itself one tensor is held at a time."""
+
+    source: TensorSource
+    config: ModelConfig
+    dtype: str
+
+    def part(self, path: Any, shape: tuple[int, ...], index: tuple[slice, ...]) -> np.ndarray:
+        """The part at `index` of the parameter at a path of the table."""
+        name = path[-1].key
+        if len(path) == 1:
+            return np.array(self._tensor(_TOP[name], _TOP[name].name, shape, 1)[index], self.dtype)
+        layers = range(self.config.num_layers)[index[0]]
+        sizes = [len(range(size)[part]) for size, part in zip(shape[1:], index[1:], strict=True)]
+        array, tensor = np.empty((len(layers), *sizes), self.dtype), _layer_tensors(self.config)[name]
+        for place, layer in enumerate(layers):
+            whole = self._tensor(tensor, _layer_name(layer, tensor), shape[1:], num_input_axes(name))
+            array[place] = whole[index[1:]]
+        return array
+
+    def _tensor(self, tensor: _Tensor, name: str, shape: tuple[int, ...], input_axes: int) -> np.ndarray:
+        array = self.source.get(name)
         wanted = _flat_shape(shape, input_axes)[::-1] if tensor.is_linear else _flat_vector(tensor, shape)
         require(array.shape == wanted, f"tensor {name} has shape {array.shape}, config.json implies {wanted}")
         return (array.T if tensor.is_linear else array).reshape(shape)
-
-    layer_tensors = _layer_tensors(config)
-    params: Params = map_table(lambda spec: np.empty(spec.shape, dtype), parameter_table(config))
-    for name, array in params.items():
-        if name != "layers":
-            array[...] = read(_TOP[name], _TOP[name].name, array.shape, 1)
-    for layer in range(config.num_layers):
-        for name, array in params["layers"].items():
-            tensor = layer_tensors[name]
-            array[layer] = read(tensor, _layer_name(layer, tensor), array.shape[1:], num_input_axes(name))
-    return params
 
 
 def _layer_tensors(config: ModelConfig) -> dict[str, _Tensor]:

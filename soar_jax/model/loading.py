@@ -7,6 +7,7 @@ import hashlib
 import pathlib
 
 import jax
+from jax.sharding import Mesh
 
 from soar_jax.model import config as model_config
 from soar_jax.model import gguf_file, hub, hugging_face
@@ -14,6 +15,7 @@ from soar_jax.model.checkpoint import SafetensorsFolder
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params
 from soar_jax.model.tokenizer import Tokenizer, load_tokenizer
+from soar_jax.parallel import hosts
 from soar_jax.settings import require
 
 EMBEDDED = "embedded:nano"
@@ -22,19 +24,20 @@ EMBEDDED_FOLDER = pathlib.Path(__file__).parent / "nano"
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
-    """A base model: its shape, its parameters on the host, and its tokenizer."""
+    """A base model: its shape, its parameters, and its tokenizer."""
 
     config: ModelConfig
-    params: Params  # NumPy arrays
+    params: Params  # NumPy arrays, or arrays on a mesh
     tokenizer: Tokenizer
 
 
-def load_model(source: str, dtype: str, params_dtype: str = "") -> LoadedModel:
+def load_model(source: str, dtype: str, params_dtype: str = "", mesh: Mesh | None = None) -> LoadedModel:
     """Loads a base model: the embedded one, a Hugging Face folder or hub id, or a GGUF file.
 
     Args:
       dtype: what the decoder computes in.
       params_dtype: of the parameters, where they are to be kept in another one.
+      mesh: where the parameters are to be kept, as `layout.shardings` says; without one they are NumPy arrays.
 
     Raises:
       SettingsError: what is missing or broken, in one line.
@@ -46,9 +49,9 @@ def load_model(source: str, dtype: str, params_dtype: str = "") -> LoadedModel:
         "file, nor a hub id such as 'owner/name'",
     )
     if path.is_file():
-        model = _load_gguf(path, dtype, params_dtype or dtype)
+        model = _load_gguf(path, dtype, params_dtype or dtype, mesh)
     else:
-        model = _load_folder(path if path.exists() else hub.download(source), dtype, params_dtype or dtype)
+        model = _load_folder(path if path.exists() else hub.download(source), dtype, params_dtype or dtype, mesh)
     require(
         model.tokenizer.vocab_size <= model.config.vocab_size,
         f"the tokenizer of {source} has {model.tokenizer.vocab_size} tokens, the model only {model.config.vocab_size}",
@@ -56,23 +59,24 @@ def load_model(source: str, dtype: str, params_dtype: str = "") -> LoadedModel:
     return model
 
 
-def _load_folder(folder: pathlib.Path, dtype: str, params_dtype: str) -> LoadedModel:
+def _load_folder(folder: pathlib.Path, dtype: str, params_dtype: str, mesh: Mesh | None) -> LoadedModel:
     config = hugging_face.read_config(folder, dtype)
     tokenizer = load_tokenizer(folder)
-    return LoadedModel(config, hugging_face.load_params(SafetensorsFolder(folder), config, params_dtype), tokenizer)
+    params = hugging_face.load_params(SafetensorsFolder(folder), config, params_dtype, mesh)
+    return LoadedModel(config, params, tokenizer)
 
 
-def _load_gguf(path: pathlib.Path, dtype: str, params_dtype: str) -> LoadedModel:
+def _load_gguf(path: pathlib.Path, dtype: str, params_dtype: str, mesh: Mesh | None) -> LoadedModel:
     file = gguf_file.GGUFFile(path)
     config = model_config.from_hugging_face(file.config(), dtype)
     tokenizer = gguf_file.load_tokenizer(file)
-    return LoadedModel(config, hugging_face.load_params(file.source(config), config, params_dtype), tokenizer)
+    return LoadedModel(config, hugging_face.load_params(file.source(config), config, params_dtype, mesh), tokenizer)
 
 
 def params_sha256(params: Params) -> str:
     """SHA-256 of all arrays of a pytree, with their paths, shapes and dtypes."""
     digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(params)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
-        digest.update(leaf.tobytes())
+        digest.update(hosts.fetch(leaf).tobytes())  # one at a time: all of them may not fit on a host
     return digest.hexdigest()

@@ -38,12 +38,12 @@ def parameter_table(config: ModelConfig) -> Params:
     c = config
     norm = 0.0 if c.norm_plus_one else 1.0
     layer = {
-        "attention_norm": ParamSpec((c.d_model,), ("model",), 0, norm),
+        "attention_norm": ParamSpec((c.d_model,), (None,), 0, norm),
         "query": ParamSpec((c.d_model, c.num_heads, c.head_dim), ("model", "heads", None), c.d_model),
         "key": ParamSpec((c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None), c.d_model),
         "value": ParamSpec((c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None), c.d_model),
         "out": ParamSpec((c.num_heads, c.head_dim, c.d_model), ("heads", None, "model"), c.num_heads * c.head_dim),
-        "mlp_norm": ParamSpec((c.d_model,), ("model",), 0, norm),
+        "mlp_norm": ParamSpec((c.d_model,), (None,), 0, norm),
         "gate": ParamSpec((c.d_model, c.hidden_dim), ("model", "hidden"), c.d_model),
         "up": ParamSpec((c.d_model, c.hidden_dim), ("model", "hidden"), c.d_model),
         "down": ParamSpec((c.hidden_dim, c.d_model), ("hidden", "model"), c.hidden_dim),
@@ -57,16 +57,14 @@ def parameter_table(config: ModelConfig) -> Params:
     if c.has_qk_norm:
         layer |= {name: ParamSpec((c.head_dim,), (None,), 0, norm) for name in ("query_norm", "key_norm")}
     if c.has_post_norms:
-        layer |= {
-            name: ParamSpec((c.d_model,), ("model",), 0, norm) for name in ("attention_post_norm", "mlp_post_norm")
-        }
+        layer |= {name: ParamSpec((c.d_model,), (None,), 0, norm) for name in ("attention_post_norm", "mlp_post_norm")}
     table: Params = {
         "embedding": ParamSpec((c.vocab_size, c.d_model), ("vocab", "model"), c.d_model),
         "layers": {
             name: ParamSpec((c.num_layers, *spec.shape), ("layers", *spec.logical_axes), spec.fan_in, spec.start)
             for name, spec in layer.items()
         },
-        "final_norm": ParamSpec((c.d_model,), ("model",), 0, norm),
+        "final_norm": ParamSpec((c.d_model,), (None,), 0, norm),
     }
     if not c.tie_embeddings:
         table["unembedding"] = ParamSpec((c.d_model, c.vocab_size), ("model", "vocab"), c.d_model)

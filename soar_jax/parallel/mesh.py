@@ -1,24 +1,33 @@
 """The device mesh, and the two ways that work is laid out on it.
 
-The mesh has one axis, `population`. A *population program* gives each device its share
-of the students, each with its own parameters; a *row program* gives each device its
-share of the rows of one policy, whose parameters every device holds.
+| axis | shares out |
+|---|---|
+| population | students; each share trains its own |
+| data | rows of a batch; parameters are copies |
+| fsdp | rows of a batch, and parameters between their uses |
+| tensor | heads, hidden dimension and vocabulary |
+
+Any of them may be 1. A *population program* gives each share of `population` its students, each with its own
+weights; a *row program* gives each its part of the rows of one policy. Within a share the compiler partitions the work
+over the other axes, led by the constraints of `sharding.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from soar_jax.settings import SettingsError, require
 
-POPULATION = "population"
-SPLIT = PartitionSpec(POPULATION)  # leading axis shared out over the devices
-WHOLE = PartitionSpec()  # a copy on every device
+POPULATION, DATA, FSDP, TENSOR = AXES = ("population", "data", "fsdp", "tensor")
+SPLIT = PartitionSpec(POPULATION)  # leading axis shared out over the population axis
+WHOLE = PartitionSpec()  # a copy in every share
 MAX_CPU_DEVICES = 512  # far more than the cores they share; JAX takes minutes to make many more
 
 
@@ -34,54 +43,104 @@ def set_num_cpu_devices(count: int) -> None:
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
-        if jax.device_count() != count:
+        if jax.local_device_count() != count:
             raise SettingsError(
-                f"mesh.cpu_devices is {count}, but JAX has already started with {jax.device_count()} devices"
+                f"mesh.cpu_devices is {count}, but JAX has already started with {jax.local_device_count()} devices"
             ) from None
 
 
-def make_mesh(population: int) -> Mesh:
-    """A mesh of `population` devices; -1 takes all there are.
+def make_mesh(
+    population: int, data: int = 1, fsdp: int = 1, tensor: int = 1, devices: Sequence[Any] | None = None
+) -> Mesh:
+    """A mesh of the four axes; one of them may be -1 and takes what is left.
+
+    Devices of several slices are laid out so that only the first axis that their number divides (population, then
+    data, then fsdp) crosses the slow network between slices.
+
+    Args:
+      devices: instead of all that JAX sees, for instance those of a topology that is not here.
 
     Raises:
-      SettingsError: there are fewer devices.
+      SettingsError: the sizes do not fit the devices.
     """
-    devices = jax.devices()
-    size = len(devices) if population == -1 else population
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = _sizes((population, data, fsdp, tensor), len(devices))
+    count = math.prod(sizes)
+    slices = {getattr(device, "slice_index", 0) for device in devices}
+    if len(slices) > 1:
+        return Mesh(_across_slices(sizes, len(slices), devices), AXES)
+    if count < len(devices) or devices[0].platform == "cpu":
+        return Mesh(np.array(devices[:count]).reshape(sizes), AXES)
+    return Mesh(mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True), AXES)
+
+
+def _sizes(wanted: tuple[int, ...], num_devices: int) -> tuple[int, ...]:
+    named = ", ".join(f"mesh.{axis}={size}" for axis, size in zip(AXES, wanted, strict=True))
+    require(all(size == -1 or size >= 1 for size in wanted), f"{named}: a size is 1 or more, or -1 for what is left")
+    require(wanted.count(-1) <= 1, f"{named}: only one size may be -1")
+    fixed = math.prod(size for size in wanted if size != -1)
     require(
-        1 <= size <= len(devices),
-        f"mesh.population is {population}, but JAX sees {len(devices)} device(s): "
-        "use -1 for all of them, or on a CPU raise mesh.cpu_devices",
+        fixed <= num_devices and (-1 not in wanted or num_devices % fixed == 0),
+        f"{named}: {fixed} devices{' or a multiple of them' if -1 in wanted else ''} are needed, but JAX sees "
+        f"{num_devices} device(s); change the sizes, or on a CPU raise mesh.cpu_devices",
     )
-    return Mesh(np.array(devices[:size]), (POPULATION,))
+    require(
+        jax.process_count() == 1 or -1 in wanted or fixed == num_devices,
+        f"{named} uses {fixed} of {num_devices} devices; with several processes the mesh must use all of them",
+    )
+    return tuple(num_devices // fixed if size == -1 else size for size in wanted)
 
 
-def check_divides(mesh: Mesh, name: str, value: int) -> None:
-    """Refuses a size that cannot be shared out equally over the mesh.
+def _across_slices(sizes: tuple[int, ...], num_slices: int, devices: list[Any]) -> np.ndarray:
+    for axis in range(3):
+        if sizes[axis] % num_slices == 0:
+            between = tuple(num_slices if place == axis else 1 for place in range(4))
+            within = tuple(size // outer for size, outer in zip(sizes, between, strict=True))
+            return mesh_utils.create_hybrid_device_mesh(within, between, devices, allow_split_physical_axes=True)
+    raise SettingsError(
+        f"there are {num_slices} slices, which divide none of mesh.population={sizes[0]}, mesh.data={sizes[1]}, "
+        f"mesh.fsdp={sizes[2]}; make one of them a multiple"
+    )
+
+
+def check_divides(mesh: Mesh, name: str, value: int, axes: Sequence[str] = (POPULATION,)) -> None:
+    """Refuses a size that cannot be shared out equally over axes of the mesh.
 
     Raises:
       SettingsError: with both numbers.
     """
-    size = mesh.shape[POPULATION]
-    require(
-        value % size == 0,
-        f"{name} is {value}, which mesh.population = {size} does not divide; change one of them",
-    )
+    size = math.prod(mesh.shape[axis] for axis in axes)
+    named = " * ".join(f"mesh.{axis}" for axis in axes)
+    require(value % size == 0, f"{name} is {value}, which {named} = {size} does not divide; change one of them")
 
 
 def spread(mesh: Mesh, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
-    """`function` run by every device on its own part (jax.shard_map over the mesh)."""
-    return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+    """`function` run by every share of the population axis on its own part (jax.shard_map over that axis alone)."""
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, axis_names={POPULATION}, check_vma=False
+    )
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
     """Copies a pytree to every device."""
-    return jax.device_put(tree, NamedSharding(mesh, WHOLE))
+    return jax.tree.map(lambda leaf: put(leaf, NamedSharding(mesh, WHOLE)), tree)
 
 
 def split(mesh: Mesh, tree: Any) -> Any:
-    """Shares out the leading axis of every leaf."""
-    return jax.device_put(tree, NamedSharding(mesh, SPLIT))
+    """Shares out the leading axis of every leaf over the population axis."""
+    return jax.tree.map(lambda leaf: put(leaf, NamedSharding(mesh, SPLIT)), tree)
+
+
+def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    """An array that every process holds, or one that is on the mesh already, in a layout."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return jax.jit(lambda x: x, out_shardings=sharding)(leaf)
+    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(put(np.asarray(jax.random.key_data(leaf)), sharding))
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
 def map_students(function: Callable[[Any], Any], inputs: Any, population_batch: int) -> Any:

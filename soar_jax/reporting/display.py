@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from soar_jax.parallel import hosts
 from soar_jax.reporting.interrupts import Interrupts
 
 # called with a phase's name; gives a context that the phase runs in (shown and timed)
@@ -24,7 +25,7 @@ class Display:
 
     def __init__(self, total_steps: int, interrupts: Interrupts) -> None:
         """Starts the live panel where standard output is a terminal."""
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False, soft_wrap=True, quiet=not hosts.is_main())
         self._interrupts = interrupts
         self._total = total_steps
         self._phase = "starting"
@@ -34,7 +35,7 @@ class Display:
         self._step_seconds: list[float] = []
         self.seconds: dict[str, float] = {}  # of each phase since the last `step_done`
         self._live: Live | None = None
-        if self._console.is_terminal:
+        if self._console.is_terminal and hosts.is_main():
             self._live = Live(get_renderable=self._panel, console=self._console, refresh_per_second=4)
             self._live.start()
 

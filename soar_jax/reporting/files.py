@@ -1,4 +1,7 @@
-"""JSON and JSON-lines files: append-only rows that are cut back on resume, and files that appear whole."""
+"""JSON and JSON-lines files: append-only rows that are cut back on resume, and files that appear whole.
+
+Of several processes the first writes; a write returns in all of them when it is done, so that they may read it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from soar_jax.parallel import hosts
 from soar_jax.settings import SettingsError, require
 
 
@@ -46,12 +50,14 @@ def read_json(path: pathlib.Path) -> Any:
 
 def replace_text(path: pathlib.Path, text: str) -> None:
     """Writes a file that appears whole, on disk, or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    if hosts.is_main():
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    hosts.sync()
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -68,11 +74,13 @@ class JsonLines:
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Adds rows, on disk when this returns; the file's size in bytes."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(map(to_line, rows))
-            file.flush()
-            os.fsync(file.fileno())
-            return file.tell()
+        if hosts.is_main():
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(map(to_line, rows))
+                file.flush()
+                os.fsync(file.fileno())
+        hosts.sync()
+        return self.path.stat().st_size
 
     def cut(self, size: int) -> None:
         """Drops everything behind `size` bytes: rows of a step that was never saved.
@@ -86,5 +94,15 @@ class JsonLines:
             f"{self.path} has {found} bytes, the checkpoint knows {size}: rows are lost; bring the file back, or "
             "start anew in another --workdir",
         )
-        if found > size:
+        hosts.sync()  # all have seen the same size
+        if found > size and hosts.is_main():
             os.truncate(self.path, size)
+        hosts.sync()
+
+
+def remove(path: pathlib.Path) -> None:
+    """Removes a file if it is there."""
+    hosts.sync()  # nobody is reading it
+    if hosts.is_main():
+        path.unlink(missing_ok=True)
+    hosts.sync()

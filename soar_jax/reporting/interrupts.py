@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
+from soar_jax.parallel import hosts
+
 
 class InterruptedRunError(Exception):
     """The run was told to stop; the last completed outer step is saved."""
@@ -25,6 +27,6 @@ class Interrupts:
         self._told = True
 
     def raise_if_told(self) -> None:
-        """Raises `InterruptedRunError` when a stop signal has come."""
-        if self._told:
+        """Raises `InterruptedRunError` when a stop signal has come, to this process or another of the run."""
+        if hosts.any_of(self._told):
             raise InterruptedRunError

@@ -7,6 +7,7 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from soar_jax.parallel import hosts
 from soar_jax.reporting.files import JsonLines, read_lines, replace_text, to_line
 
 
@@ -28,7 +29,8 @@ class RunFiles:
         for name, lines in self._lines.items():
             lines.cut(sizes.get(name, 0))
             read_lines(lines.path)  # a broken row is better found now than at the next promotion
-        self._events = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=step)
+        if hosts.is_main():
+            self._events = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=step)
 
     def write_step(
         self, metrics: dict[str, Any], ledger: list[dict[str, Any]], timings: dict[str, Any], promoted: Any
@@ -38,15 +40,15 @@ class RunFiles:
         sizes = {name: lines.append(rows[name]) for name, lines in self._lines.items()}
         if promoted is not None:
             _mark_promoted(self._lines["ledger"].path, promoted.source_step, promoted.dataset)
-        self._write_events(metrics | timings)
+        if self._events is not None:
+            self._write_events(self._events, metrics | timings)
         return sizes
 
-    def _write_events(self, values: dict[str, Any]) -> None:
-        assert self._events is not None, "open_at comes first"
+    def _write_events(self, events: SummaryWriter, values: dict[str, Any]) -> None:
         for name, value in values.items():
             if isinstance(value, int | float) and name != "outer_step":
-                self._events.add_scalar(name, float(value), values["outer_step"])
-        self._events.flush()
+                events.add_scalar(name, float(value), values["outer_step"])
+        events.flush()
 
     def close(self) -> None:
         """Closes the event file."""

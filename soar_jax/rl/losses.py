@@ -21,6 +21,7 @@ class LossSettings:
     clip_ratio: float  # epsilon of the clipped surrogate; 0 is plain on-policy RLOO
     kl_coef: float  # weight of the KL divergence to the reference policy; 0 leaves it out
     chunk_tokens: int  # tokens whose full-vocabulary logits are held at once
+    remat: str = "none"  # of decoder.REMAT_POLICIES: what layers keep for the backward pass
 
 
 def completion_mask(rollouts: RolloutBatch) -> jax.Array:
@@ -29,7 +30,7 @@ def completion_mask(rollouts: RolloutBatch) -> jax.Array:
     return (slots < rollouts.lengths[:, None]).astype(jnp.float32)
 
 
-def completion_hidden(params: Params, model: ModelConfig, rollouts: RolloutBatch) -> jax.Array:
+def completion_hidden(params: Params, model: ModelConfig, rollouts: RolloutBatch, remat: str = "none") -> jax.Array:
     """Hidden states [B, C, D] that predict each completion token.
 
     The first is the prompt's last token's; the layout is the decoder's, so these are the
@@ -41,36 +42,42 @@ def completion_hidden(params: Params, model: ModelConfig, rollouts: RolloutBatch
     positions = decoder.row_positions(prompts.lengths, num_prompt_slots, num_completion_slots - 1)
     slots = jnp.arange(tokens.shape[1])
     key_valid = (slots < prompts.lengths[:, None]) | (slots >= num_prompt_slots)
-    hidden, _ = decoder.hidden_states(params, model, tokens, positions, key_valid)
+    hidden, _ = decoder.hidden_states(params, model, tokens, positions, key_valid, remat=remat)
     first = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)
     return jnp.concatenate([first, hidden[:, num_prompt_slots:]], axis=1)
 
 
 def policy_logprobs(
-    params: Params, model: ModelConfig, rollouts: RolloutBatch, temperature: float, chunk_tokens: int
+    params: Params,
+    model: ModelConfig,
+    rollouts: RolloutBatch,
+    temperature: float,
+    chunk_tokens: int,
+    remat: str = "none",
 ) -> jax.Array:
     """Log-probabilities [B, C] float32 of the completion tokens under softmax(logits / temperature).
 
     Logits are made `chunk_tokens` tokens at a time and made again in the backward pass,
     so [B, C, V] is never held. Values behind a completion's end are not meaningful.
     """
-    hidden = completion_hidden(params, model, rollouts)
-    num_tokens = rollouts.tokens.size
-    chunk = min(chunk_tokens, num_tokens)
-    padding = -num_tokens % chunk
-    flat_hidden = jnp.pad(hidden.reshape(num_tokens, -1), ((0, padding), (0, 0)))
-    flat_tokens = jnp.pad(rollouts.tokens.reshape(num_tokens), (0, padding))
+    hidden = completion_hidden(params, model, rollouts, remat)  # [B, C, D]
+    num_rows, num_slots = rollouts.tokens.shape
+    size = max(1, min(chunk_tokens // num_rows, num_slots))  # slots in a chunk: cut so, every chunk holds all rows
+    padding = -num_slots % size
 
     @jax.checkpoint
     def chunk_logprobs(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
-        hidden, tokens = inputs
+        hidden, tokens = inputs  # [B, size, D], [B, size]
         logits = decoder.logits(params, model, hidden) / temperature
-        chosen = jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
+        chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
         return chosen - jax.nn.logsumexp(logits, axis=-1)
 
-    chunks = (flat_hidden.reshape(-1, chunk, hidden.shape[-1]), flat_tokens.reshape(-1, chunk))
-    logprobs = jax.lax.map(chunk_logprobs, chunks)
-    return logprobs.reshape(-1)[:num_tokens].reshape(rollouts.tokens.shape)
+    def chunks(x: jax.Array) -> jax.Array:
+        x = jnp.pad(x, ((0, 0), (0, padding), *((0, 0),) * (x.ndim - 2)))
+        return jnp.moveaxis(x.reshape(num_rows, -1, size, *x.shape[2:]), 1, 0)
+
+    logprobs = jax.lax.map(chunk_logprobs, (chunks(hidden), chunks(rollouts.tokens)))  # [chunks, B, size]
+    return jnp.moveaxis(logprobs, 0, 1).reshape(num_rows, -1)[:, :num_slots]
 
 
 def policy_gradient_loss(
@@ -87,7 +94,9 @@ def policy_gradient_loss(
     KL: kl_coef * (exp(d) - d - 1) with d = ref_logp - logp (the k3 estimator).
     """
     mask = completion_mask(batch.rollouts)
-    logprobs = policy_logprobs(params, model, batch.rollouts, settings.temperature, settings.chunk_tokens)
+    logprobs = policy_logprobs(
+        params, model, batch.rollouts, settings.temperature, settings.chunk_tokens, settings.remat
+    )
     advantages = batch.advantages[:, None]
     if settings.clip_ratio > 0:
         ratio = jnp.exp(logprobs - batch.rollouts.sampler_logprobs)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 
 import jax
-from jax.sharding import Mesh
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
 
+from soar_jax.model import layout
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import Frozen
 from soar_jax.model.parameters import Params
@@ -15,41 +17,54 @@ from soar_jax.rl.losses import LossSettings
 from soar_jax.rl.train_step import (
     OptimizerSettings,
     TrainState,
+    accumulated_gradient,
+    apply_gradient,
     init_train_state,
     make_optimizer,
-    make_train_step,
 )
 from soar_jax.types import TrainBatch
 
-Metrics = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]  # float32: loss, grad_norm, active_share (of rows with a non-zero advantage)
+_STATIC = ("mesh", "model", "loss", "optimizer", "rows_per_micro_batch")
 
 
-@functools.partial(
-    jax.jit,
-    static_argnames=("model", "loss", "optimizer", "rows_per_micro_batch"),
-    donate_argnames=("state",),
-)
+@functools.partial(jax.jit, static_argnames=_STATIC, donate_argnames=("state",))
 def update_policy(
     state: TrainState,
     batch: TrainBatch,  # B rows
     reference: Params | None,
     frozen: Frozen | None,
     *,
+    mesh: Mesh,
     model: ModelConfig,
     loss: LossSettings,
     optimizer: OptimizerSettings,
     rows_per_micro_batch: int,
 ) -> tuple[TrainState, Metrics]:
-    """One update of one policy; metrics are scalars."""
-    step = make_train_step(model, loss, make_optimizer(optimizer), rows_per_micro_batch)
-    return step(state, batch, reference, frozen)
+    """One update of one policy; metrics are scalars.
+
+    Every share of the population axis makes the same gradient, within it the rows are shared out; the optimiser's
+    state is shared out over all devices and never gathered.
+
+    Args:
+      reference: weights of the KL term's policy; None where `loss.kl_coef` is 0.
+      frozen: what adapters lie on; None where the weights are the whole model.
+    """
+
+    def share(
+        weights: Params, batch: TrainBatch, reference: Params | None, frozen: Frozen | None
+    ) -> tuple[jax.Array, Params]:
+        return accumulated_gradient(weights, batch, reference, frozen, model, loss, rows_per_micro_batch)
+
+    whole = parallel.WHOLE
+    value, gradient = parallel.spread(mesh, share, (whole, whole, whole, whole), whole)(
+        state.weights, batch, reference, frozen
+    )
+    state, norm = apply_gradient(state, make_optimizer(optimizer), gradient)
+    return _kept(state, mesh, model, optimizer), _metrics(value, norm, batch)
 
 
-@functools.partial(
-    jax.jit,
-    static_argnames=("mesh", "model", "loss", "optimizer", "rows_per_micro_batch", "population_batch"),
-    donate_argnames=("states",),
-)
+@functools.partial(jax.jit, static_argnames=(*_STATIC, "population_batch"), donate_argnames=("states",))
 def update_population(
     states: TrainState,  # every leaf [P, ...]; the mesh divides P
     batches: TrainBatch,  # every leaf [P, B, ...]
@@ -64,23 +79,57 @@ def update_population(
     population_batch: int,
 ) -> tuple[TrainState, Metrics]:
     """One update of every student on its own batch; metrics are [P]."""
-    step = make_train_step(model, loss, make_optimizer(optimizer), rows_per_micro_batch)
 
     def share(
         states: TrainState, batches: TrainBatch, reference: Params | None, frozen: Frozen | None
     ) -> tuple[TrainState, Metrics]:
         def one_student(inputs: tuple[TrainState, TrainBatch]) -> tuple[TrainState, Metrics]:
-            return step(*inputs, reference, frozen)
+            state, batch = inputs
+            value, gradient = accumulated_gradient(
+                state.weights, batch, reference, frozen, model, loss, rows_per_micro_batch
+            )
+            state, norm = apply_gradient(state, make_optimizer(optimizer), gradient)
+            return state, _metrics(value, norm, batch)
 
         return parallel.map_students(one_student, (states, batches), population_batch)
 
     in_specs = (parallel.SPLIT, parallel.SPLIT, parallel.WHOLE, parallel.WHOLE)
-    return parallel.spread(mesh, share, in_specs, parallel.SPLIT)(states, batches, reference, frozen)
+    states, metrics = parallel.spread(mesh, share, in_specs, parallel.SPLIT)(states, batches, reference, frozen)
+    return _kept(states, mesh, model, optimizer, num_stacked=1), metrics
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "optimizer", "size"))
-def init_population(weights: Params, *, mesh: Mesh, optimizer: OptimizerSettings, size: int) -> TrainState:
+@functools.partial(jax.jit, static_argnames=("mesh", "model", "optimizer", "size"))
+def init_population(
+    weights: Params, *, mesh: Mesh, model: ModelConfig, optimizer: OptimizerSettings, size: int
+) -> TrainState:
     """`size` students that start as copies of one policy, each with a fresh optimiser: leaves [P, ...]."""
     fresh = init_train_state(weights, make_optimizer(optimizer))
-    stacked = jax.tree.map(lambda leaf: jax.numpy.broadcast_to(leaf, (size, *leaf.shape)), fresh)
-    return jax.lax.with_sharding_constraint(stacked, jax.sharding.NamedSharding(mesh, parallel.SPLIT))
+    stacked = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (size, *leaf.shape)), fresh)
+    return _kept(stacked, mesh, model, optimizer, num_stacked=1)
+
+
+@functools.partial(jax.jit, static_argnames=("mesh", "model", "optimizer"))
+def init_policy(weights: Params, *, mesh: Mesh, model: ModelConfig, optimizer: OptimizerSettings) -> TrainState:
+    """A policy in buffers of its own, with a fresh optimiser."""
+    own = jax.tree.map(jnp.copy, weights)
+    return _kept(init_train_state(own, make_optimizer(optimizer)), mesh, model, optimizer)
+
+
+@functools.partial(jax.jit, static_argnames=("mesh", "model"))
+def take_student(weights: Params, index: jax.Array | int, *, mesh: Mesh, model: ModelConfig) -> Params:
+    """The weights of one student of a population, laid out as a policy of its own."""
+    one = jax.tree.map(lambda leaf: leaf[index], weights)
+    return jax.lax.with_sharding_constraint(one, layout.shardings(mesh, model, one))
+
+
+def _metrics(loss: jax.Array, grad_norm: jax.Array, batch: TrainBatch) -> Metrics:
+    active = jnp.mean((batch.advantages != 0).astype(jnp.float32))
+    return {"loss": loss, "grad_norm": grad_norm, "active_share": active}
+
+
+def _kept(
+    state: TrainState, mesh: Mesh, model: ModelConfig, optimizer: OptimizerSettings, num_stacked: int = 0
+) -> TrainState:
+    weights: dict[str, NamedSharding] = layout.shardings(mesh, model, state.weights, num_stacked)
+    opt_state = layout.state_shardings(mesh, make_optimizer(optimizer), state.opt_state, weights, num_stacked)
+    return jax.lax.with_sharding_constraint(state, TrainState(weights, opt_state))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from soar_jax.model import layout
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import Frozen, decoder_params
 from soar_jax.model.parameters import Params
@@ -35,9 +35,6 @@ class OptimizerSettings:
     b2: float
     eps: float
     max_grad_norm: float
-
-
-TrainStep = Callable[[TrainState, TrainBatch, Params | None, Frozen | None], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
@@ -85,35 +82,16 @@ def accumulated_gradient(
     def add_micro_batch(index: jax.Array, total: tuple[jax.Array, Params]) -> tuple[jax.Array, Params]:
         micro = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * size, size), batch)
         part = jax.value_and_grad(loss)(weights, micro)
-        return jax.tree.map(lambda whole, piece: whole + piece / num_rows, total, part)
+        value, gradient = jax.tree.map(lambda whole, piece: whole + piece / num_rows, total, part)
+        return value, layout.kept(gradient, model)
 
     zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, weights))
     return jax.lax.fori_loop(0, num_micro_batches, add_micro_batch, zero)
 
 
-def make_train_step(
-    model: ModelConfig,
-    loss: LossSettings,
-    optimizer: optax.GradientTransformation,
-    rows_per_micro_batch: int,
-) -> TrainStep:
-    """The pure train step `(state, batch, reference, frozen) -> (state, metrics)`.
-
-    `reference` holds the weights of the KL term's policy, or is None when `loss.kl_coef` is 0; `frozen` is what
-    adapters lie on, or None where the weights are the whole model. Metrics are float32 scalars: `loss`, `grad_norm`,
-    `active_share` (rows with a non-zero advantage).
-    """
-
-    def train_step(
-        state: TrainState, batch: TrainBatch, reference: Params | None, frozen: Frozen | None
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        value, grads = accumulated_gradient(state.weights, batch, reference, frozen, model, loss, rows_per_micro_batch)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.weights)
-        metrics = {
-            "loss": value,
-            "grad_norm": optax.tree.norm(grads),
-            "active_share": jnp.mean((batch.advantages != 0).astype(jnp.float32)),
-        }
-        return TrainState(optax.apply_updates(state.weights, updates), opt_state), metrics
-
-    return train_step
+def apply_gradient(
+    state: TrainState, optimizer: optax.GradientTransformation, gradient: Params
+) -> tuple[TrainState, jax.Array]:
+    """One optimiser step; the new state, and the gradient's global norm before clipping ([] float32)."""
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.weights)
+    return TrainState(optax.apply_updates(state.weights, updates), opt_state), optax.tree.norm(gradient)

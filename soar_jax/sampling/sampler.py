@@ -96,6 +96,7 @@ def sample(
     row_numbers = first_prompt * samples_per_prompt + jnp.arange(num_rows)
     row_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, row_numbers)
 
+    params = decoder.unstacked(params, model)
     prompt_positions = jnp.broadcast_to(jnp.arange(num_prompt_slots), prompts.tokens.shape)
     prompt_valid = jnp.arange(num_prompt_slots) < prompts.lengths[:, None]
     hidden, prompt_cache = decoder.hidden_states(

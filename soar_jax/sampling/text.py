@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import Frozen
 from soar_jax.model.parameters import Params
 from soar_jax.model.tokenizer import Tokenizer, prompt_batch
+from soar_jax.parallel import hosts
 from soar_jax.parallel import mesh as parallel
 from soar_jax.problems.prompts import PromptSettings, student_prompt
 from soar_jax.sampling import programs
@@ -75,7 +75,7 @@ class TextSampler:
 
     def texts(self, rollouts: RolloutBatch) -> list[str]:
         """Completion texts of all rows, in order (leading axes flattened); their tokens are metered."""
-        tokens, lengths = np.asarray(rollouts.tokens), np.asarray(rollouts.lengths).reshape(-1)
+        tokens, lengths = hosts.fetch(rollouts.tokens), hosts.fetch(rollouts.lengths).reshape(-1)
         self.meter.num_tokens += int(lengths.sum())
         rows = tokens.reshape(-1, tokens.shape[-1])
         return self.tokenizer.decode([row[:length].tolist() for row, length in zip(rows, lengths, strict=True)])
@@ -97,7 +97,7 @@ class TextSampler:
             weights,
             self.frozen,
             parallel.split(self.mesh, prompts),
-            key,
+            parallel.replicate(self.mesh, key),
             first_prompt,
             mesh=self.mesh,
             model=self.model,
@@ -119,7 +119,7 @@ class TextSampler:
             weights,
             self.frozen,
             parallel.split(self.mesh, prompts),
-            keys,
+            parallel.split(self.mesh, keys),
             mesh=self.mesh,
             model=self.model,
             settings=settings,

@@ -110,7 +110,7 @@ def _kept_or_made(search: Search, name: str, make: Callable[[], Result]) -> Resu
         result: Result = {"policy": name} | make()
         result["num_sampled_tokens"] = search.setup.sampler.meter.num_tokens - tokens_before
         result["wall_s"] = time.perf_counter() - started
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True)  # every process may
         write_json(path, result)
     return read_json(path)
 

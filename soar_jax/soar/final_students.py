@@ -60,7 +60,9 @@ class Follower:
         self._setup, self._name, self._reference, self._before = setup, name, start, steps_before
         self._split, self._phase = split, phase
         self._episodes = 0
-        self.states: TrainState = init_population(start, mesh=setup.mesh, optimizer=setup.student.optimizer, size=size)
+        self.states: TrainState = init_population(
+            start, mesh=setup.mesh, model=setup.sampler.model, optimizer=setup.student.optimizer, size=size
+        )
         self._curve: list[dict[str, Any]] = []
         self._look("start", True)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from soar_jax.evaluation import hard_subset
-from soar_jax.reporting.files import JsonLines
+from soar_jax.reporting.files import JsonLines, remove, replace_text
 from soar_jax.rng import stream_key
 from soar_jax.soar.setup import Setup
 from soar_jax.types import Problem
@@ -34,7 +34,7 @@ class CountFile:
         if header.get("key") == key:
             self.known = {(row["round"], row["id"]): row["num_correct"] for row in rows}
         else:
-            path.unlink(missing_ok=True)
+            remove(path)
             self._lines.append([{"key": key}])
 
     def add(self, number: int, problems: Sequence[Problem], counts: np.ndarray) -> None:
@@ -79,8 +79,8 @@ def count_correct(setup: Setup, problems: Sequence[Problem], folder: pathlib.Pat
     counts, rounds = count_until_solved(
         problems, ask, num_rounds, config.evaluation.problems_per_call, CountFile(partial, key), report
     )
-    hard_subset.write_counts(path, key, problems, counts, rounds * section.samples_per_round)
-    partial.unlink()
+    replace_text(path, hard_subset.counts_text(key, problems, counts, rounds * section.samples_per_round))
+    remove(partial)
     return counts
 
 

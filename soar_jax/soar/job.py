@@ -17,11 +17,12 @@ from soar_jax.checkpointing import Checkpoints
 from soar_jax.evaluation import hard_subset
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.loading import params_sha256
+from soar_jax.parallel import hosts
 from soar_jax.problems.loading import left_out, load_problems
 from soar_jax.reporting import plots
 from soar_jax.reporting.compilations import CompilationCounter
 from soar_jax.reporting.display import Display, pass_table
-from soar_jax.reporting.files import read_json, read_lines, write_json
+from soar_jax.reporting.files import read_json, read_lines, remove, write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
 from soar_jax.settings import require
@@ -175,6 +176,7 @@ def _search(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit)
             "tokens_per_s": tokens_per_s,
             "compilations": this.compilations.count - compiled_before,
         }
+        hosts.agree(f"outer step {progress.outer_step}", [result.metrics, result.ledger, progress.to_json()])
         sizes = this.files.write_step(result.metrics, result.ledger, timings, result.promoted)
         progress = dataclasses.replace(progress, file_sizes=sizes)
         record = {"progress": progress.to_json(), "wall_s": this.wall_s, "base_sha256": this.setup.base_sha256}
@@ -187,8 +189,8 @@ def _search(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit)
 
 
 def _forget_conclusion(workdir: pathlib.Path) -> None:
-    for path in (workdir / "summary.json", *(workdir / "results").glob("*.json")):
-        path.unlink(missing_ok=True)
+    for path in (workdir / "summary.json", *sorted((workdir / "results").glob("*.json"))):
+        remove(path)
 
 
 def _conclude(this: _Run, search: Search) -> None:
@@ -230,7 +232,7 @@ def _conclude(this: _Run, search: Search) -> None:
         "state_sha256": params_sha256({"teacher": arrays.teacher, "baseline": arrays.baseline, "best": arrays.best}),
         "config": config.to_dict(),
     }
-    if progress.outer_step:
+    if progress.outer_step and hosts.is_main():
         plots.learning_curve(this.workdir)
     write_json(this.workdir / "summary.json", json.loads(json.dumps(summary, default=_plain)))
 

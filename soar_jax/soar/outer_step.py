@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
-from soar_jax.parallel import mesh as parallel
 from soar_jax.reporting.display import Phase
+from soar_jax.rl.population import take_student
 from soar_jax.rng import stream_generator, stream_key
 from soar_jax.soar import intrinsic, ledger, promotion, rewards, teacher
 from soar_jax.soar.setup import Setup
@@ -69,10 +68,10 @@ def measure(setup: Setup, baseline: Params, students: Params, split: HardSplit, 
 
 
 def best_student(setup: Setup, students: Params, measured: Measured) -> Params:
-    """The best dataset's best student, a copy on every device."""
+    """The best dataset's best student."""
     replica = int(np.argmax(measured.students[measured.best_dataset]))
     index = measured.best_dataset * setup.config.outer.students_per_dataset + replica
-    return parallel.replicate(setup.mesh, jax.tree.map(lambda leaf: leaf[index], students))
+    return take_student(students, index, mesh=setup.mesh, model=setup.sampler.model)
 
 
 def validation_accuracy(setup: Setup, policy: Params, split: HardSplit) -> float:

@@ -13,7 +13,7 @@ from soar_jax.evaluation.accuracy import Examiner
 from soar_jax.evaluation.embedding import Embedder, make_embedder
 from soar_jax.grading.extraction import EXTRACTORS
 from soar_jax.grading.grader import EQUIVALENCES, Grader
-from soar_jax.model import lora
+from soar_jax.model import layout, lora
 from soar_jax.model.loading import LoadedModel, load_model, params_sha256
 from soar_jax.model.lora import Frozen, LoRASettings
 from soar_jax.model.parameters import Params
@@ -121,10 +121,21 @@ def _lora(section: Any) -> LoRASettings | None:
 def _start(seed: int, adapting: LoRASettings | None, mesh: Mesh, base: LoadedModel) -> tuple[Params, Frozen | None]:
     """The weights that every policy starts from, and what they lie on: nothing, or the base model under adapters."""
     if adapting is None:
-        return parallel.replicate(mesh, base.params), None
+        return base.params, None
     adapters = lora.init_adapters(adapting, base.config, stream_key(seed, "lora"))
-    frozen = Frozen(base.params, jnp.float32(adapting.scale))
-    return parallel.replicate(mesh, adapters), parallel.replicate(mesh, frozen)
+    frozen = Frozen(base.params, parallel.replicate(mesh, jnp.float32(adapting.scale)))
+    return layout.place(mesh, base.config, adapters), frozen
+
+
+def _check_rows(mesh: Mesh, config: Any) -> None:
+    """Rows that a share of the population axis works on at once are shared out further."""
+    inner = config.inner
+    for name, value in {
+        "student.rows_per_micro_batch": config.student.rows_per_micro_batch,
+        "teacher.rows_per_micro_batch": config.teacher.rows_per_micro_batch,
+        "inner.questions_per_step * inner.group_size": inner.questions_per_step * inner.group_size,
+    }.items():
+        parallel.check_divides(mesh, name, value, (parallel.DATA, parallel.FSDP))
 
 
 def build(config: Any, base: LoadedModel | None = None) -> Setup:
@@ -139,7 +150,7 @@ def build(config: Any, base: LoadedModel | None = None) -> Setup:
     settings.check(config)
     grader = _grader(config.grading)
     settings.check_choice("inner.advantage", config.inner.advantage, tuple(ADVANTAGES))
-    mesh = parallel.make_mesh(config.mesh.population)
+    mesh = parallel.make_mesh(*(config.mesh[axis] for axis in parallel.AXES))
     outer = config.outer
     for name, value in {
         "outer.num_datasets * outer.students_per_dataset": outer.num_datasets * outer.students_per_dataset,
@@ -148,10 +159,14 @@ def build(config: Any, base: LoadedModel | None = None) -> Setup:
         "final.num_replicas": config.final.num_replicas,
     }.items():
         parallel.check_divides(mesh, name, value)
+    _check_rows(mesh, config)
     prompts, adapting = _prompts(config.prompts), _lora(config.lora)
     # What is trained is kept in float32: in bfloat16 an update of 1e-6 would be rounded away.
+    params_dtype = config.model.dtype if adapting else "float32"
     if base is None:
-        base = load_model(config.model.source, config.model.dtype, config.model.dtype if adapting else "float32")
+        base = load_model(config.model.source, config.model.dtype, params_dtype, mesh)
+    else:
+        base = dataclasses.replace(base, params=layout.place(mesh, base.config, base.params))
     start, frozen = _start(config.seed, adapting, mesh, base)
     sampler = TextSampler(
         mesh,

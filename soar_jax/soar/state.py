@@ -6,12 +6,10 @@ import dataclasses
 from typing import Any
 
 import flax.struct
-import jax
-import jax.numpy as jnp
 
 from soar_jax.model.parameters import Params
-from soar_jax.parallel import mesh as parallel
-from soar_jax.rl.train_step import TrainState, init_train_state, make_optimizer
+from soar_jax.rl.population import init_policy
+from soar_jax.rl.train_step import TrainState
 from soar_jax.soar.promotion import StepOutcome
 from soar_jax.soar.setup import Setup
 
@@ -95,10 +93,9 @@ class StepResult:
 def initial_arrays(setup: Setup) -> RunArrays:
     """Teacher and baseline student both start as the base model (paper)."""
     window = setup.promotion.window if setup.promotion.student == "window_best" else 1
-    own = jax.tree.map(jnp.copy, setup.start)  # teacher updates use up their input's buffers
-    teacher = init_train_state(own, make_optimizer(setup.teacher.optimizer))
+    optimizer = setup.teacher.optimizer
     return RunArrays(
-        teacher=parallel.replicate(setup.mesh, teacher),
+        teacher=init_policy(setup.start, mesh=setup.mesh, model=setup.sampler.model, optimizer=optimizer),
         baseline=setup.start,
         best=setup.start,
         window=(setup.start,) * window,

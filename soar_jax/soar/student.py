@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from soar_jax.model.parameters import Params
+from soar_jax.parallel import hosts
 from soar_jax.parallel import mesh as parallel
 from soar_jax.rl.advantages import ADVANTAGES
 from soar_jax.rl.population import init_population, update_population
@@ -121,7 +122,9 @@ def train_population(
       NotFiniteError: a loss or gradient norm is not finite; names the step and student.
     """
     population = len(curriculum.questions)
-    states = init_population(start, mesh=setup.mesh, optimizer=setup.student.optimizer, size=population)
+    states = init_population(
+        start, mesh=setup.mesh, model=setup.sampler.model, optimizer=setup.student.optimizer, size=population
+    )
     return continue_population(setup, states, start, curriculum, stream, indices)
 
 
@@ -167,7 +170,7 @@ def continue_population(
 
 def _require_finite(metrics: dict[str, jax.Array], where: str) -> None:
     for name in ("loss", "grad_norm"):
-        values = np.asarray(metrics[name])
+        values = hosts.fetch(metrics[name])
         if not np.isfinite(values).all():
             students = np.flatnonzero(~np.isfinite(values)).tolist()
             raise NotFiniteError(

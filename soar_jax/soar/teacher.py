@@ -9,6 +9,7 @@ import numpy as np
 
 from soar_jax.evaluation.embedding import CentredEmbedder
 from soar_jax.model.parameters import Params
+from soar_jax.parallel import hosts
 from soar_jax.parallel import mesh as parallel
 from soar_jax.problems.prompts import question_and_answer, teacher_prompts
 from soar_jax.rl.population import update_policy
@@ -126,12 +127,13 @@ def teach(
             batch,
             setup.start if setup.teacher.loss.kl_coef > 0 else None,
             setup.sampler.frozen,
+            mesh=setup.mesh,
             model=setup.sampler.model,
             loss=setup.teacher.loss,
             optimizer=setup.teacher.optimizer,
             rows_per_micro_batch=setup.teacher.rows_per_micro_batch,
         )
-    values = {f"teacher_{name}": float(value) for name, value in metrics.items()}
+    values = {f"teacher_{name}": float(hosts.fetch(value)) for name, value in metrics.items()}
     if not all(np.isfinite(value) for value in values.values()):
         raise NotFiniteError(
             f"the teacher's loss or gradient is not finite at outer step {step}: {values}. Start anew in another "

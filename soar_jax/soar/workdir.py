@@ -7,6 +7,7 @@ import json
 import pathlib
 from typing import IO, Any
 
+from soar_jax.parallel import hosts
 from soar_jax.reporting.files import write_json
 from soar_jax.settings import SettingsError, require
 
@@ -54,7 +55,8 @@ def claim(workdir: pathlib.Path, config: Any) -> IO[str]:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = (workdir / ".lock").open("w")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if hosts.is_main():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SettingsError(
                 f"another process is running in {workdir}; wait for it or choose another --workdir"

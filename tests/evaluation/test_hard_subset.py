@@ -52,7 +52,7 @@ def test_counts_are_read_again_only_under_their_key(problems, tmp_path):
     path, counts = tmp_path / "hard.jsonl", np.arange(40)
     key = hard_subset.cache_key("weights", problems, 128)
     assert hard_subset.read_counts(path, key) is None
-    hard_subset.write_counts(path, key, problems, counts, np.full(len(problems), 128))
+    path.write_text(hard_subset.counts_text(key, problems, counts, np.full(len(problems), 128)))
     np.testing.assert_array_equal(hard_subset.read_counts(path, key), counts)
     assert hard_subset.read_counts(path, hard_subset.cache_key("weights", problems, 64)) is None
     assert [file.name for file in tmp_path.iterdir()] == ["hard.jsonl"]

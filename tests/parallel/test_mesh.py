@@ -1,20 +1,63 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from soar_jax.parallel import mesh as parallel
+from soar_jax.parallel import sharding
 from soar_jax.settings import SettingsError
 
 
 def test_minus_one_takes_all_devices():
-    assert parallel.make_mesh(-1).shape == {"population": jax.device_count()}
+    assert dict(parallel.make_mesh(-1).shape) == {"population": 2, "data": 1, "fsdp": 1, "tensor": 1}
+    assert dict(parallel.make_mesh(1, fsdp=-1).shape) == {"population": 1, "data": 1, "fsdp": 2, "tensor": 1}
 
 
-@pytest.mark.parametrize("size", [0, -2, 99])
-def test_a_mesh_that_cannot_be_is_refused_with_the_number_of_devices(size):
-    with pytest.raises(SettingsError, match=rf"mesh.population is {size}, but JAX sees {jax.device_count()} device"):
-        parallel.make_mesh(size)
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((0, 1, 1, 1), "a size is 1 or more, or -1"),
+        ((1, -2, 1, 1), "mesh.data=-2: a size|mesh.data=-2, "),
+        ((-1, -1, 1, 1), "only one size may be -1"),
+        ((99, 1, 1, 1), r"99 devices are needed, but JAX sees 2 device\(s\)"),
+        ((-1, 1, 3, 1), r"3 devices or a multiple of them are needed, but JAX sees 2"),
+    ],
+)
+def test_a_mesh_that_cannot_be_is_refused_with_its_numbers(sizes, message):
+    with pytest.raises(SettingsError, match=message):
+        parallel.make_mesh(*sizes)
+
+
+def test_slices_are_crossed_by_one_axis_alone():
+    @dataclasses.dataclass(frozen=True)
+    class Device:
+        id: int
+        slice_index: int
+        platform: str = "gpu"
+        device_kind: str = "NVIDIA H100"
+        process_index: int = 0
+
+    devices = [Device(number, number // 4) for number in range(8)]
+    mesh = parallel.make_mesh(4, fsdp=2, devices=devices)
+    slices = np.vectorize(lambda device: device.slice_index)(mesh.devices)
+    assert (slices == slices[:, :, :1]).all()  # parameters are gathered within a slice
+    assert set(slices[:, 0, 0, 0].tolist()) == {0, 1}
+    with pytest.raises(SettingsError, match="there are 2 slices"):
+        parallel.make_mesh(1, tensor=8, devices=devices)
+
+
+def test_rules_lay_out_what_divides_and_refuse_the_rest():
+    mesh = jax.sharding.AbstractMesh((2, 1, 4, 2), parallel.AXES)
+    spec = sharding.partition(mesh, sharding.KEPT_ALONE, (16, 8, 3), ("model", "heads", None))
+    assert spec == jax.sharding.PartitionSpec(("fsdp", "population"), ("tensor",), None)
+    assert sharding.partition(mesh, sharding.KEPT_ALONE, (12,), ("model",)) == jax.sharding.PartitionSpec(("fsdp",))
+    assert sharding.partition(mesh, sharding.USED, (7,), ("vocab",)) == jax.sharding.PartitionSpec(None)
+    with pytest.raises(SettingsError, match=r"axis 'heads' has size 9, which mesh\.tensor = 2"):
+        sharding.partition(mesh, sharding.USED, (9,), ("heads",))
+    with pytest.raises(SettingsError, match="share a mesh axis"):
+        sharding.partition(mesh, sharding.USED, (8, 8), ("heads", "hidden"))
 
 
 def test_a_size_that_does_not_divide_is_refused(mesh):
@@ -34,5 +77,5 @@ def test_each_device_works_on_its_share(mesh, population_batch):
         assert values.shape[0] == 3  # half of six
         return parallel.map_students(lambda value: value * 2, values, population_batch)
 
-    doubled = parallel.spread(mesh, share, parallel.SPLIT, parallel.SPLIT)(jnp.arange(6))
+    doubled = jax.jit(parallel.spread(mesh, share, parallel.SPLIT, parallel.SPLIT))(jnp.arange(6))
     np.testing.assert_array_equal(doubled, np.arange(6) * 2)

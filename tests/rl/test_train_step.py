@@ -134,7 +134,7 @@ def test_clipping_stops_the_gradient_of_tokens_that_have_moved_too_far(tiny_mode
 
 def test_population_of_three_equals_three_students(tiny_model, tiny_params, batch):
     mesh = parallel.make_mesh(1)
-    states = init_population(tiny_params, mesh=mesh, optimizer=ADAM, size=3)
+    states = init_population(tiny_params, mesh=mesh, model=tiny_model, optimizer=ADAM, size=3)
     scales = [1.0, -0.5, 0.0]
     batches = jax.tree.map(lambda leaf: np.stack([leaf] * 3), batch)
     batches = batches.replace(advantages=np.stack([batch.advantages * scale for scale in scales]))
@@ -149,7 +149,7 @@ def test_population_of_three_equals_three_students(tiny_model, tiny_params, batc
             alone = init_train_state(jax.tree.map(jnp.copy, tiny_params), make_optimizer(ADAM))
             for _ in range(2):
                 alone, one = update_policy(
-                    alone, batch.replace(advantages=batch.advantages * scale), None, None, **options
+                    alone, batch.replace(advantages=batch.advantages * scale), None, None, mesh=mesh, **options
                 )
             jax.tree.map(
                 lambda a, b, student=student: np.testing.assert_allclose(a[student], b, atol=1e-6),
@@ -165,7 +165,9 @@ def test_sharding_over_two_devices_changes_no_student(tiny_model, tiny_params, b
     results = []
     for size in (1, 2):
         mesh = parallel.make_mesh(size)
-        states = init_population(parallel.replicate(mesh, tiny_params), mesh=mesh, optimizer=ADAM, size=4)
+        states = init_population(
+            parallel.replicate(mesh, tiny_params), mesh=mesh, model=tiny_model, optimizer=ADAM, size=4
+        )
         state, _ = update_population(states, parallel.split(mesh, batches), None, None, mesh=mesh, **options)
         results.append(jax.device_get(state.weights))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), *results)

@@ -36,8 +36,12 @@ def step_parts(step, rewards):
 def test_the_promoted_student_comes_with_its_own_questions(monkeypatch, mesh, student):
     rule = promotion.PromotionSettings(0.01, 3, "best", student, needs_step_reward=True)
     setup = SimpleNamespace(
-        config=SimpleNamespace(outer=SimpleNamespace(students_per_dataset=1)), promotion=rule, mesh=mesh
+        config=SimpleNamespace(outer=SimpleNamespace(students_per_dataset=1)),
+        promotion=rule,
+        mesh=mesh,
+        sampler=SimpleNamespace(model=None),
     )
+    monkeypatch.setattr(outer_step, "take_student", lambda students, index, **_: {"w": students["w"][index]})
     monkeypatch.setattr(outer_step, "validation_accuracy", lambda setup, params, split: float(params["w"]) / 100)
     base = policy(-1)
     arrays = RunArrays(None, base, base, (base,) * (3 if student == "window_best" else 1))
@@ -57,9 +61,13 @@ def test_the_promoted_student_comes_with_its_own_questions(monkeypatch, mesh, st
 def test_the_best_baseline_on_validation_is_kept_for_the_test(monkeypatch, mesh):
     rule = promotion.PromotionSettings(-1.0, 1, "best", "step_best", needs_step_reward=False)
     setup = SimpleNamespace(
-        config=SimpleNamespace(outer=SimpleNamespace(students_per_dataset=1)), promotion=rule, mesh=mesh
+        config=SimpleNamespace(outer=SimpleNamespace(students_per_dataset=1)),
+        promotion=rule,
+        mesh=mesh,
+        sampler=SimpleNamespace(model=None),
     )
     accuracy = iter([0.5, 0.2, 0.5])
+    monkeypatch.setattr(outer_step, "take_student", lambda students, index, **_: {"w": students["w"][index]})
     monkeypatch.setattr(outer_step, "validation_accuracy", lambda *_: next(accuracy))
     base = policy(-1)
     arrays, progress = RunArrays(None, base, base, (base,)), Progress()

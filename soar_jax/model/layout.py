@@ -1,0 +1,104 @@
+"""How a policy's weights lie on the mesh: from the parameter table's logical axes to shardings and constraints."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.lora import UNEMBEDDING, Adapted, Adapter
+from soar_jax.model.parameters import Params, ParamSpec, map_table, num_input_axes, parameter_table
+from soar_jax.parallel.mesh import DATA, FSDP, POPULATION, TENSOR, put
+from soar_jax.parallel.sharding import KEPT, KEPT_ALONE, USED, constrain, partition
+
+
+def logical_axes(weights: Params, model: ModelConfig) -> Params:
+    """The logical axes of each leaf of weights, whole models or adapters, as tuples in the places of the leaves."""
+    table = parameter_table(model)
+    if not _is_adapters(weights):
+        return map_table(lambda spec: spec.logical_axes, table)
+    layers = {name: _adapter_axes(name, table["layers"][name]) for name in weights["layers"]}
+    top = {UNEMBEDDING: _adapter_axes(UNEMBEDDING, table[UNEMBEDDING])} if UNEMBEDDING in weights else {}
+    return {"layers": layers, **top}
+
+
+def _is_adapters(weights: Params) -> bool:
+    return any(isinstance(leaf, Adapter) for leaf in weights["layers"].values())
+
+
+def _adapter_axes(name: str, spec: ParamSpec) -> Adapter:
+    """Joined axes lie as the first of them does."""
+    stacked = spec.logical_axes[: 0 if name == UNEMBEDDING else 1]
+    axes = spec.logical_axes[len(stacked) :]
+    return Adapter((*stacked, axes[0], None), (*stacked, None, axes[num_input_axes(name)]))  # type: ignore[arg-type]
+
+
+def _is_axes(node: Any) -> bool:
+    return isinstance(node, tuple) and not isinstance(node, Adapter) and all(isinstance(a, str | None) for a in node)
+
+
+def shardings(mesh: Mesh, model: ModelConfig, weights: Params, num_stacked: int = 0) -> Params:
+    """The NamedSharding in which weights are kept.
+
+    Args:
+      weights: arrays or their shapes, with `num_stacked` leading axes that the population axis shares out.
+      num_stacked: 0 for one policy, 1 for a population.
+
+    Raises:
+      SettingsError: the mesh does not divide a size of the model.
+    """
+    rules = KEPT if num_stacked else KEPT_ALONE
+
+    def one(axes: tuple[str | None, ...], leaf: Any) -> NamedSharding:
+        spec = partition(mesh, rules, leaf.shape[num_stacked:], axes)
+        return NamedSharding(mesh, PartitionSpec(*((POPULATION,) * num_stacked), *spec))
+
+    return jax.tree.map(one, logical_axes(weights, model), weights, is_leaf=_is_axes)
+
+
+def state_shardings(
+    mesh: Mesh, optimizer: optax.GradientTransformation, opt_state: Any, weight_shardings: Params, num_stacked: int = 0
+) -> Any:
+    """Shardings of an optimiser's state: what is shaped like the weights lies like them."""
+    rest = NamedSharding(mesh, PartitionSpec(*((POPULATION,) * num_stacked)))
+    return optax.tree.map_params(
+        optimizer, lambda _, sharding: sharding, opt_state, weight_shardings, transform_non_params=lambda _: rest
+    )
+
+
+def place(mesh: Mesh, model: ModelConfig, weights: Params) -> Params:
+    """One policy's weights, held by every process, in the layout in which they are kept."""
+    return jax.tree.map(put, weights, shardings(mesh, model, weights))
+
+
+def kept(weights: Params, model: ModelConfig) -> Params:
+    """Weights, or gradients of them, laid out as they are kept, in a program that runs on a mesh."""
+    return jax.tree.map(
+        lambda axes, leaf: constrain(leaf, *axes, rules=KEPT), logical_axes(weights, model), weights, is_leaf=_is_axes
+    )
+
+
+def used(params: Params, model: ModelConfig) -> Params:
+    """The decoder's parameters, whole models or one layer's or a stack of them, laid out as they are computed with."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or math.prod(mesh.shape[axis] for axis in (DATA, FSDP, TENSOR)) == 1:
+        return params
+    table = parameter_table(model)
+    table = table | table.pop("layers") if "layers" not in params else table
+
+    def lay_out(spec: ParamSpec, leaf: Any) -> Any:
+        if isinstance(leaf, Adapted):
+            return leaf._replace(weight=lay_out(spec, leaf.weight))
+        return constrain(leaf, *spec.logical_axes[-leaf.ndim :], rules=USED)
+
+    def walk(specs: Params, node: Params) -> Params:
+        return {
+            name: walk(specs[name], leaf) if isinstance(leaf, dict) else lay_out(specs[name], leaf)
+            for name, leaf in node.items()
+        }
+
+    return walk(table, params)

@@ -1,0 +1,127 @@
+"""Several processes that run one program: start-up, what they tell each other, and the check that they agree.
+
+Every process runs the same Python on the same data; only grading is shared out (`share_out`), and only process 0 writes
+files. With one process all of this costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from soar_jax.settings import SettingsError, require
+
+HEARTBEAT_S = 20  # without a sign of life for so long a process counts as dead, and the others end
+START_S = 300  # processes wait so long for each other at start
+
+Item = TypeVar("Item")
+
+
+class DisagreementError(RuntimeError):
+    """Processes came to different results; going on would train different models as one."""
+
+
+def initialize(coordinator: str, num_processes: int, process_id: int) -> None:
+    """Connects the processes of a run, before JAX is first used.
+
+    Args:
+      coordinator: HOST:PORT of process 0; empty where Cloud TPU or SLURM say all of it, or where there is one process.
+      num_processes, process_id: how many and which; read only with a coordinator.
+
+    Raises:
+      SettingsError: the flags do not fit together, or the processes cannot be connected.
+    """
+    if not coordinator and not _is_in_cluster():
+        require(num_processes == 1 and process_id == 0, "--num_processes and --process_id need --coordinator=HOST:PORT")
+        return
+    given: dict[str, Any] = {}
+    if coordinator:
+        require(num_processes >= 1, f"--num_processes is {num_processes}; it must be at least 1")
+        require(0 <= process_id < num_processes, f"--process_id is {process_id}; it must be 0 to {num_processes - 1}")
+        given = {"coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id}
+    try:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(**given, initialization_timeout=START_S, heartbeat_timeout_seconds=HEARTBEAT_S)
+    except (RuntimeError, ValueError) as error:
+        where = coordinator or "this cluster"
+        raise SettingsError(
+            f"cannot connect the processes of {where} ({str(error).splitlines()[0]}); is the same command running on "
+            "every host?"
+        ) from None
+
+
+def _is_in_cluster() -> bool:
+    """Whether JAX can find the other processes by itself: several SLURM tasks, or a Cloud TPU host."""
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        return True
+    on_tpu = pathlib.Path("/dev/accel0").exists() or pathlib.Path("/dev/vfio/0").exists()
+    return on_tpu and "cpu" not in os.environ.get("JAX_PLATFORMS", "") and _has_libtpu()
+
+
+def _has_libtpu() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("libtpu") is not None
+
+
+def is_main() -> bool:
+    """Whether this process writes the run's files."""
+    return jax.process_index() == 0
+
+
+def fetch(array: Any) -> np.ndarray:
+    """The whole array as NumPy, in every process."""
+    if not isinstance(array, jax.Array) or array.is_fully_addressable:
+        return np.asarray(array)
+    if array.is_fully_replicated:
+        return np.asarray(array.addressable_data(0))
+    return multihost_utils.process_allgather(array, tiled=True)
+
+
+def any_of(told: bool) -> bool:
+    """Whether any process was told so; all learn the same."""
+    if jax.process_count() == 1:
+        return told
+    return bool(multihost_utils.process_allgather(np.array([told])).any())
+
+
+def sync() -> None:
+    """Returns when every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("soar_jax")
+
+
+def agree(name: str, value: Any) -> None:
+    """Checks that all processes have the same value (anything that JSON can hold).
+
+    Raises:
+      DisagreementError: names it.
+    """
+    if jax.process_count() == 1:
+        return
+    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+    found = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
+    if not (found == found[0]).all():
+        raise DisagreementError(
+            f"the processes do not agree on {name}; start all of them with the same code, files and config"
+        )
+
+
+def share_out(function: Callable[[Sequence[Item]], Sequence[int]], items: Sequence[Item]) -> list[int]:
+    """`function(items)`, small integers in their order, each process doing its part of the items."""
+    count = jax.process_count()
+    if count == 1:
+        return list(function(items))
+    size = -(-len(items) // count)
+    start = min(len(items), size * jax.process_index())
+    own = list(function(items[start : start + size]))
+    padded = np.array(own + [0] * (size - len(own)), np.int32)
+    return multihost_utils.process_allgather(padded).reshape(-1)[: len(items)].tolist()

@@ -1,0 +1,70 @@
+"""From logical axes to the mesh: the one table of rules, and the constraints that lead the compiler by it.
+
+Every array names its axes by what they hold ("heads", "rows", …); which mesh axis shares them out stands here alone.
+Parameters have two layouts: *kept*, between their uses, shared out as far as it goes; and *used*, whole but for the
+tensor axis. The compiler gathers the one into the other, a layer at a time where layers are scanned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax
+from jax.sharding import Mesh, PartitionSpec
+
+from soar_jax.parallel.mesh import DATA, FSDP, POPULATION, TENSOR
+from soar_jax.settings import SettingsError
+
+LogicalAxes = Sequence[str | None]
+
+USED: dict[str, tuple[str, ...]] = {
+    "rows": (DATA, FSDP),
+    "heads": (TENSOR,),
+    "kv_heads": (TENSOR,),
+    "hidden": (TENSOR,),
+    "vocab": (TENSOR,),
+}
+KEPT = USED | {"model": (FSDP,)}
+# A single policy is also shared out over the population axis where it is shared out at all.
+KEPT_ALONE = KEPT | {"model": (FSDP, POPULATION)}
+_MAY_STAY_WHOLE = ("vocab", "rows")  # come in all sizes; where the mesh does not divide them they are not shared out
+
+
+def partition(
+    mesh: Mesh | jax.sharding.AbstractMesh,
+    rules: dict[str, tuple[str, ...]],
+    shape: Sequence[int],
+    logical_axes: LogicalAxes,
+) -> PartitionSpec:
+    """The PartitionSpec of an array.
+
+    Raises:
+      SettingsError: two of its axes go to one mesh axis, or a size is not divided.
+    """
+    parts: list[tuple[str, ...] | None] = []
+    for size, name in zip(shape, logical_axes, strict=True):
+        axes = rules.get(name or "", ())
+        if POPULATION in axes and (mesh.shape[FSDP] == 1 or size % math.prod(mesh.shape[axis] for axis in axes)):
+            axes = tuple(axis for axis in axes if axis != POPULATION)
+        shares = math.prod(mesh.shape[axis] for axis in axes)
+        if size % shares and name in _MAY_STAY_WHOLE:
+            axes = ()
+        elif size % shares:
+            raise SettingsError(
+                f"the model's axis {name!r} has size {size}, which {' * '.join(f'mesh.{a}' for a in axes)} = {shares} "
+                "does not divide; change the mesh"
+            )
+        parts.append(axes or None)
+    used = [axis for part in parts if part for axis in part]
+    if len(used) != len(set(used)):
+        raise SettingsError(f"logical axes {tuple(logical_axes)} share a mesh axis; change the rules")
+    return PartitionSpec(*parts)
+
+
+def constrain(x: jax.Array, *logical_axes: str | None, rules: dict[str, tuple[str, ...]] = USED) -> jax.Array:
+    """Lays an array out in a program that runs on a mesh; elsewhere the array as it is."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or math.prod(mesh.shape[axis] for axis in (DATA, FSDP, TENSOR)) == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, partition(mesh, rules, x.shape, logical_axes))
