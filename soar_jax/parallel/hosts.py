@@ -74,7 +74,12 @@ def _has_libtpu() -> bool:
 
 def is_main() -> bool:
     """Whether this process writes the run's files."""
-    return jax.process_index() == 0
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def count_processes() -> int:
+    """Processes of this run; asks no device where none were connected, so that a program without JAX starts none."""
+    return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def fetch(array: Any) -> np.ndarray:
@@ -88,14 +93,14 @@ def fetch(array: Any) -> np.ndarray:
 
 def any_of(told: bool) -> bool:
     """Whether any process was told so; all learn the same."""
-    if jax.process_count() == 1:
+    if count_processes() == 1:
         return told
     return bool(multihost_utils.process_allgather(np.array([told])).any())
 
 
 def sync() -> None:
     """Returns when every process has come here."""
-    if jax.process_count() > 1:
+    if count_processes() > 1:
         multihost_utils.sync_global_devices("soar_jax")
 
 
@@ -105,7 +110,7 @@ def agree(name: str, value: Any) -> None:
     Raises:
       DisagreementError: names it.
     """
-    if jax.process_count() == 1:
+    if count_processes() == 1:
         return
     digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
     found = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8))
@@ -117,7 +122,7 @@ def agree(name: str, value: Any) -> None:
 
 def share_out(function: Callable[[Sequence[Item]], Sequence[int]], items: Sequence[Item]) -> list[int]:
     """`function(items)`, small integers in their order, each process doing its part of the items."""
-    count = jax.process_count()
+    count = count_processes()
     if count == 1:
         return list(function(items))
     size = -(-len(items) // count)
