@@ -162,13 +162,21 @@ def _check_final(config: Any) -> None:
         curriculum.source != "none" or not needs,
         f"final.students names {', '.join(needs)}, but curriculum.source is 'none'",
     )
+    low, high = config.self_play.agreement
+    require(0 <= low <= high <= 1, f"self_play.agreement is {(low, high)}; give two shares, the lower first")
+
+
+def check_final_students(config: Any) -> None:
+    """Refuses final students that the problems cannot serve; for whole runs, since other programs train none.
+
+    Raises:
+      SettingsError: true answers are wanted of a source that cannot tell them.
+    """
     require(
-        "true_answers" not in final.students or config.problems.source == "arithmetic",
+        "true_answers" not in config.final.students or config.problems.source == "arithmetic",
         f"final.students names 'true_answers', but problems.source {config.problems.source!r} cannot tell the true "
         "answers of new questions; leave it out",
     )
-    low, high = config.self_play.agreement
-    require(0 <= low <= high <= 1, f"self_play.agreement is {(low, high)}; give two shares, the lower first")
 
 
 def _check_integers(name: str, values: Any) -> None:

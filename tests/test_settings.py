@@ -43,7 +43,6 @@ BAD = {
     "teacher.reward='r_zero'": "nothing is ever promoted",
     "num_outer_steps=0": "nothing is ever promoted",
     "transfer.num_problems=0": "transfer.num_problems is 0",
-    "problems.source='math'": "cannot tell the true answers of new questions",
     "prompts.from_seed='teacher'": "prompts.from_seed lacks {opening}",
     "analysis.judge='me'": "choose one of world, self_consistency, endpoint, none",
     "sampling.population_batch=0": "sampling.population_batch is 0",
@@ -61,7 +60,17 @@ METHODS = {path.stem for path in (ROOT / "configs").glob("*.py")} - {"__init__",
 def test_every_method_is_accepted_at_every_scale(method):
     module = importlib.import_module(f"configs.{method}")
     for scale in scales.names():
-        settings.check(ml_collections.FrozenConfigDict(module.get_config(scale)))
+        config = ml_collections.FrozenConfigDict(module.get_config(scale))
+        settings.check(config)
+        settings.check_final_students(config)
+
+
+def test_true_answers_of_new_questions_need_a_source_that_knows_them():
+    config = get_config()
+    settings.check_final_students(config)
+    config.problems.source = "math"
+    with pytest.raises(SettingsError, match="'math' cannot tell the true answers of new questions"):
+        settings.check_final_students(config)
 
 
 @pytest.mark.parametrize("change", BAD)

@@ -25,7 +25,7 @@ from soar_jax.reporting.display import Display, pass_table
 from soar_jax.reporting.files import read_json, read_lines, remove, write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
-from soar_jax.settings import require
+from soar_jax.settings import check_final_students, require
 from soar_jax.soar import conclusion, hard_search, judging, ledger, teacher
 from soar_jax.soar import setup as setups
 from soar_jax.soar import workdir as workdirs
@@ -74,6 +74,7 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     started = time.perf_counter()
     interrupts, compilations = Interrupts(), CompilationCounter()
     workdirs.check(workdir, config)
+    check_final_students(config)
     setup = setups.build(config)
     judging.make_judge(setup, workdir)  # what it lacks is better found now than after the run
     candidates = _askable(setup, load_problems(config.problems, "problems", config.hard_subset.num_candidates))
