@@ -145,7 +145,7 @@ BAD_STARTS = {
         ["--config.outer.num_datasets=3"],
         "outer.num_datasets * outer.students_per_dataset is 3, which mesh.population = 2 does not divide",
     ),
-    "a mesh that is too large": (["--config.mesh.population=64"], "mesh.population is 64, but JAX sees 2 device"),
+    "a mesh that is too large": (["--config.mesh.population=64"], "64 devices are needed, but JAX sees 2 device"),
     "a missing model": (["--config.model.source=no/such/folder"], "model.source 'no/such/folder' is neither"),
     "an empty hard subset": (
         ["--config.problems.levels=(1,)", "--config.hard_subset.num_samples=64"],
