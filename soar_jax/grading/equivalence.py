@@ -1,4 +1,4 @@
-r"""Are two final answers the same? What text and exact numbers can decide is decided here.
+r"""Are two final answers the same? What text, exact numbers and values at a point can decide is decided here.
 
 The rest is left to a computer algebra system in another process (`symbolic.py`), and only where `is_bounded` says
 that an answer is short, shallow and small. Conventions: units may be missing on one side but must not differ, a
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+
+from soar_jax.grading import values
 
 MAX_NUMBER_DIGITS = 50  # of a number that is compared exactly
 MAX_CHARACTERS = 300  # of an answer that is compared symbolically; the bounds below likewise
@@ -66,7 +68,8 @@ _KNOWN_COMMAND = re.compile(
     r"ln|exp|cdot|times|div|pm|infty|cup|cap|in|le|leq|ge|geq|lt|gt|ne|neq|begin|end|pmatrix|bmatrix|matrix|vmatrix|"
     r"emptyset|varnothing|mathbb|binom|overline|ldots|[{}\\]"
 )
-_EXPONENT = re.compile(r"\^\s*(?:\{([^{}]*)\}|(\S))")
+_INNER = r"(?:[^{}^]|\{[^{}^]*\})*"
+_EXPONENT = re.compile(rf"\^\s*(?:\{{((?:[^{{}}^]|\{{{_INNER}\}})*)\}}|([^{{\s]))")  # none has a power in it
 _FACTORIAL = re.compile(r"(\S?)\s*!")
 
 
@@ -82,7 +85,9 @@ def same(gold: str, answer: str) -> bool | None:
         return x == y
     if _IN_BASE.match(a) or _IN_BASE.match(b) or not (is_bounded(a) and is_bounded(b)):
         return False
-    return None if _has_mathematics(a) and _has_mathematics(b) else False
+    if not (_has_mathematics(a) and _has_mathematics(b)) or values.clearly_differ(a, b):
+        return False
+    return None
 
 
 def normalized(text: str) -> tuple[str, str]:
@@ -204,7 +209,7 @@ def _powers_are_bounded(text: str) -> bool:
         return False
     for braced, single in _EXPONENT.findall(text):
         exponent = (braced or single).strip()
-        if "^" in exponent or "!" in exponent:
+        if "!" in exponent:
             return False
         for digits in re.findall(r"\d+", exponent):
             product *= max(1, int(digits))
