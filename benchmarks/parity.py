@@ -1,0 +1,97 @@
+"""Logits and greedy tokens of a GGUF model, here and by transformers' own loading of the same file.
+
+    python benchmarks/parity.py --model=MODEL.gguf --questions=FILE.jsonl
+
+Needs torch and accelerate. The same logits in float64 say how much of a difference is rounding. Prompts are questions
+in the model's chat template, padded to one length; exit code 1 when a greedy token differs.
+"""
+
+import json
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from soar_jax.model import decoder
+from soar_jax.model.loading import load_model
+from soar_jax.model.tokenizer import prompt_batch
+from soar_jax.sampling.sampler import SamplingSettings, sample
+
+MODEL = flags.DEFINE_string("model", None, "A GGUF file.", required=True)
+QUESTIONS = flags.DEFINE_string("questions", None, "JSON lines with a field `question`.", required=True)
+NUM_PROMPTS = flags.DEFINE_integer("num_prompts", 32, "How many questions.")
+NUM_TOKENS = flags.DEFINE_integer("num_tokens", 64, "Greedy tokens for each.")
+
+
+def main(_: list[str]) -> None:
+    """Prints the largest differences and how many greedy rows are equal."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    path = pathlib.Path(MODEL.value)
+    base = load_model(str(path), "float32")
+    reference = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
+    with open(QUESTIONS.value) as file:
+        questions = [json.loads(line)["question"] for line in file][: NUM_PROMPTS.value]
+    rows = [base.tokenizer.encode_prompt(base.tokenizer.chat(question, "")) for question in questions]
+    width = max(map(len, rows))
+    batch = prompt_batch(rows, base.tokenizer.pad_id, (width,))
+    mask = np.arange(width) < np.asarray(batch.lengths)[:, None]
+
+    @jax.jit
+    def logits(tokens: jax.Array, mask: jax.Array) -> jax.Array:
+        positions = jnp.broadcast_to(jnp.arange(width), tokens.shape)
+        hidden, _ = decoder.hidden_states(base.params, base.config, tokens, positions, mask)
+        return decoder.logits(base.params, base.config, hidden)
+
+    def peer_logits(part: slice) -> np.ndarray:
+        with torch.no_grad():
+            tokens = torch.tensor(np.asarray(batch.tokens[part]), dtype=torch.long)
+            return reference(tokens, attention_mask=torch.tensor(mask[part].astype(np.int64))).logits.numpy()
+
+    parts = [slice(start, start + 4) for start in range(0, len(rows), 4)]
+    ours = [np.asarray(logits(batch.tokens[part], mask[part]))[mask[part]] for part in parts]
+    peer = [peer_logits(part)[mask[part]] for part in parts]
+    settings = SamplingSettings(NUM_TOKENS.value, 0.0, 1.0, base.tokenizer.stop_ids, base.tokenizer.pad_id)
+    drawn = sample(base.params, batch, jax.random.key(0), base.config, settings)
+    equal = 0
+    for row, tokens, length in zip(rows, np.asarray(drawn.tokens), np.asarray(drawn.lengths), strict=True):
+        equal += np.array_equal(tokens[:length], _generate(reference, row, base.tokenizer)[:length])
+    reference.double()
+    exact = [peer_logits(part)[mask[part]] for part in parts]
+    print(f"prompts: {len(rows)} of {min(map(len, rows))} to {width} tokens; largest logit {_largest(exact):.1f}")
+    print(f"largest difference of logits, ours and transformers': {_apart(ours, peer):.2e}")
+    print(f"from float64: ours {_apart(ours, exact):.2e}, transformers' {_apart(peer, exact):.2e}")
+    print(f"greedy rows equal over {NUM_TOKENS.value} tokens: {equal} of {len(rows)}")
+    sys.exit(equal != len(rows))
+
+
+def _generate(reference, row, tokenizer) -> np.ndarray:
+    import torch
+
+    with torch.no_grad():
+        tokens = torch.tensor([row])
+        found = reference.generate(
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            max_new_tokens=NUM_TOKENS.value,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_id,
+            eos_token_id=list(tokenizer.stop_ids),
+        )
+    return found[0, len(row) :].numpy()
+
+
+def _apart(a: list[np.ndarray], b: list[np.ndarray]) -> float:
+    return max(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True))
+
+
+def _largest(a: list[np.ndarray]) -> float:
+    return max(float(np.abs(x).max()) for x in a)
+
+
+if __name__ == "__main__":
+    app.run(main)
