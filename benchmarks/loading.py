@@ -24,6 +24,7 @@ class PeakMemory(threading.Thread):
     """Samples this process's resident memory, GiB; `peak` has that of the program and that with mapped files."""
 
     def __init__(self) -> None:
+        """Takes what is resident now as nothing."""
         super().__init__(daemon=True)
         self.before, self.peak, self.is_done = _resident(), (0.0, 0.0), False
 

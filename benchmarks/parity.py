@@ -18,6 +18,7 @@ from absl import app, flags
 from soar_jax.model import decoder
 from soar_jax.model.loading import load_model
 from soar_jax.model.tokenizer import prompt_batch
+from soar_jax.parallel.mesh import make_mesh
 from soar_jax.sampling.sampler import SamplingSettings, sample
 
 MODEL = flags.DEFINE_string("model", None, "A GGUF file.", required=True)
@@ -32,7 +33,7 @@ def main(_: list[str]) -> None:
     from transformers import AutoModelForCausalLM
 
     path = pathlib.Path(MODEL.value)
-    base = load_model(str(path), "float32")
+    base = load_model(str(path), "float32", mesh=make_mesh(1))
     reference = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
     with open(QUESTIONS.value) as file:
         questions = [json.loads(line)["question"] for line in file][: NUM_PROMPTS.value]

@@ -138,6 +138,8 @@ def nano() -> ml_collections.ConfigDict:
             "num_steps": 10,  # (paper)
             "questions_per_step": 8,  # (paper)
             "group_size": 16,
+            # Students that are trained and measured together, in waves of whole datasets; 0: all. Same results.
+            "students_at_once": 0,
             "advantage": "rloo",  # (paper); or "grpo", "dr_grpo"
         }
     )
@@ -215,7 +217,12 @@ def nano() -> ml_collections.ConfigDict:
             "population_batch": 1,  # students that a device runs at once: 1 on a CPU, more on accelerators
         }
     )
-    c.checkpoints = ml_collections.ConfigDict({"keep": 2})
+    c.checkpoints = ml_collections.ConfigDict(
+        {
+            "keep": 2,  # the newest so many
+            "keep_every": 0,  # and every so many-th outer step for good; 0: none
+        }
+    )
     return c
 
 
@@ -249,8 +256,13 @@ def _language_model(source: str) -> ml_collections.ConfigDict:
     c.outer.stop_at_validation = 1.1  # never
     c.promotion.student = "step_best"  # (paper)
     c.inner.group_size = 32  # (paper)
-    c.student.update(learning_rate=1e-6, adam_eps=1e-8, max_completion_tokens=1024, rows_per_micro_batch=4)
-    c.teacher.update(learning_rate=1e-6, adam_eps=1e-8, max_completion_tokens=768, rows_per_micro_batch=4)
+    # Four whole models in training are 155 GB, which 16 chips of 32 GB or 32 of 16 GB hold beside the teacher's.
+    c.inner.students_at_once = 4
+    c.mesh.update(population=4, data=1, fsdp=-1, tensor=2)
+    c.student.update(learning_rate=1e-6, adam_eps=1e-8, max_completion_tokens=1024)
+    c.teacher.update(learning_rate=1e-6, adam_eps=1e-8, max_completion_tokens=768)
+    for policy in (c.student, c.teacher):
+        policy.update(rows_per_micro_batch=4, logprob_chunk_tokens=1024, remat="layers")
     c.curriculum.update(num_questions=128, levels=(1, 2, 3, 4, 5))  # (paper) 128
     c.final.num_steps = 100
     c.analysis.judge = "self_consistency"
@@ -263,6 +275,8 @@ def smollm2_135m() -> ml_collections.ConfigDict:
     """SmolLM2-135M-Instruct on GSM8K: small enough for a CPU, too weak to learn much; it proves the machinery."""
     c = _language_model("HuggingFaceTB/SmolLM2-135M-Instruct")
     c.model.dtype = "float32"
+    c.mesh.update(population=-1, fsdp=1, tensor=1)
+    c.inner.students_at_once = 0
     c.problems.update(source="gsm8k", path="hf:openai/gsm8k:main:train")
     c.transfer.update(source="gsm8k", path="hf:openai/gsm8k:main:test", num_problems=256)
     c.grading.extraction = ("boxed", "last_number")
@@ -321,6 +335,9 @@ def _policy(
             "kl_coef": 0.0,  # KL to the policy that training starts from; 0 leaves it out
             "rows_per_micro_batch": 16,
             "logprob_chunk_tokens": 4096,  # tokens whose full-vocabulary logits are held at once
+            # What layers keep for the backward pass: "none" of it is computed again; "layers" keep their input alone;
+            # "dots" also what their matrices gave.
+            "remat": "none",
         }
     )
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
+import time
+import zlib
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from soar_jax.parallel import hosts
+from soar_jax.reporting.interrupts import InterruptedRunError
 from soar_jax.settings import SettingsError
 
 Tree = TypeVar("Tree")
@@ -16,40 +23,90 @@ Tree = TypeVar("Tree")
 class Checkpoints:
     """The checkpoints of one workdir: a pytree of arrays and a JSON record for each saved step."""
 
-    def __init__(self, folder: pathlib.Path, keep: int) -> None:
-        """Opens `folder`, making it where needed; the newest `keep` steps are kept."""
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+    def __init__(self, folder: pathlib.Path, keep: int, keep_every: int = 0) -> None:
+        """Opens `folder`, making it where needed, and clears what saves that were cut off have left there.
 
-    def latest_step(self) -> int | None:
-        """The newest whole checkpoint's step; None when there is none."""
-        return self._manager.latest_step()
+        Args:
+          keep: the newest so many steps are kept.
+          keep_every: every so many-th step is kept for good; 0: none is.
+        """
+        policies = ocp.checkpoint_managers
+        kept: list[Any] = [policies.LatestN(keep)]
+        if keep_every:
+            kept.append(policies.EveryNSteps(keep_every))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(kept),
+            enable_async_checkpointing=True,
+            cleanup_tmp_directories=True,
+        )
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, step: int, arrays: Any, record: dict[str, Any]) -> None:
         """Starts saving; returns when the arrays are copied, before they are on disk."""
+        record = record | {"checksums": _checksums(arrays, record)}
         self._manager.save(
             step, args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
         )
 
-    def restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
-        """Arrays in the shapes and shardings of `like`, and the record.
+    def restore_newest(self, like: Tree, say: Callable[[str], None]) -> tuple[int, Tree, dict[str, Any]] | None:
+        """The newest whole checkpoint; broken newer ones are renamed out of the way, so that their steps can be saved.
+
+        Args:
+          like: arrays or shapes with shardings; what is restored has these, on whatever mesh it was saved.
+          say: is told in a line which checkpoint was passed over, and why.
+
+        Returns:
+          Its step, arrays and record; None where no checkpoint was ever saved.
 
         Raises:
-          SettingsError: the checkpoint is broken.
+          SettingsError: there are checkpoints, and all of them are broken; they stay as they are.
         """
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        try:
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(arrays=ocp.args.StandardRestore(target), record=ocp.args.JsonRestore()),
-            )
-            return restored["arrays"], restored["record"]
-        except Exception as error:  # orbax and tensorstore raise many kinds for a damaged checkpoint
-            folder = self._manager.directory / str(step)
+        broken: dict[int, str] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            found, trouble = self._try(step, like)
+            if found is None:
+                broken[step] = trouble
+                continue
+            for broken_step, reason in broken.items():
+                aside = self._move_aside(broken_step)
+                say(f"checkpoint {broken_step} is broken ({reason}): kept as {aside}, going on from checkpoint {step}")
+            return step, *found
+        if broken:
             raise SettingsError(
-                f"checkpoint {folder} is broken ({type(error).__name__}); remove that folder to go on from the one "
-                "before it"
-            ) from error
+                f"no checkpoint in {self._manager.directory} can be read (the newest, {max(broken)}: "
+                f"{broken[max(broken)]}); bring one back, or start anew in another --workdir"
+            )
+        return None
+
+    def _try(self, step: int, like: Tree) -> tuple[tuple[Tree, dict[str, Any]] | None, str]:
+        """Arrays and record of a step, or None and why not; the same in all processes."""
+        found, trouble = None, "another process cannot read it"
+        try:
+            found = self._restore(step, like)
+        except InterruptedRunError:
+            raise
+        except Exception as error:  # orbax and tensorstore raise many kinds for a damaged checkpoint
+            trouble = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        return (None, trouble) if hosts.any_of(found is None) else (found, "")
+
+    def _restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(target), record=ocp.args.JsonRestore())
+        )
+        arrays, record = restored["arrays"], restored["record"]
+        if record.pop("checksums") != _checksums(arrays, record):
+            raise ValueError("its numbers are not those that were saved")
+        return arrays, record
+
+    def _move_aside(self, step: int) -> pathlib.Path:
+        folder = pathlib.Path(self._manager.directory) / str(step)
+        aside = folder.with_name(f"{step}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
+        if hosts.is_main():
+            folder.rename(aside)
+        hosts.sync()
+        self._manager.reload()
+        return aside
 
     def wait(self) -> None:
         """Returns when everything started is on disk."""
@@ -58,3 +115,15 @@ class Checkpoints:
     def close(self) -> None:
         """Waits, and frees the manager's threads."""
         self._manager.close()
+
+
+def _checksums(arrays: Any, record: dict[str, Any]) -> list[int]:
+    """Of the record and of each leaf, the same on every mesh: storage does not notice a flipped bit by itself."""
+    text = json.dumps(record, sort_keys=True)
+    return [zlib.crc32(text.encode()), *hosts.fetch(_sums(jax.tree.leaves(arrays))).tolist()]
+
+
+@jax.jit
+def _sums(leaves: list[jax.Array]) -> jax.Array:
+    words = [jax.lax.bitcast_convert_type(leaf, f"uint{8 * leaf.dtype.itemsize}") for leaf in leaves]
+    return jnp.stack([word.sum(dtype=jnp.uint32) for word in words])

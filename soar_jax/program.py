@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import pathlib
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -10,9 +12,12 @@ from typing import Any
 
 import ml_collections
 from absl import app, flags, logging
+from ml_collections import config_flags
 
 from soar_jax import settings
 from soar_jax.settings import SettingsError
+
+flags.disclaim_key_flags()  # flags that are defined here are the program's that asks for them
 
 
 def frozen_config(flag: Any, sections: Sequence[str]) -> ml_collections.FrozenConfigDict:
@@ -32,22 +37,64 @@ def frozen_config(flag: Any, sections: Sequence[str]) -> ml_collections.FrozenCo
 
 
 def require_flag(flag: Any) -> None:
-    """Refuses a start without a flag.
+    """Refuses a start without a flag, and says what it is for.
 
     Raises:
       SettingsError: the flag was not given.
     """
-    settings.require(bool(flag.value), f"--{flag.name} is missing; {flag.__doc__ or 'it'} is needed")
+    purpose = " ".join(flags.FLAGS[flag.name].help.split()).rstrip(".")
+    settings.require(bool(flag.value), f"--{flag.name} is missing: {purpose[:1].lower()}{purpose[1:]}")
 
 
-def start(main: Callable[..., None], positional: bool = False) -> None:
+@dataclasses.dataclass(frozen=True)
+class AskingFlags:
+    """The flags of the programs that ask one policy a benchmark."""
+
+    config: Any
+    model: Any
+    out: Any
+
+    def read(self) -> tuple[ml_collections.FrozenConfigDict, str, pathlib.Path]:
+        """The config, the policy's name and the folder for the results; the CPU is split into devices.
+
+        Raises:
+          SettingsError: a flag is missing, or its value cannot be used.
+        """
+        from soar_jax.parallel import mesh  # seconds to import
+
+        sections = ("problems", "prompts", "grading", "evaluation", "hard_subset", "mesh")
+        config = frozen_config(self.config, sections)
+        require_flag(self.out)
+        mesh.set_num_cpu_devices(config.mesh.cpu_devices)
+        return config, self.model.value or config.model.source, pathlib.Path(self.out.value).expanduser()
+
+
+def define_asking_flags(out: str) -> AskingFlags:
+    """Defines `--config`, `--model` and `--out`; `out` says what that folder is for."""
+    return AskingFlags(
+        config_flags.DEFINE_config_file("config", None, "Method config file, e.g. configs/soar_math.py:nano."),
+        flags.DEFINE_string(
+            "model",
+            None,
+            "A hub id, a Hugging Face folder, a GGUF file, or a run's workdir (:student or :teacher behind it); "
+            "default: the config's model.source.",
+        ),
+        flags.DEFINE_string("out", None, out),
+    )
+
+
+def start(main: Callable[..., None], positional: bool = False, saved: str = "completed outer steps") -> None:
     """Parses the flags and runs `main`; what the user can mend is one line on stderr and an exit code.
 
     Args:
       positional: whether the program takes arguments besides flags; `main` gets them.
+      saved: what is on disk when a stop signal has ended the program.
     """
     logging.set_verbosity(logging.WARNING)  # of libraries, orbax above all
-    app.run(lambda argv: _guarded(main, argv[1:]), flags_parser=functools.partial(_parse_flags, positional=positional))
+    app.run(
+        lambda argv: _guarded(main, argv[1:], saved),
+        flags_parser=functools.partial(_parse_flags, positional=positional),
+    )
 
 
 def _parse_flags(argv: list[str], positional: bool) -> list[str]:
@@ -61,12 +108,15 @@ def _parse_flags(argv: list[str], positional: bool) -> list[str]:
     return rest
 
 
-def _guarded(main: Callable[..., None], arguments: Sequence[str]) -> None:
+def _guarded(main: Callable[..., None], arguments: Sequence[str], saved: str) -> None:
     import jax  # seconds to import, and not needed for bad flags
 
+    from soar_jax.parallel import hosts
+    from soar_jax.parallel.compiled import keep_compiled_programs
     from soar_jax.reporting.interrupts import InterruptedRunError
     from soar_jax.soar.student import NotFiniteError
 
+    keep_compiled_programs()
     try:
         main(*arguments)
     except SettingsError as error:
@@ -75,15 +125,11 @@ def _guarded(main: Callable[..., None], arguments: Sequence[str]) -> None:
         _fail(str(error), settings.EXIT_NOT_FINITE)
     except InterruptedRunError:
         command = shlex.join([sys.executable, *sys.argv])
-        _fail(f"stopped; all completed outer steps are saved. Resume with: {command}", settings.EXIT_INTERRUPTED)
+        _fail(f"stopped; all {saved} are saved. Resume with: {command}", settings.EXIT_INTERRUPTED)
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
-        _fail(
-            f"another process of this run has ended or cannot be reached ({str(error).splitlines()[0][:200]}); start "
-            "the same command on all hosts again, and it resumes",
-            settings.EXIT_LOST_PROCESS,
-        )
+        hosts.end_lost(str(error).splitlines()[0][:200])
     except KeyboardInterrupt:
         _fail("stopped", settings.EXIT_INTERRUPTED)
 

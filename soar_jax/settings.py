@@ -85,6 +85,8 @@ def check(config: Any) -> None:
     )
     _check_positive(config, "sampling", ("rows_per_chunk", "population_batch"))
     _check_positive(config, "checkpoints", ("keep",))
+    keep_every = config.checkpoints.keep_every
+    require(keep_every >= 0, f"checkpoints.keep_every is {keep_every}; it must be 0 (none) or more")
     outer, inner = config.outer, config.inner
     require(
         outer.num_datasets >= 2 or not config.teacher.train,

@@ -26,11 +26,11 @@ from soar_jax.model import layout
 from soar_jax.model.config import ModelConfig, RopeScaling
 from soar_jax.model.lora import Adapted
 from soar_jax.model.parameters import Params, num_input_axes
-from soar_jax.parallel.sharding import constrain
+from soar_jax.parallel.sharding import constrain, look_up
 
 _MAX_UNROLLED_LAYERS = 4  # shallow models run faster unrolled, deep ones compile faster scanned
 _ACTIVATIONS = {"silu": jax.nn.silu, "gelu": jax.nn.gelu}  # gelu by tanh
-# What a deep model's layers keep for the backward pass; the rest is computed again.
+# What layers keep for the backward pass; the rest is computed again.
 REMAT_POLICIES: dict[str, Any] = {
     "none": None,  # keep everything
     "layers": jax.checkpoint_policies.nothing_saveable,  # each layer's input alone
@@ -56,6 +56,11 @@ class _View(NamedTuple):
 
     frequency: jax.Array  # [H/2], rotary
     mask: jax.Array  # [B, T, S] bool
+
+
+def scans_layers(config: ModelConfig) -> bool:
+    """Whether training runs the layers in one scan."""
+    return config.num_layers > _MAX_UNROLLED_LAYERS
 
 
 def unstacked(params: Params, config: ModelConfig) -> Params:
@@ -141,6 +146,16 @@ def _dense(x: jax.Array, layer: Params, name: str) -> jax.Array:
     return y.reshape(*x.shape[:-1], *weight.shape[num_input_axes(name) :])
 
 
+def _cast(layer: Params, config: ModelConfig) -> Params:
+    """A layer's parameters in the decoder's dtype."""
+
+    def cast(leaf: jax.Array) -> jax.Array:
+        # Without the barrier the compiler casts all layers before the first, and holds them twice.
+        return leaf if leaf.dtype == config.dtype else jax.lax.optimization_barrier(leaf).astype(config.dtype)
+
+    return jax.tree.map(cast, layer)
+
+
 def _layer(
     config: ModelConfig,
     layer: Params,
@@ -150,7 +165,7 @@ def _layer(
     cache: KVCache | None,
     first_slot: jax.Array | int,
 ) -> tuple[jax.Array, KVCache]:
-    layer = layout.used(layer, config)
+    layer = layout.used(_cast(layer, config), config)
     normed = rms_norm(x, layer["attention_norm"], config)
     query, key, value = (_heads(config, layer, normed, name) for name in ("query", "key", "value"))
     query, key = rotate(query, positions, view.frequency), rotate(key, positions, view.frequency)
@@ -201,7 +216,7 @@ def hidden_states(
     query_slots = first_slot + jnp.arange(tokens.shape[1])
     mask = key_valid[:, None, :] & (jnp.arange(key_valid.shape[1]) <= query_slots[:, None])
     view_of = _views(config, mask, positions, key_valid)
-    x = constrain(constrain(params["embedding"], "vocab", None)[tokens], "rows", None, None)
+    x = look_up(params["embedding"], tokens)
     if config.scale_embeddings:
         x = x * jnp.asarray(config.d_model**0.5, x.dtype)
 
@@ -210,14 +225,15 @@ def hidden_states(
     ) -> tuple[jax.Array, KVCache]:
         return _layer(config, layer, x, positions, view_of(has_window), layer_cache, first_slot)
 
-    if cache is None and not keep_cache and config.num_layers > _MAX_UNROLLED_LAYERS:
+    is_scanned = cache is None and not keep_cache and scans_layers(config)
+    if remat != "none":
+        layer_step = jax.checkpoint(layer_step, policy=REMAT_POLICIES[remat], prevent_cse=not is_scanned)
+    if is_scanned:
         windows = jnp.array([index in config.layers_with_window for index in range(config.num_layers)])
 
         def one_layer(x: jax.Array, item: tuple[Params, jax.Array]) -> tuple[jax.Array, None]:
             return layer_step(x, *item, None)[0], None
 
-        if remat != "none":
-            one_layer = jax.checkpoint(one_layer, policy=REMAT_POLICIES[remat], prevent_cse=False)
         x, _ = jax.lax.scan(one_layer, x, (params["layers"], windows))
         return rms_norm(x, params["final_norm"], config), ()
     new_cache = []
@@ -252,6 +268,15 @@ def logits(params: Params, config: ModelConfig, hidden: jax.Array) -> jax.Array:
         added = jnp.einsum("...r,rv->...v", hidden @ matrix.a, matrix.b, preferred_element_type=jnp.float32)
         return added + jnp.einsum("...d,dv->...v", hidden, matrix.weight, preferred_element_type=jnp.float32)
     return jnp.einsum("...d,dv->...v", hidden, matrix, preferred_element_type=jnp.float32)
+
+
+def chosen(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+    """The logits [...] of tokens [...], out of logits [..., V].
+
+    By comparison, not by a gather: the TPU compiler cannot partition one along a vocabulary that is shared out.
+    """
+    is_chosen = jnp.arange(logits.shape[-1]) == tokens[..., None]
+    return jnp.sum(jnp.where(is_chosen, logits, 0), axis=-1)
 
 
 def row_positions(prompt_lengths: jax.Array, num_prompt_slots: int, num_completion_slots: int) -> jax.Array:

@@ -6,18 +6,20 @@ files. With one process all of this costs nothing.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 import pathlib
+import signal
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from soar_jax.settings import SettingsError, require
+from soar_jax.settings import EXIT_LOST_PROCESS, SettingsError, require
 
 HEARTBEAT_S = 20  # without a sign of life for so long a process counts as dead, and the others end
 START_S = 300  # processes wait so long for each other at start
@@ -56,6 +58,24 @@ def initialize(coordinator: str, num_processes: int, process_id: int) -> None:
             f"cannot connect the processes of {where} ({str(error).splitlines()[0]}); is the same command running on "
             "every host?"
         ) from None
+    ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
+
+
+def end_lost(reason: str) -> NoReturn:
+    """Ends this process at once, since another one is lost: JAX's own clean-up would wait for it, and then abort."""
+    message = (
+        f"error: another process of this run has ended or cannot be reached ({reason}); start the same command on all "
+        "hosts again, and it resumes\n"
+    )
+    os.write(2, message.encode())
+    os._exit(EXIT_LOST_PROCESS)
+
+
+# A thread of JAX aborts the process when another one's heartbeats stay away. Python's own signal handlers run in the
+# main thread alone, which may wait for the lost process for ever, so the C library has to call this one.
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _on_abort(_: int) -> None:
+    end_lost("JAX aborted, see above")
 
 
 def _is_in_cluster() -> bool:

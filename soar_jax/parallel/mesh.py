@@ -149,6 +149,8 @@ def map_students(function: Callable[[Any], Any], inputs: Any, population_batch: 
     A batch of 1 runs one student after another, the fastest on a CPU; on an accelerator
     a larger batch fills the device.
     """
+    if jax.tree.leaves(inputs)[0].shape[0] == 1:  # a loop would cost copies of what it carries
+        return jax.tree.map(lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], inputs)))
     if population_batch == 1:
         return jax.lax.map(function, inputs)
     return jax.lax.map(function, inputs, batch_size=population_batch)

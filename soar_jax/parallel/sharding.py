@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from soar_jax.parallel.mesh import DATA, FSDP, POPULATION, TENSOR
@@ -68,3 +69,27 @@ def constrain(x: jax.Array, *logical_axes: str | None, rules: dict[str, tuple[st
     if mesh.empty or math.prod(mesh.shape[axis] for axis in (DATA, FSDP, TENSOR)) == 1:
         return x
     return jax.lax.with_sharding_constraint(x, partition(mesh, rules, x.shape, logical_axes))
+
+
+def look_up(table: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Rows [B, T, D] of an embedding [V, D]; where its vocabulary is shared out, each share gives the rows it has."""
+    mesh = jax.sharding.get_abstract_mesh()
+    table_spec = PartitionSpec(None) if mesh.empty else partition(mesh, USED, table.shape, ("vocab", None))
+    if table_spec[0] is None or mesh.shape[TENSOR] == 1:
+        return constrain(constrain(table, "vocab", None)[tokens], "rows", None, None)
+
+    # By hand, since the compiler would move the table to another layout and back.
+    def share(table: jax.Array, tokens: jax.Array) -> jax.Array:
+        places = tokens - jax.lax.axis_index(TENSOR) * table.shape[0]
+        is_here = (places >= 0) & (places < table.shape[0])
+        rows = table[jnp.where(is_here, places, 0)]
+        return jax.lax.psum(jnp.where(is_here[..., None], rows, 0), TENSOR)
+
+    row_spec = PartitionSpec(partition(mesh, USED, tokens.shape, ("rows", None))[0])
+    return jax.shard_map(
+        share,
+        in_specs=(table_spec, row_spec),
+        out_specs=row_spec,
+        axis_names={DATA, FSDP, TENSOR},
+        check_vma=False,
+    )(table, tokens)

@@ -10,6 +10,7 @@ from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import LoRASettings
 from soar_jax.planning.devices import H100, Topology
 from soar_jax.planning.phases import Draw, Phase, Sizes, Update, run_phases
+from soar_jax.planning.shares import students_at_once
 from soar_jax.settings import require
 
 PAPER_GPU_HOURS = (1536, 1920)  # of H100 or H200, a run of the paper
@@ -121,10 +122,9 @@ def make_plan(
 
 
 def _policies_in_training(config: Any) -> int:
-    """Policies with an optimiser at the same time: students and the teacher, or final students."""
-    outer, steps = config.outer, config.num_outer_steps
-    students = outer.num_datasets * outer.students_per_dataset if config.teacher.reward == "grounded" else 0
-    return max(students + 1 if steps else 0, config.final.num_replicas)
+    """Policies with an optimiser at the same time: a wave of students and the teacher, or final students."""
+    students = students_at_once(config) if config.teacher.reward == "grounded" else 0
+    return max(students + 1 if config.num_outer_steps else 0, config.final.num_replicas)
 
 
 def _check(assumed: Assumptions) -> None:
@@ -137,7 +137,7 @@ def _check(assumed: Assumptions) -> None:
     require(assumed.tokens_per_s >= 0, f"tokens_per_s is {assumed.tokens_per_s}; it must be 0 (roofline) or more")
 
 
-def _adapting(section: Any, model: ModelConfig) -> LoRASettings | None:
+def adapting(section: Any, model: ModelConfig) -> LoRASettings | None:
     """None where the whole model is trained."""
     if section.rank == 0:
         return None
@@ -158,7 +158,7 @@ class _Counter:
         self._prompt = assumed.prompt_tokens or buckets[len(buckets) // 2]
         self._rows_per_chunk = config.sampling.rows_per_chunk
         self._population_batch = config.sampling.population_batch
-        self.adapting = _adapting(config.lora, model)
+        self.adapting = adapting(config.lora, model)
 
     def phase(self, phase: Phase) -> Cost:
         """The cost of one repeat."""

@@ -69,8 +69,7 @@ def policy_logprobs(
     def chunk_logprobs(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         hidden, tokens = inputs  # [B, size, D], [B, size]
         logits = decoder.logits(params, model, hidden) / temperature
-        chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
-        return chosen - jax.nn.logsumexp(logits, axis=-1)
+        return decoder.chosen(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
 
     def chunks(x: jax.Array) -> jax.Array:
         x = jnp.pad(x, ((0, 0), (0, padding), *((0, 0),) * (x.ndim - 2)))

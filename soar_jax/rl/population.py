@@ -83,10 +83,12 @@ def update_population(
     def share(
         states: TrainState, batches: TrainBatch, reference: Params | None, frozen: Frozen | None
     ) -> tuple[TrainState, Metrics]:
+        is_batched = population_batch > 1
+
         def one_student(inputs: tuple[TrainState, TrainBatch]) -> tuple[TrainState, Metrics]:
             state, batch = inputs
             value, gradient = accumulated_gradient(
-                state.weights, batch, reference, frozen, model, loss, rows_per_micro_batch
+                state.weights, batch, reference, frozen, model, loss, rows_per_micro_batch, is_batched
             )
             state, norm = apply_gradient(state, make_optimizer(optimizer), gradient)
             return state, _metrics(value, norm, batch)

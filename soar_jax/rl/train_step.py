@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from soar_jax.model import layout
+from soar_jax.model import decoder, layout
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import Frozen, decoder_params
 from soar_jax.model.parameters import Params
@@ -58,13 +58,20 @@ def accumulated_gradient(
     model: ModelConfig,
     settings: LossSettings,
     rows_per_micro_batch: int,
+    is_batched: bool = False,
 ) -> tuple[jax.Array, Params]:
     """Loss (mean over the B rows) and its gradient, a micro-batch at a time.
 
     A row of zero advantage has no gradient (unless there is a KL term), so such rows are
     moved to the end and the micro-batches that hold nothing else are skipped: the result
     is the same, and most rows of a hard problem's group are such rows.
+
+    Args:
+      is_batched: whether this runs under vmap.
     """
+    # A micro-batch's gradient of the layers is added to the total where it lies, a layer at a time, and never held by
+    # itself. JAX can do so where layers are scanned, not under vmap, and not where a part of them is frozen.
+    in_place = frozen is None and decoder.scans_layers(model) and not is_batched
     num_rows = batch.advantages.shape[0]
     size = min(rows_per_micro_batch, num_rows)
     active = (batch.advantages != 0) | (settings.kl_coef > 0)
@@ -77,16 +84,34 @@ def accumulated_gradient(
     fixed = None if reference is None else decoder_params(reference, frozen, model)
 
     def loss(weights: Params, micro: TrainBatch) -> jax.Array:
-        return policy_gradient_loss(decoder_params(weights, frozen, model), micro, fixed, model, settings)
+        return policy_gradient_loss(_trained_params(weights, frozen, model), micro, fixed, model, settings)
 
     def add_micro_batch(index: jax.Array, total: tuple[jax.Array, Params]) -> tuple[jax.Array, Params]:
         micro = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * size, size), batch)
-        part = jax.value_and_grad(loss)(weights, micro)
-        value, gradient = jax.tree.map(lambda whole, piece: whole + piece / num_rows, total, part)
-        return value, layout.kept(gradient, model)
+        value, pull_back = jax.vjp(lambda weights: loss(weights, micro), weights)
+        if in_place:
+            gradient = _added_in_place(total[1], pull_back, 1 / num_rows)
+        else:
+            gradient = jax.tree.map(jnp.add, total[1], *pull_back(jnp.float32(1 / num_rows)))
+        return total[0] + value / num_rows, layout.kept(gradient, model)
 
     zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, weights))
     return jax.lax.fori_loop(0, num_micro_batches, add_micro_batch, zero)
+
+
+def _trained_params(weights: Params, frozen: Frozen | None, model: ModelConfig) -> Params:
+    """What the decoder computes with; layers of whole models as they are, to be cast one by one where they are used."""
+    params = decoder_params(weights, frozen, model)
+    return params if frozen else params | {"layers": weights["layers"]}
+
+
+def _added_in_place(total: Params, pull_back: Any, scale: float) -> Params:
+    """`total` plus `scale` times the gradient that `pull_back` (of jax.vjp) gives."""
+    layers = jax.tree.map(jax.new_ref, total["layers"])
+    wanted = jax.tree.map(lambda _: jax.ad.GradValue(), total) | {"layers": layers}
+    (gradient,) = pull_back.with_refs(wanted)(jnp.float32(scale))
+    rest = {name: jax.tree.map(jnp.add, leaf, gradient[name]) for name, leaf in total.items() if name != "layers"}
+    return rest | {"layers": jax.tree.map(jax.freeze, layers)}
 
 
 def apply_gradient(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from typing import Any
 
 from soar_jax.evaluation.hard_subset import cache_key
 from soar_jax.problems.loading import left_out, load_problems
+from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.progress import WorkProgress
 from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.settings import require
-from soar_jax.soar import policies
+from soar_jax.soar import out_folder, policies
 from soar_jax.soar import setup as setups
 from soar_jax.soar.setup import Setup
 from soar_jax.types import Problem
@@ -24,6 +26,7 @@ class Asking:
     setup: Setup  # whose start is the policy
     problems: list[Problem]
     left_out: dict[str, int]  # problems that cannot be asked or graded, by reason
+    progress: WorkProgress
 
     def settings(self, sampling: SamplingSettings) -> dict[str, Any]:
         """Everything that an answer depends on."""
@@ -40,22 +43,39 @@ class Asking:
         }
 
 
-def prepare(config: Any, model: str, progress: WorkProgress) -> Asking:
+def prepare(config: Any, model: str, out: pathlib.Path, unit: str) -> Asking:
     """Loads a policy (see `policies.load`) and at most `hard_subset.num_candidates` of the config's problems.
 
+    Stop signals are heeded from here on, and a folder for the results that holds other things is refused first.
+
+    Args:
+      unit: what the progress counts, in words.
+
     Raises:
-      SettingsError: the config or the model is not usable, or no problem fits.
+      SettingsError: the config, the model or the folder is not usable, or no problem fits.
     """
+    out_folder.check(out)
+    progress = WorkProgress(unit, Interrupts())
     policy = policies.load(model, config.model.dtype)
-    setup = setups.build(config, policy.model)
+    setup = setups.build(config, policy.model, trains=False)
     problems = load_problems(config.problems, "problems", config.hard_subset.num_candidates)
+    fitting = fitting_problems(setup, problems)
+    reasons = left_out(config.problems)
+    if len(fitting) < len(problems):
+        longest = max(setup.sampler.prompts.bucket_tokens)
+        reasons = reasons | {f"longer than {longest} tokens or with special tokens": len(problems) - len(fitting)}
+    counted = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    progress.say(f"{policy.name} is asked {len(fitting)} problems{f'; left out: {counted}' if counted else ''}")
+    return Asking(policy.name, setup, fitting, reasons, progress)
+
+
+def fitting_problems(setup: Setup, problems: list[Problem]) -> list[Problem]:
+    """Problems whose prompts fit into the buckets.
+
+    Raises:
+      SettingsError: none does.
+    """
     fitting = [problem for problem in problems if setup.sampler.fits(problem.question)]
     longest = max(setup.sampler.prompts.bucket_tokens)
     require(bool(fitting), f"no problem fits into the largest of prompts.bucket_tokens, {longest}; raise it")
-    unfit = {f"longer than {longest} tokens or with special tokens": len(problems) - len(fitting)}
-    asking = Asking(
-        policy.name, setup, fitting, left_out(config.problems) | (unfit if len(fitting) < len(problems) else {})
-    )
-    reasons = ", ".join(f"{count} {reason}" for reason, count in asking.left_out.items())
-    progress.say(f"{policy.name} is asked {len(fitting)} problems{f'; left out: {reasons}' if reasons else ''}")
-    return asking
+    return fitting

@@ -14,7 +14,6 @@ from rich.table import Table
 from soar_jax.evaluation.breakdown import breakdown
 from soar_jax.grading.grader import Verdict
 from soar_jax.reporting.files import read_json, write_json
-from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.progress import WorkProgress
 from soar_jax.rng import stream_key
 from soar_jax.sampling.sampler import SamplingSettings
@@ -37,9 +36,7 @@ def evaluate(config: Any, model: str, out: pathlib.Path) -> dict[str, Any]:
       SettingsError: the config, the model or the folder is not usable.
       InterruptedRunError: a stop signal came; the same call resumes.
     """
-    out_folder.check(out)
-    progress = WorkProgress("answers", Interrupts())
-    asked = asking.prepare(config, model, progress)
+    asked = asking.prepare(config, model, out, "answers")
     settings = asked.settings(_sampling(asked.setup)) | {
         "num_samples": config.evaluation.num_samples,
         "pass_at": list(config.evaluation.pass_at),
@@ -47,7 +44,7 @@ def evaluate(config: Any, model: str, out: pathlib.Path) -> dict[str, Any]:
     with out_folder.claim(out, {"program": "evaluate"} | settings):
         path = out / "evaluation.json"
         if not path.exists():
-            verdicts = _answer(asked.setup, asked.problems, out / "completions.jsonl", progress)
+            verdicts = _answer(asked.setup, asked.problems, out / "completions.jsonl", asked.progress)
             made = {
                 "command": shlex.join(["python", *sys.argv]),
                 "settings": settings,
@@ -56,7 +53,7 @@ def evaluate(config: Any, model: str, out: pathlib.Path) -> dict[str, Any]:
             }
             write_json(path, made)
         result: dict[str, Any] = read_json(path)
-    _show(progress, result, out)
+    _show(asked.progress, result, out)
     return result
 
 

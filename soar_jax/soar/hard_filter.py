@@ -7,8 +7,6 @@ import pathlib
 from typing import Any
 
 from soar_jax.reporting.files import replace_text, to_line
-from soar_jax.reporting.interrupts import Interrupts
-from soar_jax.reporting.progress import WorkProgress
 from soar_jax.soar import asking, hard_search, out_folder
 
 FIELDS = ("question", "answer", "subject", "level")
@@ -27,10 +25,8 @@ def filter_hard(config: Any, model: str, out: pathlib.Path) -> list[dict[str, An
       SettingsError: the config, the model or the folder is not usable.
       InterruptedRunError: a stop signal came; the same call resumes.
     """
-    out_folder.check(out)
-    progress = WorkProgress("samples", Interrupts())
-    asked = asking.prepare(config, model, progress)
-    section = config.hard_subset
+    asked = asking.prepare(config, model, out, "samples")
+    section, progress = config.hard_subset, asked.progress
 
     def report(num_solved: int, num_problems: int, num_asked: int, num_left: int) -> None:
         progress.update(num_asked, num_left, f"{num_solved} of {num_problems} problems solved")

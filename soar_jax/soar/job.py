@@ -18,6 +18,7 @@ from soar_jax.evaluation import hard_subset
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.loading import params_sha256
 from soar_jax.parallel import hosts
+from soar_jax.planning.programs import held_text
 from soar_jax.problems.loading import left_out, load_problems
 from soar_jax.reporting import plots
 from soar_jax.reporting.compilations import CompilationCounter
@@ -26,7 +27,7 @@ from soar_jax.reporting.files import read_json, read_lines, remove, write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
 from soar_jax.settings import check_final_students, require
-from soar_jax.soar import conclusion, hard_search, judging, ledger, teacher
+from soar_jax.soar import asking, conclusion, hard_search, judging, ledger, teacher
 from soar_jax.soar import setup as setups
 from soar_jax.soar import workdir as workdirs
 from soar_jax.soar.conclusion import Search
@@ -77,11 +78,16 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     check_final_students(config)
     setup = setups.build(config)
     judging.make_judge(setup, workdir)  # what it lacks is better found now than after the run
-    candidates = _askable(setup, load_problems(config.problems, "problems", config.hard_subset.num_candidates))
-    transfer = tuple(_askable(setup, load_problems(config.transfer, "transfer", config.transfer.num_problems)))
+    candidates = asking.fitting_problems(
+        setup, load_problems(config.problems, "problems", config.hard_subset.num_candidates)
+    )
+    transfer = tuple(
+        asking.fitting_problems(setup, load_problems(config.transfer, "transfer", config.transfer.num_problems))
+    )
     lock = workdirs.claim(workdir, config)
     display = Display(config.num_outer_steps, interrupts)
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoints.keep)
+    display.say(held_text(config, setup.sampler.model, setup.mesh))
+    checkpoints = Checkpoints(workdir / "checkpoints", **config.checkpoints)
     this = _Run(setup, workdir, RunFiles(workdir), checkpoints, display, compilations, started, 0.0)
     for name in ("problems", "transfer"):
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out(config[name]).items())
@@ -104,19 +110,6 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
         display.close()
         lock.close()
     return summary
-
-
-def _askable(setup: Setup, problems: list[Problem]) -> list[Problem]:
-    """Problems whose prompts fit.
-
-    Raises:
-      SettingsError: none does.
-    """
-    fitting = [problem for problem in problems if setup.sampler.fits(problem.question)]
-    require(
-        bool(fitting), f"no problem fits into prompts.bucket_tokens {setup.sampler.prompts.bucket_tokens}; raise it"
-    )
-    return fitting
 
 
 def _hard_split(this: _Run, problems: list[Problem]) -> HardSplit:
@@ -142,12 +135,12 @@ def _hard_split(this: _Run, problems: list[Problem]) -> HardSplit:
 def _start(this: _Run) -> tuple[RunArrays, Progress]:
     """The saved state where there is one (files cut back to it), else the initial one."""
     arrays, progress = initial_arrays(this.setup), Progress()
-    step = this.checkpoints.latest_step()
-    if step is None:
+    found = this.checkpoints.restore_newest(arrays, this.display.say)
+    if found is None:
         if this.setup.config.num_outer_steps:  # else nothing is ever saved
             _forget_conclusion(this.workdir)  # of checkpoints that somebody removed
     else:
-        arrays, record = this.checkpoints.restore(step, arrays)
+        step, arrays, record = found
         progress = Progress.from_json(record["progress"])
         this.earlier_s = record["wall_s"]
         require(

@@ -15,7 +15,7 @@ from soar_jax.rng import stream_generator, stream_key
 from soar_jax.soar import intrinsic, ledger, promotion, rewards, teacher
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import Progress, Promotion, RunArrays, StepResult
-from soar_jax.soar.student import Episode, train_population
+from soar_jax.soar.student import Curriculum, QuestionStats, train_population
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,16 @@ class Measured:
 
 
 @dataclasses.dataclass(frozen=True)
+class Trained:
+    """A step's students, trained and measured; of their weights only the best student's are kept."""
+
+    stats: QuestionStats
+    mean_rewards: np.ndarray  # [inner steps, P] share of samples that earned the reward
+    measured: Measured
+    best: Params  # the best dataset's best student
+
+
+@dataclasses.dataclass(frozen=True)
 class Scored:
     """What a step's questions earned, and what that changed."""
 
@@ -45,26 +55,36 @@ class Scored:
     promoted: Promotion | None
 
 
-def measure(setup: Setup, baseline: Params, students: Params, split: HardSplit, step: int) -> Measured:
-    """The grounded reward: each student's accuracy on fresh reward questions against the baseline's (paper: 3, 5)."""
-    config = setup.config
-    outer = config.outer
-    picks = stream_generator(config.seed, "reward_questions", step).choice(
-        len(split.train), outer.num_reward_questions, replace=False
-    )
-    problems = [split.train[index] for index in picks]
-    key = stream_key(config.seed, "reward_sample", step)
-    settings = setup.evaluation_sampling(outer.reward_temperature)
-    samples = outer.reward_samples
-    # Students and baseline make the same draws, so noise common to both cancels and a student that
-    # training did not move has reward zero (up to draws that differ by rounding).
-    student_counts = setup.examiner.count_correct_population(
-        students, setup.population, problems, key, settings, samples
-    )
-    baseline_counts = setup.examiner.count_correct(baseline, problems, key, settings, samples)
-    baseline_share = float(baseline_counts.mean() / samples)
-    accuracy = student_counts.mean(axis=1).reshape(outer.num_datasets, outer.students_per_dataset) / samples
-    return Measured(baseline_share, accuracy, rewards.dataset_rewards(accuracy, baseline_share))
+class Measurer:
+    """The grounded reward: students' accuracy on fresh reward questions against the baseline's (paper: 3, 5).
+
+    Students and baseline make the same draws, so noise common to both cancels and a student that training did not
+    move has reward zero (up to draws that differ by rounding).
+    """
+
+    def __init__(self, setup: Setup, baseline: Params, split: HardSplit, step: int) -> None:
+        """Draws a step's reward questions and asks the baseline student."""
+        config = setup.config
+        outer = config.outer
+        picks = stream_generator(config.seed, "reward_questions", step).choice(
+            len(split.train), outer.num_reward_questions, replace=False
+        )
+        self._setup = setup
+        self._problems = [split.train[index] for index in picks]
+        self._draw = (
+            stream_key(config.seed, "reward_sample", step),
+            setup.evaluation_sampling(outer.reward_temperature),
+            outer.reward_samples,
+        )
+        counts = setup.examiner.count_correct(baseline, self._problems, *self._draw)
+        self._baseline = float(counts.mean() / outer.reward_samples)
+
+    def measure(self, students: Params, num_students: int) -> Measured:
+        """Measures students of whole datasets: leaves [num_students, ...]."""
+        outer = self._setup.config.outer
+        counts = self._setup.examiner.count_correct_population(students, num_students, self._problems, *self._draw)
+        accuracy = counts.mean(axis=1).reshape(-1, outer.students_per_dataset) / outer.reward_samples
+        return Measured(self._baseline, accuracy, rewards.dataset_rewards(accuracy, self._baseline))
 
 
 def best_student(setup: Setup, students: Params, measured: Measured) -> Params:
@@ -72,6 +92,61 @@ def best_student(setup: Setup, students: Params, measured: Measured) -> Params:
     replica = int(np.argmax(measured.students[measured.best_dataset]))
     index = measured.best_dataset * setup.config.outer.students_per_dataset + replica
     return take_student(students, index, mesh=setup.mesh, model=setup.sampler.model)
+
+
+def train_students(
+    setup: Setup, baseline: Params, curriculum: Curriculum, split: HardSplit, step: int, phase: Phase
+) -> Trained:
+    """Trains and measures copies of the baseline student, `inner.students_at_once` of them at a time.
+
+    A wave's students are given up before the next wave is made, but for the best so far.
+
+    Raises:
+      NotFiniteError: a loss or gradient is not finite.
+    """
+    with phase("measuring improvement"):
+        measurer = Measurer(setup, baseline, split, step)
+    size = setup.students_at_once
+    waves = [
+        (first, Curriculum(curriculum.questions[first : first + size]))
+        for first in range(0, len(curriculum.questions), size)
+    ]
+    trained: Trained | None = None
+    for first, wave in waves:
+        trained = _train_wave(setup, baseline, wave, first, measurer, step, trained, phase)
+    assert trained is not None
+    return trained
+
+
+def _train_wave(
+    setup: Setup,
+    baseline: Params,
+    wave: Curriculum,
+    first: int,
+    measurer: Measurer,
+    step: int,
+    before: Trained | None,
+    phase: Phase,
+) -> Trained:
+    """Adds a wave's students to those `before`."""
+    with phase("training students"):
+        episode = train_population(setup, baseline, wave, "inner", (step,), first)
+    with phase("measuring improvement"):
+        measured = measurer.measure(episode.states.weights, len(wave.questions))
+        if before is None:
+            best = best_student(setup, episode.states.weights, measured)
+            return Trained(episode.stats, episode.mean_rewards, measured, best)
+        is_better = measured.rewards.max() > before.measured.rewards.max()
+        return Trained(
+            QuestionStats(before.stats.asked + episode.stats.asked, before.stats.agreed + episode.stats.agreed),
+            np.concatenate([before.mean_rewards, episode.mean_rewards], axis=1),
+            Measured(
+                measured.baseline,
+                np.concatenate([before.measured.students, measured.students]),
+                np.concatenate([before.measured.rewards, measured.rewards]),
+            ),
+            best_student(setup, episode.states.weights, measured) if is_better else before.best,
+        )
 
 
 def validation_accuracy(setup: Setup, policy: Params, split: HardSplit) -> float:
@@ -137,12 +212,10 @@ def _score_by_improvement(
 ) -> Scored:
     """The grounded reward: students are trained and measured, and one of them may be promoted (paper: 3 to 6)."""
     config, step = setup.config, progress.outer_step
-    with phase("training students"):
-        episode = train_population(setup, arrays.baseline, teacher.curriculum(setup, datasets), "inner", (step,))
-    with phase("measuring improvement"):
-        measured = measure(setup, arrays.baseline, episode.states.weights, split, step)
+    trained = train_students(setup, arrays.baseline, teacher.curriculum(setup, datasets), split, step, phase)
     with phase("promoting"):
-        arrays, progress, decision, promoted = _promote(setup, arrays, progress, split, datasets, episode, measured)
+        arrays, progress, decision, promoted = _promote(setup, arrays, progress, split, datasets, trained)
+    measured = trained.measured
     is_valid = datasets.is_valid
     return Scored(
         arrays,
@@ -151,12 +224,12 @@ def _score_by_improvement(
         ),
         np.repeat(measured.rewards[:, None], is_valid.shape[1], axis=1),
         rewards.rollout_advantages(measured.rewards, is_valid, config.teacher.invalid_penalty),
-        _solve_rates(setup, episode, is_valid),
+        _solve_rates(setup, trained.stats, is_valid),
         {
             "baseline_accuracy": measured.baseline,
             "moving_average": decision.moving_average,
-            "inner_reward_first": float(episode.mean_rewards[0].mean()),
-            "inner_reward_last": float(episode.mean_rewards[-1].mean()),
+            "inner_reward_first": float(trained.mean_rewards[0].mean()),
+            "inner_reward_last": float(trained.mean_rewards[-1].mean()),
         },
         promoted,
     )
@@ -172,14 +245,14 @@ def _score_by_votes(
     return Scored(arrays, progress, values, advantages, agreement, {}, None)
 
 
-def _solve_rates(setup: Setup, episode: Episode, is_valid: np.ndarray) -> np.ndarray:
+def _solve_rates(setup: Setup, stats: QuestionStats, is_valid: np.ndarray) -> np.ndarray:
     """Share of student samples [g, n] that agreed with the teacher's answer, over a dataset's r students."""
     repeats = setup.config.outer.students_per_dataset
     rates = np.full(is_valid.shape, np.nan)
     for dataset, valid in enumerate(is_valid):
         members = range(dataset * repeats, (dataset + 1) * repeats)
-        asked = np.sum([episode.stats.asked[member] for member in members], axis=0)
-        agreed = np.sum([episode.stats.agreed[member] for member in members], axis=0)
+        asked = np.sum([stats.asked[member] for member in members], axis=0)
+        agreed = np.sum([stats.agreed[member] for member in members], axis=0)
         if valid.any():
             rates[dataset, valid] = np.where(asked > 0, agreed / np.maximum(asked, 1), np.nan)
     return rates
@@ -191,17 +264,15 @@ def _promote(
     progress: Progress,
     split: HardSplit,
     datasets: teacher.Datasets,
-    episode: Episode,
-    measured: Measured,
+    trained: Trained,
 ) -> tuple[RunArrays, Progress, promotion.Decision, Promotion | None]:
-    step = progress.outer_step
+    step, measured = progress.outer_step, trained.measured
     outcome = promotion.StepOutcome(
         step, float(measured.rewards.mean()), float(measured.rewards.max()), measured.best_dataset
     )
     decision = promotion.decide(progress.window, outcome, setup.promotion)
     size = len(arrays.window)
-    best = best_student(setup, episode.states.weights, measured)
-    students = (*arrays.window, best)[-size:]
+    students = (*arrays.window, trained.best)[-size:]
     best_items = tuple(
         (item.question, item.answer) for item in datasets.items[measured.best_dataset] if item is not None
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -19,6 +20,7 @@ from soar_jax.model.lora import Frozen, LoRASettings
 from soar_jax.model.parameters import Params, map_table, parameter_table
 from soar_jax.rng import stream_key
 from soar_jax.settings import SettingsError, require
+from soar_jax.soar import setup as setups
 
 # Policies of a run, and where a checkpoint (a `state.RunArrays`) has their weights.
 ROLES = {"student": ("best",), "teacher": ("teacher", "weights")}
@@ -63,18 +65,18 @@ def _run_config(folder: pathlib.Path) -> dict[str, Any] | None:
 
 def _of_run(workdir: pathlib.Path, config: dict[str, Any], role: str, dtype: str) -> Policy:
     try:
-        adapting = LoRASettings(**config["lora"] | {"layers": tuple(config["lora"]["layers"])})
-        source, kept = config["model"]["source"], config["model"]["dtype"]
-        seed = config["seed"]
-    except (KeyError, TypeError):
+        kept = ml_collections.FrozenConfigDict({key: config[key] for key in ("lora", "model", "seed")})
+        adapting, params_dtype = setups.lora_settings(kept.lora), setups.params_dtype(kept)
+        source, seed = kept.model.source, kept.seed
+    except (AttributeError, KeyError, TypeError):
         raise SettingsError(f"{workdir} holds a run of another version of soar_jax; run it again") from None
-    base = load_model(source, dtype, kept if adapting.rank else "float32")  # as the run has loaded it
+    base = load_model(source, dtype, params_dtype)  # as the run has loaded it
     weights, record = _newest(workdir, role, _weights_like(base.config, adapting, seed))
     require(
         record["base_sha256"] == params_sha256(base.params),
         f"model.source {source!r} holds other weights than when {workdir} was begun; bring them back",
     )
-    frozen = Frozen(base.params, jnp.float32(adapting.scale)) if adapting.rank else None
+    frozen = Frozen(base.params, jnp.float32(adapting.scale)) if adapting else None
     params = jax.tree.map(np.asarray, lora.merge(weights, frozen))
     return Policy(dataclasses.replace(base, params=params), f"{workdir}: {_described(role, record['progress'])}")
 
@@ -87,9 +89,9 @@ def _described(role: str, progress: dict[str, Any]) -> str:
     return f"{role}, {promoted}after outer step {progress['outer_step']}"
 
 
-def _weights_like(model: ModelConfig, adapting: LoRASettings, seed: int) -> Params:
+def _weights_like(model: ModelConfig, adapting: LoRASettings | None, seed: int) -> Params:
     """A policy's weights as a run keeps them, as shapes alone."""
-    if adapting.rank:
+    if adapting:
         return jax.eval_shape(lambda key: lora.init_adapters(adapting, model, key), stream_key(seed, "lora"))
     return map_table(lambda spec: jax.ShapeDtypeStruct(spec.shape, np.float32), parameter_table(model))
 

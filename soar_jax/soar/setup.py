@@ -18,25 +18,14 @@ from soar_jax.model.loading import LoadedModel, load_model, params_sha256
 from soar_jax.model.lora import Frozen, LoRASettings
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import mesh as parallel
+from soar_jax.planning import shares
 from soar_jax.problems.prompts import FORMATS, PromptSettings
 from soar_jax.rl.advantages import ADVANTAGES
-from soar_jax.rl.losses import LossSettings
-from soar_jax.rl.train_step import OptimizerSettings
+from soar_jax.rl.policy import PolicySettings, policy_settings
 from soar_jax.rng import stream_key
 from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.sampling.text import TextSampler
 from soar_jax.soar.promotion import PromotionSettings
-
-
-@dataclasses.dataclass(frozen=True)
-class PolicySettings:
-    """How one kind of policy (teacher or student) samples and learns."""
-
-    sampling: SamplingSettings
-    loss: LossSettings
-    optimizer: OptimizerSettings
-    rows_per_micro_batch: int
-    updates_per_batch: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +49,11 @@ class Setup:
         return self.config.outer.num_datasets * self.config.outer.students_per_dataset
 
     @property
+    def students_at_once(self) -> int:
+        """Students of a wave, which are trained and measured together."""
+        return shares.students_at_once(self.config)
+
+    @property
     def grader(self) -> Grader:
         """How all answers are graded."""
         return self.examiner.grader
@@ -67,18 +61,6 @@ class Setup:
     def evaluation_sampling(self, temperature: float, top_p: float = 1.0) -> SamplingSettings:
         """Student sampling with another temperature."""
         return dataclasses.replace(self.student.sampling, temperature=temperature, top_p=top_p)
-
-
-def _policy(section: Any, sampling: SamplingSettings) -> PolicySettings:
-    return PolicySettings(
-        sampling=sampling,
-        loss=LossSettings(section.temperature, section.clip_ratio, section.kl_coef, section.logprob_chunk_tokens),
-        optimizer=OptimizerSettings(
-            section.learning_rate, section.adam_b1, section.adam_b2, section.adam_eps, section.max_grad_norm
-        ),
-        rows_per_micro_batch=section.rows_per_micro_batch,
-        updates_per_batch=section.updates_per_batch,
-    )
 
 
 def _prompts(section: Any) -> PromptSettings:
@@ -110,12 +92,24 @@ def _grader(section: Any) -> Grader:
     return Grader(tuple(section.extraction), section.equivalence, section.num_workers, section.deadline_s)
 
 
-def _lora(section: Any) -> LoRASettings | None:
-    """None where the whole model is trained."""
+def lora_settings(section: Any) -> LoRASettings | None:
+    """Adapters by the section `lora`; None where the whole model is trained.
+
+    Raises:
+      SettingsError: a value is not usable.
+    """
     settings.require(section.rank >= 0, f"lora.rank is {section.rank}; it must be 0 (off) or more")
     for name in section.layers:
         settings.check_choice("lora.layers", name, (*lora.LAYERS, lora.UNEMBEDDING))
     return LoRASettings(section.rank, section.scale, tuple(section.layers)) if section.rank else None
+
+
+def params_dtype(config: Any) -> str:
+    """What a run keeps its base model in.
+
+    What is trained is kept in float32: in bfloat16 an update of 1e-6 would be rounded away.
+    """
+    return config.model.dtype if config.lora.rank else "float32"
 
 
 def _start(seed: int, adapting: LoRASettings | None, mesh: Mesh, base: LoadedModel) -> tuple[Params, Frozen | None]:
@@ -127,22 +121,12 @@ def _start(seed: int, adapting: LoRASettings | None, mesh: Mesh, base: LoadedMod
     return layout.place(mesh, base.config, adapters), frozen
 
 
-def _check_rows(mesh: Mesh, config: Any) -> None:
-    """Rows that a share of the population axis works on at once are shared out further."""
-    inner = config.inner
-    for name, value in {
-        "student.rows_per_micro_batch": config.student.rows_per_micro_batch,
-        "teacher.rows_per_micro_batch": config.teacher.rows_per_micro_batch,
-        "inner.questions_per_step * inner.group_size": inner.questions_per_step * inner.group_size,
-    }.items():
-        parallel.check_divides(mesh, name, value, (parallel.DATA, parallel.FSDP))
-
-
-def build(config: Any, base: LoadedModel | None = None) -> Setup:
+def build(config: Any, base: LoadedModel | None = None, trains: bool = True) -> Setup:
     """Checks a config, lays out the mesh and loads the base model.
 
     Args:
       base: a model that is loaded already, in the place of the config's.
+      trains: whether anything is trained; else students are only asked, and sizes of training need not fit.
 
     Raises:
       SettingsError: what is wrong and what to do.
@@ -151,20 +135,13 @@ def build(config: Any, base: LoadedModel | None = None) -> Setup:
     grader = _grader(config.grading)
     settings.check_choice("inner.advantage", config.inner.advantage, tuple(ADVANTAGES))
     mesh = parallel.make_mesh(*(config.mesh[axis] for axis in parallel.AXES))
-    outer = config.outer
-    for name, value in {
-        "outer.num_datasets * outer.students_per_dataset": outer.num_datasets * outer.students_per_dataset,
-        "outer.num_datasets * outer.questions_per_dataset": outer.num_datasets * outer.questions_per_dataset,
-        "evaluation.problems_per_call": config.evaluation.problems_per_call,
-        "final.num_replicas": config.final.num_replicas,
-    }.items():
-        parallel.check_divides(mesh, name, value)
-    _check_rows(mesh, config)
-    prompts, adapting = _prompts(config.prompts), _lora(config.lora)
-    # What is trained is kept in float32: in bfloat16 an update of 1e-6 would be rounded away.
-    params_dtype = config.model.dtype if adapting else "float32"
+    if trains:
+        shares.check(mesh, config)
+    else:
+        parallel.check_divides(mesh, "evaluation.problems_per_call", config.evaluation.problems_per_call)
+    prompts, adapting = _prompts(config.prompts), lora_settings(config.lora)
     if base is None:
-        base = load_model(config.model.source, config.model.dtype, params_dtype, mesh)
+        base = load_model(config.model.source, config.model.dtype, params_dtype(config), mesh)
     else:
         base = dataclasses.replace(base, params=layout.place(mesh, base.config, base.params))
     start, frozen = _start(config.seed, adapting, mesh, base)
@@ -177,9 +154,8 @@ def build(config: Any, base: LoadedModel | None = None) -> Setup:
         config.sampling.population_batch,
         frozen,
     )
-    longest = max(prompts.bucket_tokens) + max(
-        config.student.max_completion_tokens, config.teacher.max_completion_tokens
-    )
+    writers = (config.student, config.teacher) if trains else (config.student,)
+    longest = max(prompts.bucket_tokens) + max(writer.max_completion_tokens for writer in writers)
     settings.require(
         longest <= base.config.max_position_tokens,
         f"prompts.bucket_tokens and max_completion_tokens add up to {longest} tokens, but the model was made for "
@@ -187,7 +163,7 @@ def build(config: Any, base: LoadedModel | None = None) -> Setup:
     )
     student = sampler.settings(config.student.max_completion_tokens, config.student.temperature)
     teacher = sampler.settings(config.teacher.max_completion_tokens, config.teacher.temperature)
-    rows = outer.num_datasets * outer.questions_per_dataset
+    rows = config.outer.num_datasets * config.outer.questions_per_dataset
     return Setup(
         config=config,
         mesh=mesh,
@@ -196,7 +172,7 @@ def build(config: Any, base: LoadedModel | None = None) -> Setup:
         sampler=sampler,
         examiner=Examiner(sampler, grader, config.evaluation.problems_per_call),
         embedder=make_embedder(config.analysis.embeddings, sampler, start, rows),
-        teacher=_policy(config.teacher, teacher),
-        student=_policy(config.student, student),
+        teacher=policy_settings("teacher", config.teacher, teacher),
+        student=policy_settings("student", config.student, student),
         promotion=PromotionSettings(**config.promotion.to_dict()),
     )

@@ -63,10 +63,12 @@ def draw_order(setup: Setup, stream: str, indices: Sequence[int], num_questions:
 class _Asker:
     """Turns a curriculum into each inner step's prompts and reference answers."""
 
-    def __init__(self, setup: Setup, curriculum: Curriculum, stream: str, indices: Sequence[int]) -> None:
+    def __init__(
+        self, setup: Setup, curriculum: Curriculum, stream: str, indices: Sequence[int], first_student: int
+    ) -> None:
         self._orders = [
             draw_order(setup, stream, (*indices, student), max(1, len(questions)))
-            for student, questions in enumerate(curriculum.questions)
+            for student, questions in enumerate(curriculum.questions, first_student)
         ]
         self._questions = curriculum.questions
         # A student without questions is asked an empty one whose answer nothing equals: no reward,
@@ -106,7 +108,12 @@ class _Asker:
 
 
 def train_population(
-    setup: Setup, start: Params, curriculum: Curriculum, stream: str, indices: Sequence[int] = ()
+    setup: Setup,
+    start: Params,
+    curriculum: Curriculum,
+    stream: str,
+    indices: Sequence[int] = (),
+    first_student: int = 0,
 ) -> Episode:
     """Trains one copy of `start` on each question list of the curriculum (paper: inner loop).
 
@@ -117,6 +124,8 @@ def train_population(
       start: the policy that every student starts from; not changed.
       curriculum: P question lists; a student without questions is left as it starts.
       stream, indices: name of the episode's random draws.
+      first_student: number of the first student; a student's draws are those of its number, so that a population
+        can be trained in parts.
 
     Raises:
       NotFiniteError: a loss or gradient norm is not finite; names the step and student.
@@ -125,20 +134,27 @@ def train_population(
     states = init_population(
         start, mesh=setup.mesh, model=setup.sampler.model, optimizer=setup.student.optimizer, size=population
     )
-    return continue_population(setup, states, start, curriculum, stream, indices)
+    return continue_population(setup, states, start, curriculum, stream, indices, first_student)
 
 
 def continue_population(
-    setup: Setup, states: TrainState, reference: Params, curriculum: Curriculum, stream: str, indices: Sequence[int]
+    setup: Setup,
+    states: TrainState,
+    reference: Params,
+    curriculum: Curriculum,
+    stream: str,
+    indices: Sequence[int],
+    first_student: int = 0,
 ) -> Episode:
     """`train_population` for students that exist already; `states` is used up."""
     config, student = setup.config, setup.student
     group_size, seed = config.inner.group_size, config.seed
     population = len(curriculum.questions)
-    asker = _Asker(setup, curriculum, f"{stream}_order", indices)
+    asker = _Asker(setup, curriculum, f"{stream}_order", indices, first_student)
     stats, mean_rewards = asker.empty_stats(), []
     for step in range(config.inner.num_steps):
-        keys = jax.random.split(stream_key(seed, f"{stream}_sample", *indices, step), population)
+        key = stream_key(seed, f"{stream}_sample", *indices, step)
+        keys = jax.random.split(key, first_student + population)[first_student:]
         rollouts = setup.sampler.sample_population(
             states.weights, asker.prompts(step), keys, student.sampling, group_size
         )
@@ -160,7 +176,7 @@ def continue_population(
                 rows_per_micro_batch=student.rows_per_micro_batch,
                 population_batch=config.sampling.population_batch,
             )
-            _require_finite(metrics, f"{stream} {tuple(indices)}, inner step {step}")
+            _require_finite(metrics, f"{stream} {tuple(indices)}, inner step {step}", first_student)
         for index in range(population):
             np.add.at(stats.asked[index], asker.picks(step, index), group_size)
             np.add.at(stats.agreed[index], asker.picks(step, index), rewards[index].sum(axis=1).astype(int))
@@ -168,11 +184,11 @@ def continue_population(
     return Episode(states, stats, np.array(mean_rewards))
 
 
-def _require_finite(metrics: dict[str, jax.Array], where: str) -> None:
+def _require_finite(metrics: dict[str, jax.Array], where: str, first_student: int) -> None:
     for name in ("loss", "grad_norm"):
         values = hosts.fetch(metrics[name])
         if not np.isfinite(values).all():
-            students = np.flatnonzero(~np.isfinite(values)).tolist()
+            students = (first_student + np.flatnonzero(~np.isfinite(values))).tolist()
             raise NotFiniteError(
                 f"{name} is not finite at {where}, student(s) {students}. Start anew in another --workdir with a "
                 "lower student.learning_rate or a higher student.adam_eps"

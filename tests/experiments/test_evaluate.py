@@ -44,6 +44,7 @@ def evaluate(command, benchmark_file):
             f"--config.evaluation.num_samples={NUM_SAMPLES}",
             f"--config.evaluation.pass_at={KS}",
             "--config.evaluation.problems_per_call=2",  # many calls, between which a program can be stopped
+            "--config.final.num_replicas=3",  # which 2 devices do not divide; nothing is trained here
             *fields,
             *more,
         )
@@ -156,9 +157,13 @@ def test_a_folder_keeps_the_results_of_its_policy(evaluate, evaluated, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--out is missing"),
+        ((), "--out is missing: folder for evaluation.json and completions.jsonl"),
         (("--out=no/such/folder", "--model=nowhere"), "model.source 'nowhere' is neither"),
         (("--out=configs",), "--out=configs holds other files; choose a new or empty folder"),
+        (
+            ("--out=no/such/folder", "--config.evaluation.problems_per_call=3"),
+            "evaluation.problems_per_call is 3, which mesh.population = 2 does not divide",
+        ),
     ],
 )
 def test_what_is_missing_is_said_in_a_line(launch, arguments, message):

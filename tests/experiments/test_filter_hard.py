@@ -85,7 +85,7 @@ def test_a_search_that_was_killed_and_stopped_ends_with_the_same_counts(command,
     kept = (out / ROUNDS).read_text().rpartition("\n")[0]
     code, err = stop(filter_hard(command, out), out / ROUNDS, second, signal.SIGTERM)
     assert code == 75, err
-    assert "Resume with: " in err
+    assert "error: stopped; all graded answers are saved. Resume with: " in err
     assert "experiments/filter_hard.py --config=configs/soar_math.py" in err
     assert "Traceback" not in err
     assert not (out / "hard_problems.jsonl").exists()

@@ -8,43 +8,7 @@ import time
 
 import pytest
 
-
-def read(workdir, name):
-    return (workdir / name).read_text()
-
-
-def finish(process, timeout=300):
-    out, err = process.communicate(timeout=timeout)
-    return process.returncode, out, err
-
-
-def rows(path):
-    return len(path.read_text().splitlines()) if path.exists() else 0
-
-
-def outcome(workdir):
-    """Everything that must not depend on interruptions or the clock."""
-    summary = json.loads(read(workdir, "summary.json"))
-    for name in ("wall_s", "search_s", "peak_rss_gib", "compilations", "compilations_s", "command"):
-        summary.pop(name)
-    return read(workdir, "metrics.jsonl"), read(workdir, "ledger.jsonl"), summary
-
-
-def start(command, workdir, *more, config="configs/soar_math.py"):
-    return command("run", config, f"--workdir={workdir}", *more)
-
-
-@pytest.fixture(scope="module")
-def whole_run(command, tmp_path_factory):
-    """An uninterrupted tiny run that promotes on every chance: its workdir and what it printed."""
-    workdir = tmp_path_factory.mktemp("whole") / "run"
-    code, out, err = finish(start(command, workdir, *PROMOTE))
-    assert code == 0, err
-    return workdir, out
-
-
-# A threshold below zero promotes whenever the window is full, so that all parts of the state are used.
-PROMOTE = ("--config.promotion.threshold=-1.0", "--config.promotion.window=2")
+from tests.experiments.runs import PROMOTE, finish, outcome, read, rows, start
 
 
 def test_a_run_leaves_what_it_promises(whole_run):
@@ -209,7 +173,6 @@ def test_a_workdir_of_another_config_is_refused_and_kept(command, whole_run):
 
 
 BROKEN = {
-    "a checkpoint": (lambda run: (run / "checkpoints" / "3" / "record" / "metadata").write_text("{"), "checkpoints/3"),
     "a ledger": (lambda run: (run / "ledger.jsonl").open("r+b").write(b"XXXX"), "ledger.jsonl is broken"),
     "a summary": (lambda run: (run / "summary.json").write_text("{"), "summary.json is broken; remove it"),
 }

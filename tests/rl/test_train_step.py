@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from soar_jax.model import parameters
 from soar_jax.parallel import mesh as parallel
 from soar_jax.rl.losses import LossSettings, policy_gradient_loss
 from soar_jax.rl.population import init_population, update_policy, update_population
@@ -105,6 +106,21 @@ def test_micro_batches_and_skipped_rows_change_nothing(tiny_model, tiny_params, 
     loss, accumulated = accumulated_gradient(tiny_params, batch, None, None, tiny_model, LOSS, rows)
     assert loss == pytest.approx(float(value), abs=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), gradient, accumulated)
+
+
+def test_gradients_added_in_place_are_those_of_whole_micro_batches(tiny_model, batch):
+    """Layers are scanned only in deep models, and added in place only there."""
+    deep = dataclasses.replace(tiny_model, num_layers=5)
+    weights, settings = parameters.init_params(deep, jax.random.key(1)), dataclasses.replace(LOSS, remat="layers")
+    (value, gradient), (value_whole, whole) = (
+        jax.jit(accumulated_gradient, static_argnums=(4, 5, 6, 7))(
+            weights, batch, None, None, deep, settings, 2, is_batched
+        )
+        for is_batched in (False, True)
+    )
+    np.testing.assert_allclose(value, value_whole, rtol=1e-6)
+    assert all(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(whole["layers"]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), gradient, whole)
 
 
 def test_kl_term_counts_every_row_once(tiny_model, tiny_params, batch):

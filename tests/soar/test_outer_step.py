@@ -1,5 +1,6 @@
 """Promotion bookkeeping and the reward's common draws."""
 
+import contextlib
 import dataclasses
 from types import SimpleNamespace
 
@@ -10,12 +11,12 @@ import pytest
 
 from configs.soar_math import get_config
 from soar_jax.evaluation.hard_subset import HardSplit
-from soar_jax.problems.arithmetic import generate_problems
+from soar_jax.problems import arithmetic
 from soar_jax.rng import stream_key
 from soar_jax.soar import outer_step, promotion
 from soar_jax.soar import setup as setups
 from soar_jax.soar.state import Progress, RunArrays
-from soar_jax.soar.student import QuestionStats
+from soar_jax.soar.student import Curriculum, QuestionStats
 from soar_jax.soar.teacher import Datasets
 from soar_jax.types import QuestionAnswer
 
@@ -25,23 +26,17 @@ def policy(value):
 
 
 def step_parts(step, rewards):
-    """Datasets, episode and measurement of a step; student k of step s is the policy 10 s + k."""
+    """Datasets and trained students of a step; student k of step s is the policy 10 s + k."""
     items = tuple((QuestionAnswer(f"q{step}.{k}", f"a{step}.{k}"), None) for k in range(len(rewards)))
-    states = SimpleNamespace(weights={"w": np.array([10 * step + k for k in range(len(rewards))], np.float32)})
     measured = outer_step.Measured(0.0, np.array(rewards)[:, None], np.array(rewards))
-    return Datasets(None, items), SimpleNamespace(states=states, stats=QuestionStats([], [])), measured
+    best = policy(10 * step + int(np.argmax(rewards)))
+    return Datasets(None, items), outer_step.Trained(QuestionStats([], []), np.zeros((0, 0)), measured, best)
 
 
 @pytest.mark.parametrize("student", ["window_best", "step_best"])
-def test_the_promoted_student_comes_with_its_own_questions(monkeypatch, mesh, student):
+def test_the_promoted_student_comes_with_its_own_questions(monkeypatch, student):
     rule = promotion.PromotionSettings(0.01, 3, "best", student, needs_step_reward=True)
-    setup = SimpleNamespace(
-        config=SimpleNamespace(outer=SimpleNamespace(students_per_dataset=1)),
-        promotion=rule,
-        mesh=mesh,
-        sampler=SimpleNamespace(model=None),
-    )
-    monkeypatch.setattr(outer_step, "take_student", lambda students, index, **_: {"w": students["w"][index]})
+    setup = SimpleNamespace(promotion=rule)
     monkeypatch.setattr(outer_step, "validation_accuracy", lambda setup, params, split: float(params["w"]) / 100)
     base = policy(-1)
     arrays = RunArrays(None, base, base, (base,) * (3 if student == "window_best" else 1))
@@ -58,16 +53,10 @@ def test_the_promoted_student_comes_with_its_own_questions(monkeypatch, mesh, st
     assert progress.baseline_validation == (10 * step + dataset) / 100
 
 
-def test_the_best_baseline_on_validation_is_kept_for_the_test(monkeypatch, mesh):
+def test_the_best_baseline_on_validation_is_kept_for_the_test(monkeypatch):
     rule = promotion.PromotionSettings(-1.0, 1, "best", "step_best", needs_step_reward=False)
-    setup = SimpleNamespace(
-        config=SimpleNamespace(outer=SimpleNamespace(students_per_dataset=1)),
-        promotion=rule,
-        mesh=mesh,
-        sampler=SimpleNamespace(model=None),
-    )
+    setup = SimpleNamespace(promotion=rule)
     accuracy = iter([0.5, 0.2, 0.5])
-    monkeypatch.setattr(outer_step, "take_student", lambda students, index, **_: {"w": students["w"][index]})
     monkeypatch.setattr(outer_step, "validation_accuracy", lambda *_: next(accuracy))
     base = policy(-1)
     arrays, progress = RunArrays(None, base, base, (base,)), Progress()
@@ -81,7 +70,7 @@ def test_the_best_baseline_on_validation_is_kept_for_the_test(monkeypatch, mesh)
 
 def test_students_that_did_not_move_have_reward_zero_on_any_number_of_devices():
     """The baseline and its unchanged copies make the same draws."""
-    problems = tuple(generate_problems(np.random.default_rng(0), (1, 2), 8))  # some of them solved
+    problems = tuple(arithmetic.generate_problems(np.random.default_rng(0), (1, 2), 8))  # some of them solved
     counts = []
     for num_devices in (1, 2):
         config = get_config()
@@ -91,9 +80,31 @@ def test_students_that_did_not_move_have_reward_zero_on_any_number_of_devices():
         config.evaluation.problems_per_call = 4  # fewer than are asked: the draw is made in parts
         setup = setups.build(ml_collections.FrozenConfigDict(config))
         copies = jax.tree.map(lambda leaf: np.stack([leaf] * 2), jax.device_get(setup.start))
-        measured = outer_step.measure(setup, setup.start, copies, HardSplit(problems, (), ()), step=0)
+        measured = outer_step.Measurer(setup, setup.start, HardSplit(problems, (), ()), step=0).measure(copies, 2)
         assert measured.baseline > 0.2
         np.testing.assert_array_equal(measured.rewards, [0.0, 0.0])
         settings = setup.evaluation_sampling(1.0)
         counts.append(setup.examiner.count_correct(setup.start, problems, stream_key(0, "x"), settings, 4))
     np.testing.assert_array_equal(*counts)
+
+
+def test_students_trained_in_waves_end_as_those_trained_at_once():
+    rng = np.random.default_rng(0)
+    dials = [arithmetic.random_dial(rng, 3) for _ in range(4)]
+    questions = tuple(QuestionAnswer(dial.text(), arithmetic.spell(dial.states()[-1])) for dial in dials)
+    curriculum = Curriculum((questions[:1], questions[1:]))
+    split = HardSplit(tuple(arithmetic.generate_problems(rng, (2, 3), 4)), (), ())
+    config = get_config()
+    config.mesh.population = 1
+    config.outer.update(num_datasets=2, num_reward_questions=4, reward_samples=4)
+    config.inner.update(num_steps=2, questions_per_step=2, group_size=4)
+    config.student.learning_rate = 1e-2  # students come apart
+    results = []
+    for at_once in (0, 1):
+        config.inner.students_at_once = at_once
+        setup = setups.build(ml_collections.FrozenConfigDict(config))
+        trained = outer_step.train_students(setup, setup.start, curriculum, split, 0, contextlib.nullcontext)
+        results.append(jax.device_get(dataclasses.asdict(trained)))
+    first, second = results[0]["measured"]["students"]
+    assert first != second
+    jax.tree.map(np.testing.assert_array_equal, *results)

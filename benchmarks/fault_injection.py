@@ -1,0 +1,139 @@
+"""Kills runs with -9 at random moments, resumes them, and compares them with an uninterrupted run byte for byte.
+
+    python benchmarks/fault_injection.py --kills=20
+
+Every second kill comes at a moment drawn uniformly from an uninterrupted run's duration, the others shortly after an
+outer step's row is written, when the ledger is marked and the checkpoint saved, which takes little of a run's time.
+Exit code 1 where a resumed run differs. Compiled programs are kept between the runs, in a folder that goes at the end.
+"""
+
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import app, flags
+
+KILLS = flags.DEFINE_integer("kills", 20, "How many runs are killed.")
+OUTER_STEPS = flags.DEFINE_integer("outer_steps", 4, "Outer steps of a run.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
+ROOT = pathlib.Path(__file__).parent.parent
+AFTER_ROW_S = 0.3  # longer than it takes to write the files of a step and its checkpoint
+# A run in seconds that promotes, so that all parts of the state are used.
+SIZES = {
+    "outer.num_datasets": 2,
+    "outer.questions_per_dataset": 4,
+    "outer.num_reward_questions": 4,
+    "outer.reward_samples": 4,
+    "promotion.threshold": -1.0,
+    "promotion.window": 2,
+    "inner.num_steps": 2,
+    "inner.questions_per_step": 2,
+    "inner.group_size": 4,
+    "hard_subset.num_candidates": 32,
+    "hard_subset.num_samples": 4,
+    "hard_subset.samples_per_round": 4,
+    "evaluation.problems_per_call": 4,
+    "evaluation.validation_samples": 4,
+    "final.num_steps": 2,
+    "final.num_replicas": 2,
+    "transfer.num_problems": 4,
+}
+
+
+def start(folder: pathlib.Path, name: str) -> subprocess.Popen:
+    """Starts, or resumes, a run in `folder/name`; what it prints goes to `folder/NAME.txt`."""
+    sizes = [f"--config.{key}={value}" for key, value in SIZES.items()]
+    command = [sys.executable, "experiments/run.py", "--config=configs/soar_math.py", f"--workdir={folder / name}"]
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "xla"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    with (folder / f"{name}.txt").open("a") as out:
+        return subprocess.Popen(
+            [*command, f"--config.num_outer_steps={OUTER_STEPS.value}", *sizes],
+            cwd=ROOT,
+            env=os.environ | cache,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def finish(folder: pathlib.Path, name: str) -> float:
+    """Runs to the end; the seconds it took. A run that fails ends this program."""
+    started = time.perf_counter()
+    if code := start(folder, name).wait():
+        sys.exit(f"run {name} ended with exit code {code}:\n{(folder / f'{name}.txt').read_text()}")
+    return time.perf_counter() - started
+
+
+def outcome(workdir: pathlib.Path) -> tuple[str, bytes, bytes]:
+    """What must not depend on a kill: hash of the final state, metrics, ledger."""
+    state = json.loads((workdir / "summary.json").read_text())["state_sha256"]
+    return state, (workdir / "metrics.jsonl").read_bytes(), (workdir / "ledger.jsonl").read_bytes()
+
+
+def num_rows(workdir: pathlib.Path) -> int:
+    """Outer steps whose row is written."""
+    path = workdir / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def place(workdir: pathlib.Path) -> str:
+    """Where a killed run was, as its files tell."""
+    checkpoints = workdir / "checkpoints"
+    saved = max((int(path.name) for path in checkpoints.glob("*") if path.name.isdigit()), default=0)
+    if not (workdir / "hard_subset.jsonl").exists():
+        return "starting"
+    if any("tmp" in path.name for path in checkpoints.glob("*")):
+        return f"saving step {num_rows(workdir)}"
+    if num_rows(workdir) > saved:
+        return f"step {saved + 1} written, not saved"
+    return "final students and tests" if saved == OUTER_STEPS.value else f"in step {saved + 1}"
+
+
+def kill(folder: pathlib.Path, name: str, rng: random.Random, duration_s: float | None) -> float:
+    """Kills a run at a random moment of `duration_s`, or (None) shortly after a random row; the seconds it lived."""
+    started = time.perf_counter()
+    process = start(folder, name)
+    if duration_s is not None:
+        time.sleep(rng.uniform(0, duration_s))
+    else:
+        step = rng.randint(1, OUTER_STEPS.value)
+        while num_rows(folder / name) < step and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, AFTER_ROW_S))
+    process.kill()
+    return time.perf_counter() - started if process.wait() else 0.0
+
+
+def main(_: list[str]) -> None:
+    """Prints a row a kill and how many resumed runs were equal."""
+    rng = random.Random(SEED.value)
+    num_equal = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        finish(folder, "compiling")
+        duration_s = finish(folder, "whole")
+        expected = outcome(folder / "whole")
+        assert expected == outcome(folder / "compiling"), "two uninterrupted runs differ"
+        print(
+            f"an uninterrupted run of {OUTER_STEPS.value} outer steps: {duration_s:.1f} s, state {expected[0][:12]}\n"
+        )
+        print("| kill | after, s | where | resumed in, s | equal |\n|---|---|---|---|---|", flush=True)
+        for number in range(1, KILLS.value + 1):
+            lived_s = 0.0
+            while not lived_s:  # it may end before its kill
+                name = f"{number}-{rng.randrange(10**6)}"
+                lived_s = kill(folder, name, rng, duration_s if number % 2 else None)
+            where, resumed_s = place(folder / name), finish(folder, name)
+            equal = outcome(folder / name) == expected
+            num_equal += equal
+            print(f"| {number} | {lived_s:.1f} | {where} | {resumed_s:.1f} | {'yes' if equal else 'NO'} |", flush=True)
+    print(f"\n{num_equal} of {KILLS.value} equal")
+    sys.exit(num_equal < KILLS.value)
+
+
+if __name__ == "__main__":
+    app.run(main)

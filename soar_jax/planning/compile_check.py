@@ -1,0 +1,135 @@
+"""Compiles a run's programs for TPUs that are not here, and says what each takes and whether it fits."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import re
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+
+from soar_jax.model.config import ModelConfig
+from soar_jax.parallel import mesh as parallel
+from soar_jax.planning.collectives import collectives
+from soar_jax.planning.devices import Device, parse_topology
+from soar_jax.planning.programs import Program, RunShapes
+from soar_jax.settings import SettingsError, require
+
+_OUT_OF_MEMORY = re.compile(r"Used ([\d.]+)([KMGT]?) of")
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_HELP = {
+    "state": "mesh.fsdp up, promotion.window down, or lora.rank",
+    "population": "inner.students_at_once down, mesh.fsdp up with mesh.population down, or lora.rank",
+    "sampling": "sampling.rows_per_chunk down, sampling.population_batch down, or mesh.tensor up",
+    "training": "remat='layers', rows_per_micro_batch down, logprob_chunk_tokens down, or mesh.fsdp up",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """What a compiled program takes on one device, in bytes."""
+
+    program: Program
+    compile_s: float
+    arguments: int
+    outputs: int  # that do not lie where arguments lay
+    temporaries: int  # of the compiler's total where it found that the program does not fit
+    code: int
+    beside: dict[str, int]  # what else of the run lives while it runs
+    collectives: dict[str, tuple[int, int]]  # {kind: (instructions, bytes)}; empty where it does not fit
+    capacity: float  # of the device
+
+    @property
+    def needed(self) -> int:
+        """All of it."""
+        return self.arguments + self.outputs + self.temporaries + self.code + sum(self.beside.values())
+
+    @property
+    def fits(self) -> bool:
+        """Whether one device holds it."""
+        return self.needed <= self.capacity
+
+    @property
+    def largest(self) -> tuple[str, int]:
+        """The largest consumer, by name."""
+        kinds = {"arguments": self.arguments, "outputs": self.outputs, "temporaries": self.temporaries, **self.beside}
+        return max(kinds.items(), key=lambda item: item[1])
+
+    @property
+    def advice(self) -> str:
+        """Settings that would make it smaller."""
+        name = self.largest[0]
+        if name == "temporaries":
+            return _HELP["training" if "updat" in self.program.name else "sampling"]
+        return _HELP["population" if self.program.has_population else "state"]
+
+
+def topology_devices(topology: str) -> tuple[Device, Sequence[Any]]:
+    """The chip of a TPU topology, and devices of it to compile for.
+
+    Raises:
+      SettingsError: libtpu is missing, or it does not know the topology.
+    """
+    device = parse_topology(topology).device
+    require(
+        importlib.util.find_spec("libtpu") is not None,
+        "compiling for TPUs needs libtpu; install the extra `tpu`: pip install 'soar-jax[tpu]'",
+    )
+    from jax.experimental import topologies
+
+    try:
+        return device, topologies.get_topology_desc(topology, platform="tpu").devices
+    except (jax.errors.JaxRuntimeError, ValueError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise SettingsError(f"libtpu cannot make topology {topology!r} ({reason}); try v6e:4x4") from None
+
+
+def run_shapes(config: Any, model: ModelConfig, devices: Sequence[Any]) -> RunShapes:
+    """A config's run on its mesh over devices.
+
+    Raises:
+      SettingsError: the config does not fit the mesh.
+    """
+    population, data, fsdp, tensor = (config.mesh[axis] for axis in parallel.AXES)
+    return RunShapes(config, model, parallel.make_mesh(population, data, fsdp, tensor, devices))
+
+
+def compile_all(shapes: RunShapes, device: Device, only: str = "") -> Iterator[Compiled]:
+    """Compiles one program after another: those whose names hold `only`."""
+    state, population = shapes.state(), shapes.population()
+    for program in shapes.programs():
+        if only not in program.name:
+            continue
+        alive = state | population if program.has_population else state
+        beside = {name: size for name, size in alive.items() if name not in program.given}
+        yield _compile(program, beside, device.memory_bytes)
+
+
+def _compile(program: Program, beside: dict[str, int], capacity: float) -> Compiled:
+    started = time.perf_counter()
+    lowered = program.lower()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        used = _OUT_OF_MEMORY.search(str(error))
+        if used is None:
+            raise
+        total = int(float(used[1]) * _UNITS[used[2]])
+        return Compiled(program, time.perf_counter() - started, 0, 0, total, 0, beside, {}, min(capacity, total - 1))
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    assert memory is not None
+    assert text is not None
+    return Compiled(
+        program,
+        time.perf_counter() - started,
+        memory.argument_size_in_bytes,
+        memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        memory.temp_size_in_bytes,
+        memory.generated_code_size_in_bytes,
+        beside,
+        collectives(text),
+        capacity,
+    )

@@ -1,0 +1,293 @@
+"""The compiled programs of a run, without its arrays.
+
+They are the jitted functions that `soar/` calls, with the same static arguments, on shapes with shardings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from soar_jax.evaluation.embedding import mean_pooled
+from soar_jax.model import costs
+from soar_jax.model.config import ModelConfig
+from soar_jax.parallel import mesh as parallel
+from soar_jax.planning import shares
+from soar_jax.planning.memory import Policies, bytes_a_device
+from soar_jax.planning.plan import adapting
+from soar_jax.rl.policy import PolicySettings, policy_settings
+from soar_jax.rl.population import init_population, take_student, update_policy, update_population
+from soar_jax.sampling.programs import sample_policy, sample_population
+from soar_jax.sampling.sampler import SamplingSettings
+from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
+
+_STOP_IDS, _PAD_ID = (0, 1), 0  # which tokens these are changes no shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One program at its largest call."""
+
+    name: str
+    lower: Callable[[], jax.stages.Lowered]
+    given: tuple[str, ...]  # what of the run's state (`RunShapes.state`) it is given
+    has_population: bool  # whether a wave of students is alive while it runs
+    flops: float  # operations of one call, all devices together
+
+
+class RunShapes:
+    """A config's run on a mesh, as shapes."""
+
+    def __init__(self, config: Any, model: ModelConfig, mesh: Mesh) -> None:
+        """Reads what matters off the config.
+
+        Raises:
+          SettingsError: the mesh does not divide the run's numbers or the model's, or a setting is wrong.
+        """
+        shares.check(mesh, config)
+        self.config, self.model, self.mesh = config, model, mesh
+        self.adapting = adapting(config.lora, model)
+        self.policies = Policies(mesh, model, self.adapting)
+        self.prompt_tokens = max(config.prompts.bucket_tokens)
+        self.student, self.teacher = (self._policy(name, config[name]) for name in ("student", "teacher"))
+        self.wave = shares.students_at_once(config)
+
+    def _policy(self, name: str, section: Any) -> PolicySettings:
+        sampling = SamplingSettings(section.max_completion_tokens, section.temperature, 1.0, _STOP_IDS, _PAD_ID)
+        return policy_settings(name, section, sampling)
+
+    def state(self) -> dict[str, int]:
+        """Bytes that one device holds of all that lives through an outer step, by name."""
+        config, one = self.config, bytes_a_device(self.policies.weights())
+        teacher = self.policies.state(self.teacher.optimizer)
+        held = {
+            "frozen base": bytes_a_device(self.policies.frozen()),
+            "base policy": one,
+            "teacher": bytes_a_device(teacher.weights),
+            "teacher's optimiser": bytes_a_device(teacher.opt_state),
+            "baseline student": one,
+            "best student": one,
+            "promotion window": one * (config.promotion.window if config.promotion.student == "window_best" else 1),
+        }
+        return {name: size for name, size in held.items() if size}
+
+    def population(self) -> dict[str, int]:
+        """Bytes that one device holds while a wave of students is alive, by name."""
+        students = self.policies.population(self.student.optimizer, self.wave)
+        held = {
+            "students": bytes_a_device(students.weights),
+            "students' optimisers": bytes_a_device(students.opt_state),
+        }
+        num_students = self.config.outer.num_datasets * self.config.outer.students_per_dataset
+        if self.wave < num_students:
+            held["best student so far"] = bytes_a_device(self.policies.weights())
+        return held
+
+    def cache(self) -> int:
+        """Bytes that one device holds of the largest cache of a chunk of rows."""
+        section = self.config.sampling
+        shared = self.mesh.shape[parallel.DATA] * self.mesh.shape[parallel.FSDP] * self.mesh.shape[parallel.TENSOR]
+        longest = max(policy.sampling.max_completion_tokens for policy in (self.student, self.teacher))
+        rows = max(self.config.inner.group_size, self.config.evaluation.num_samples, section.rows_per_chunk)
+        slots = self.prompt_tokens + longest - 1
+        return section.population_batch * rows * slots * costs.cache_bytes_per_token(self.model) // shared
+
+    def programs(self) -> Iterator[Program]:
+        """All programs that the config's run calls, each once at its largest call."""
+        config, outer = self.config, self.config.outer
+        grounded = config.teacher.reward == "grounded" and config.num_outer_steps > 0
+        per_call, samples = config.evaluation.problems_per_call, config.evaluation.num_samples
+        testing = dataclasses.replace(
+            self.student.sampling, temperature=config.evaluation.temperature, top_p=config.evaluation.top_p
+        )
+        written = outer.num_datasets * outer.questions_per_dataset
+        yield self._sampling("writing questions", "teacher", written, 1, self.teacher.sampling)
+        if config.analysis.embeddings == "model":
+            yield self._embedding(written)
+        if grounded or config.final.students:
+            yield self._copying()
+            per_step = config.inner.questions_per_step
+            yield self._answering("students' answers", per_step, config.inner.group_size, self.student.sampling)
+            yield self._updating_students()
+        if grounded:
+            greedy = dataclasses.replace(self.student.sampling, temperature=outer.reward_temperature)
+            yield self._answering("measuring students", outer.num_reward_questions, outer.reward_samples, greedy)
+            yield self._taking()
+        if config.num_outer_steps and config.teacher.train:
+            yield self._updating_teacher(written)
+        yield self._sampling("testing a policy", "best student", per_call, samples, testing)
+
+    def _sampling(self, name: str, policy: str, prompts: int, samples: int, settings: SamplingSettings) -> Program:
+        def lower() -> jax.stages.Lowered:
+            return sample_policy.lower(
+                self.policies.weights(),
+                self.policies.frozen(),
+                self._prompts(prompts),
+                self._key(),
+                0,
+                mesh=self.mesh,
+                model=self.model,
+                settings=settings,
+                samples_per_prompt=samples,
+                rows_per_chunk=self.config.sampling.rows_per_chunk,
+            )
+
+        return Program(name, lower, ("frozen base", policy), False, self._sampling_flops(prompts, samples, settings))
+
+    def _embedding(self, rows: int) -> Program:
+        def lower() -> jax.stages.Lowered:
+            weights, frozen = self.policies.weights(), self.policies.frozen()
+            return mean_pooled.lower(weights, frozen, self._prompts(rows), mesh=self.mesh, model=self.model)
+
+        flops = rows * costs.prefill_flops(self.model, self.prompt_tokens)
+        return Program("embedding questions", lower, ("frozen base", "base policy"), False, flops)
+
+    def _copying(self) -> Program:
+        def lower() -> jax.stages.Lowered:
+            return init_population.lower(
+                self.policies.weights(),
+                mesh=self.mesh,
+                model=self.model,
+                optimizer=self.student.optimizer,
+                size=self.wave,
+            )
+
+        return Program("copying the baseline student", lower, ("baseline student",), False, 0.0)
+
+    def _answering(self, name: str, prompts: int, samples: int, settings: SamplingSettings) -> Program:
+        def lower() -> jax.stages.Lowered:
+            return sample_population.lower(
+                self._population().weights,
+                self.policies.frozen(),
+                self._prompts(self.wave, prompts),
+                self._key(self.wave),
+                mesh=self.mesh,
+                model=self.model,
+                settings=settings,
+                samples_per_prompt=samples,
+                rows_per_chunk=self.config.sampling.rows_per_chunk,
+                population_batch=self.config.sampling.population_batch,
+            )
+
+        flops = self.wave * self._sampling_flops(prompts, samples, settings)
+        return Program(name, lower, ("frozen base", "students"), True, flops)
+
+    def _updating_students(self) -> Program:
+        inner, student = self.config.inner, self.student
+        rows = inner.questions_per_step * inner.group_size
+
+        def lower() -> jax.stages.Lowered:
+            return update_population.lower(
+                self._population(),
+                self._batch(student, self.wave, rows),
+                self.policies.weights() if student.loss.kl_coef > 0 else None,
+                self.policies.frozen(),
+                **self._update_options(student),
+                population_batch=self.config.sampling.population_batch,
+            )
+
+        given = ("frozen base", "students", "students' optimisers") + ("baseline student",) * (student.loss.kl_coef > 0)
+        return Program("updating students", lower, given, True, self.wave * self._training_flops(student, rows))
+
+    def _taking(self) -> Program:
+        def lower() -> jax.stages.Lowered:
+            return take_student.lower(self._population().weights, 0, mesh=self.mesh, model=self.model)
+
+        return Program("taking the best student", lower, ("students",), True, 0.0)
+
+    def _updating_teacher(self, rows: int) -> Program:
+        teacher = self.teacher
+
+        def lower() -> jax.stages.Lowered:
+            return update_policy.lower(
+                self.policies.state(teacher.optimizer),
+                self._batch(teacher, rows),
+                self.policies.weights() if teacher.loss.kl_coef > 0 else None,
+                self.policies.frozen(),
+                **self._update_options(teacher),
+            )
+
+        given = ("frozen base", "teacher", "teacher's optimiser") + ("base policy",) * (teacher.loss.kl_coef > 0)
+        return Program("updating the teacher", lower, given, False, self._training_flops(teacher, rows))
+
+    def _population(self) -> Any:
+        return self.policies.population(self.student.optimizer, self.wave)
+
+    def _update_options(self, policy: PolicySettings) -> dict[str, Any]:
+        return {
+            "mesh": self.mesh,
+            "model": self.model,
+            "loss": policy.loss,
+            "optimizer": policy.optimizer,
+            "rows_per_micro_batch": policy.rows_per_micro_batch,
+        }
+
+    def _array(self, shape: tuple[int, ...], dtype: Any, is_split: bool = True) -> jax.ShapeDtypeStruct:
+        spec = parallel.SPLIT if is_split else parallel.WHOLE
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self.mesh, spec))
+
+    def _key(self, *lead: int) -> jax.ShapeDtypeStruct:
+        dtype = jax.eval_shape(lambda: jax.random.key(0)).dtype
+        return self._array(lead, dtype, is_split=bool(lead))
+
+    def _prompts(self, *lead: int, is_split: bool = True) -> PromptBatch:
+        tokens = self._array((*lead, self.prompt_tokens), jnp.int32, is_split)
+        return PromptBatch(tokens, self._array(lead, jnp.int32, is_split))
+
+    def _batch(self, policy: PolicySettings, *lead: int) -> TrainBatch:
+        """Rollouts and advantages: a population's lie split, one policy's are copied, as `soar/` lays them out."""
+        is_split, slots = len(lead) > 1, policy.sampling.max_completion_tokens
+        rollouts = RolloutBatch(
+            self._prompts(*lead, is_split=is_split),
+            self._array((*lead, slots), jnp.int32, is_split),
+            self._array(lead, jnp.int32, is_split),
+            self._array((*lead, slots), jnp.float32, is_split),
+        )
+        return TrainBatch(rollouts, self._array(lead, jnp.float32, is_split))
+
+    def _sampling_flops(self, prompts: int, samples: int, settings: SamplingSettings) -> float:
+        prefill = costs.prefill_flops(self.model, self.prompt_tokens)
+        decode = costs.decode_flops(self.model, self.prompt_tokens, settings.max_completion_tokens)
+        return prompts * (prefill + samples * decode)
+
+    def _training_flops(self, policy: PolicySettings, rows: int) -> float:
+        is_rematerialised = policy.loss.remat != "none"
+        slots = policy.sampling.max_completion_tokens
+        row = costs.training_flops(self.model, self.prompt_tokens, slots, is_rematerialised, self.adapting)
+        if policy.loss.kl_coef > 0:
+            row += costs.reference_flops(self.model, self.prompt_tokens, slots)
+        return rows * row
+
+
+def held_by_a_device(config: Any, model: ModelConfig, mesh: Mesh) -> dict[str, int]:
+    """Bytes that each device holds during a run, by kind: parameters, optimiser, cache, population.
+
+    Raises:
+      SettingsError: the mesh does not divide the run's numbers or the model's.
+    """
+    shapes = RunShapes(config, model, mesh)
+    state = shapes.state()
+    optimizer = state.pop("teacher's optimiser")
+    return {
+        "parameters": sum(state.values()),
+        "optimiser": optimizer,
+        "cache": shapes.cache(),
+        "population": sum(shapes.population().values()),
+    }
+
+
+def held_text(config: Any, model: ModelConfig, mesh: Mesh) -> str:
+    """The mesh and what each of its devices holds, in two lines.
+
+    Raises:
+      SettingsError: as `held_by_a_device`.
+    """
+    held = held_by_a_device(config, model, mesh)
+    sizes = "  ".join(f"{name} {size / 2**30:.3g}" for name, size in held.items())
+    axes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
+    return f"mesh: {axes}\neach device holds, in GiB: {sizes}  in all {sum(held.values()) / 2**30:.3g}"

@@ -1,0 +1,52 @@
+"""How a run is cut up: students into waves, and what the mesh must divide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jax.sharding import Mesh
+
+from soar_jax.parallel import mesh as parallel
+from soar_jax.settings import require
+
+
+def students_at_once(config: Any) -> int:
+    """Students of an outer step that are trained and measured together; the rest wait for the next wave.
+
+    Raises:
+      SettingsError: waves would differ in size or cut a dataset.
+    """
+    outer, size = config.outer, config.inner.students_at_once
+    students = outer.num_datasets * outer.students_per_dataset
+    if size == 0:
+        return students
+    require(
+        size > 0 and students % size == 0 and size % outer.students_per_dataset == 0,
+        f"inner.students_at_once is {size}; it must be 0 (all), or a multiple of outer.students_per_dataset = "
+        f"{outer.students_per_dataset} that divides all {students} students",
+    )
+    return size
+
+
+def check(mesh: Mesh, config: Any) -> None:
+    """Refuses numbers of a config that a mesh cannot share out equally.
+
+    Raises:
+      SettingsError: with both numbers.
+    """
+    outer, inner = config.outer, config.inner
+    wave = "inner.students_at_once" if inner.students_at_once else "outer.num_datasets * outer.students_per_dataset"
+    for name, value in {
+        wave: students_at_once(config),
+        "outer.num_datasets * outer.questions_per_dataset": outer.num_datasets * outer.questions_per_dataset,
+        "evaluation.problems_per_call": config.evaluation.problems_per_call,
+        "final.num_replicas": config.final.num_replicas,
+    }.items():
+        parallel.check_divides(mesh, name, value)
+    # Rows that a share of the population axis works on at once are shared out further.
+    for name, value in {
+        "student.rows_per_micro_batch": config.student.rows_per_micro_batch,
+        "teacher.rows_per_micro_batch": config.teacher.rows_per_micro_batch,
+        "inner.questions_per_step * inner.group_size": inner.questions_per_step * inner.group_size,
+    }.items():
+        parallel.check_divides(mesh, name, value, (parallel.DATA, parallel.FSDP))

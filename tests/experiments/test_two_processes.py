@@ -1,0 +1,81 @@
+"""One run by two processes on this machine, each with two CPU devices."""
+
+import json
+import signal
+import socket
+import time
+
+import pytest
+
+from soar_jax.settings import EXIT_LOST_PROCESS
+from tests.experiments.runs import PROMOTE, finish, read, rows, start
+
+SIZES = (*PROMOTE, "--config.outer.num_datasets=4", "--config.final.num_replicas=4")  # a student a device
+NOTICED_WITHIN_S = 60
+
+
+@pytest.fixture(scope="module")
+def start_both(command):
+    """Starts both processes of a run in a workdir, each with more flags; none outlives the tests."""
+    processes = []
+
+    def begin(workdir):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            together = (f"--coordinator=127.0.0.1:{free.getsockname()[1]}", "--num_processes=2")
+        new = [start(command, workdir, *SIZES, *together, f"--process_id={number}") for number in (0, 1)]
+        processes.extend(new)
+        return new
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def run_by_two(start_both, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("two") / "run"
+    (code, out, err), (second_code, second_out, second_err) = map(finish, start_both(workdir))
+    assert (code, second_code) == (0, 0), err + second_err
+    assert "step   3/3" in out
+    assert "step" not in second_out  # the first process alone shows and writes
+    return workdir
+
+
+def state(workdir):
+    return json.loads(read(workdir, "summary.json"))["state_sha256"]
+
+
+def test_two_processes_do_what_one_does(command, run_by_two, tmp_path):
+    code, _, err = finish(start(command, tmp_path / "one", *SIZES, "--config.mesh.cpu_devices=4"))
+    assert code == 0, err
+    found, expected = (
+        json.loads(read(path, "metrics.jsonl").splitlines()[0]) for path in (run_by_two, tmp_path / "one")
+    )
+    assert len(found["rewards"]) == 4
+    assert found["rewards"] == pytest.approx(expected["rewards"], abs=1e-6)
+    assert rows(run_by_two / "ledger.jsonl") == rows(tmp_path / "one" / "ledger.jsonl")
+
+
+def test_a_killed_process_ends_the_other_and_both_resume(start_both, run_by_two, tmp_path):
+    workdir = tmp_path / "run"
+    for victim, steps_done in ((1, 1), (0, 2)):
+        processes = start_both(workdir)
+        deadline = time.monotonic() + 200
+        while rows(workdir / "metrics.jsonl") < steps_done and time.monotonic() < deadline:
+            time.sleep(0.01)
+        processes[victim].kill()
+        killed = time.monotonic()
+        code, _, err = finish(processes[1 - victim], timeout=NOTICED_WITHIN_S)
+        print(f"noticed after {time.monotonic() - killed:.1f} s")
+        assert finish(processes[victim])[0] == -signal.SIGKILL
+        assert code == EXIT_LOST_PROCESS, err
+        line = [line for line in err.splitlines() if line.startswith("error: ")][-1]
+        assert line.startswith("error: another process of this run has ended or cannot be reached (")
+        assert line.endswith("start the same command on all hosts again, and it resumes")
+    (code, out, err), (second_code, _, second_err) = map(finish, start_both(workdir))
+    assert (code, second_code) == (0, 0), err + second_err
+    assert "resuming after outer step" in out
+    assert state(workdir) == state(run_by_two)
+    assert read(workdir, "metrics.jsonl") == read(run_by_two, "metrics.jsonl")

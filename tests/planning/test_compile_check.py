@@ -1,0 +1,48 @@
+import dataclasses
+import importlib.util
+
+import pytest
+
+from configs.soar_math import get_config
+from soar_jax.model import known_shapes
+from soar_jax.model.parameters import num_parameters
+from soar_jax.planning import compile_check
+from soar_jax.settings import SettingsError
+
+needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra `tpu`")
+STUDENTS = 8
+
+
+def run_shapes(devices):
+    config = get_config()
+    config.mesh.update(population=2, fsdp=2, tensor=2)
+    model = known_shapes.shape_of(config.model.source, config.model.dtype)
+    return compile_check.run_shapes(config, model, devices)
+
+
+@needs_libtpu
+def test_the_students_update_compiles_for_a_slice_that_is_not_here(monkeypatch):
+    monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
+    device, devices = compile_check.topology_devices("v6e:2x4")
+    shapes = run_shapes(devices)
+    (found,) = compile_check.compile_all(shapes, device, only="updating students")
+    assert found.fits
+    assert found.arguments > sum(shapes.population().values())  # the rollouts too
+    assert found.outputs < 2**20  # the students lie where they lay
+    assert "all-gather" in found.collectives  # of parameters
+    assert found.program.flops > 6 * num_parameters(shapes.model) * STUDENTS * 8 * 16
+
+    crowded = dataclasses.replace(found, capacity=found.needed - 1)
+    assert not crowded.fits
+    assert crowded.largest == max(
+        (("arguments", found.arguments), ("temporaries", found.temporaries)), key=lambda item: item[1]
+    )
+    one_big = dataclasses.replace(found, temporaries=10**12)
+    assert one_big.largest == ("temporaries", 10**12)
+    assert "rows_per_micro_batch" in one_big.advice
+
+
+def test_without_libtpu_one_line_names_the_extra(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"pip install 'soar-jax\[tpu\]'"):
+        compile_check.topology_devices("v6e:2x4")
