@@ -30,6 +30,7 @@ setup(
             "playwright>=1.50",  # drives the report in a Chromium that is on the machine
             "openai>=2.0",  # the client of the judge behind an endpoint
         ],
+        "hub": ["datasets>=4.2"],  # benchmarks from the Hugging Face hub; the first that goes with huggingface_hub 1
         "judge": ["openai>=2.0"],
         "embeddings": ["sentence-transformers>=5.0"],
         "ray": ["ray>=2.40"],

@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the slice is described, not looked for
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 
 from soar_jax import program, settings
 from soar_jax.model import known_shapes

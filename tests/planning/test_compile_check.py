@@ -21,8 +21,7 @@ def run_shapes(devices):
 
 
 @needs_libtpu
-def test_the_students_update_compiles_for_a_slice_that_is_not_here(monkeypatch):
-    monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
+def test_the_students_update_compiles_for_a_slice_that_is_not_here():
     device, devices = compile_check.topology_devices("v6e:2x4")
     shapes = run_shapes(devices)
     (found,) = compile_check.compile_all(shapes, device, only="updating students")
