@@ -146,16 +146,6 @@ def _dense(x: jax.Array, layer: Params, name: str) -> jax.Array:
     return y.reshape(*x.shape[:-1], *weight.shape[num_input_axes(name) :])
 
 
-def _cast(layer: Params, config: ModelConfig) -> Params:
-    """A layer's parameters in the decoder's dtype."""
-
-    def cast(leaf: jax.Array) -> jax.Array:
-        # Without the barrier the compiler casts all layers before the first, and holds them twice.
-        return leaf if leaf.dtype == config.dtype else jax.lax.optimization_barrier(leaf).astype(config.dtype)
-
-    return jax.tree.map(cast, layer)
-
-
 def _layer(
     config: ModelConfig,
     layer: Params,
@@ -165,7 +155,7 @@ def _layer(
     cache: KVCache | None,
     first_slot: jax.Array | int,
 ) -> tuple[jax.Array, KVCache]:
-    layer = layout.used(_cast(layer, config), config)
+    layer = layout.used(jax.tree.map(lambda leaf: leaf.astype(config.dtype), layer), config)
     normed = rms_norm(x, layer["attention_norm"], config)
     query, key, value = (_heads(config, layer, normed, name) for name in ("query", "key", "value"))
     query, key = rotate(query, positions, view.frequency), rotate(key, positions, view.frequency)

@@ -88,7 +88,9 @@ def topology_devices(topology: str) -> tuple[Device, Sequence[Any]]:
         return device, topologies.get_topology_desc(topology, platform="tpu").devices
     except (jax.errors.JaxRuntimeError, ValueError, NotImplementedError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise SettingsError(f"libtpu cannot make topology {topology!r} ({reason}); try v6e:4x4") from None
+        raise SettingsError(
+            f"libtpu cannot make topology {topology!r} ({reason}); one that exists is v6e:4x4"
+        ) from None
 
 
 def run_shapes(config: Any, model: ModelConfig, devices: Sequence[Any]) -> RunShapes:

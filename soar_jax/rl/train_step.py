@@ -108,7 +108,8 @@ def _trained_params(weights: Params, frozen: Frozen | None, model: ModelConfig) 
 def _added_in_place(total: Params, pull_back: Any, scale: float) -> Params:
     """`total` plus `scale` times the gradient that `pull_back` (of jax.vjp) gives."""
     layers = jax.tree.map(jax.new_ref, total["layers"])
-    wanted = jax.tree.map(lambda _: jax.ad.GradValue(), total)  # type: ignore[attr-defined] | {"layers": layers}
+    value = jax.ad.GradValue()  # type: ignore[attr-defined]
+    wanted = jax.tree.map(lambda _: value, total) | {"layers": layers}
     (gradient,) = pull_back.with_refs(wanted)(jnp.float32(scale))
     rest = {name: jax.tree.map(jnp.add, leaf, gradient[name]) for name, leaf in total.items() if name != "layers"}
     return rest | {"layers": jax.tree.map(jax.freeze, layers)}
