@@ -63,8 +63,7 @@ def _draw(
     logits = filtered_logits(logits, settings)
     step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(row_keys, step)
     tokens = jax.vmap(jax.random.categorical)(step_keys, logits).astype(jnp.int32)
-    chosen = jnp.take_along_axis(logits, tokens[:, None], axis=-1)[:, 0]
-    return tokens, chosen - jax.nn.logsumexp(logits, axis=-1)
+    return tokens, decoder.chosen(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
 
 
 def sample(
