@@ -1,6 +1,6 @@
 """Kills runs with -9 at random moments, resumes them, and compares them with an uninterrupted run byte for byte.
 
-    python benchmarks/fault_injection.py --kills=20
+    python -m benchmarks.fault_injection --kills=20
 
 Every second kill comes at a moment drawn uniformly from an uninterrupted run's duration, the others shortly after an
 outer step's row is written, when the ledger is marked and the checkpoint saved, which takes little of a run's time.
@@ -18,41 +18,23 @@ import time
 
 from absl import app, flags
 
+from tests.experiments.runs import PROMOTE, TINY
+
 KILLS = flags.DEFINE_integer("kills", 20, "How many runs are killed.")
 OUTER_STEPS = flags.DEFINE_integer("outer_steps", 4, "Outer steps of a run.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
 ROOT = pathlib.Path(__file__).parent.parent
 AFTER_ROW_S = 0.3  # longer than it takes to write the files of a step and its checkpoint
-# A run in seconds that promotes, so that all parts of the state are used.
-SIZES = {
-    "outer.num_datasets": 2,
-    "outer.questions_per_dataset": 4,
-    "outer.num_reward_questions": 4,
-    "outer.reward_samples": 4,
-    "promotion.threshold": -1.0,
-    "promotion.window": 2,
-    "inner.num_steps": 2,
-    "inner.questions_per_step": 2,
-    "inner.group_size": 4,
-    "hard_subset.num_candidates": 32,
-    "hard_subset.num_samples": 4,
-    "hard_subset.samples_per_round": 4,
-    "evaluation.problems_per_call": 4,
-    "evaluation.validation_samples": 4,
-    "final.num_steps": 2,
-    "final.num_replicas": 2,
-    "transfer.num_problems": 4,
-}
 
 
 def start(folder: pathlib.Path, name: str) -> subprocess.Popen:
     """Starts, or resumes, a run in `folder/name`; what it prints goes to `folder/NAME.txt`."""
-    sizes = [f"--config.{key}={value}" for key, value in SIZES.items()]
+    sizes = [f"--config.{key}={value}" for key, value in TINY.items() if key != "num_outer_steps"]
     command = [sys.executable, "experiments/run.py", "--config=configs/soar_math.py", f"--workdir={folder / name}"]
     cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "xla"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     with (folder / f"{name}.txt").open("a") as out:
         return subprocess.Popen(
-            [*command, f"--config.num_outer_steps={OUTER_STEPS.value}", *sizes],
+            [*command, f"--config.num_outer_steps={OUTER_STEPS.value}", *sizes, *PROMOTE],
             cwd=ROOT,
             env=os.environ | cache,
             stdout=out,

@@ -18,29 +18,9 @@ from soar_jax.model.config import ModelConfig  # noqa: E402
 from soar_jax.model.loading import load_model  # noqa: E402
 from soar_jax.problems.prompts import PromptSettings  # noqa: E402
 from soar_jax.sampling.text import TextSampler  # noqa: E402
+from tests.experiments.runs import TINY  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parent.parent
-
-# A whole run in seconds: the embedded model, few of everything.
-TINY = {
-    "num_outer_steps": 3,
-    "outer.num_datasets": 2,
-    "outer.questions_per_dataset": 4,
-    "outer.num_reward_questions": 4,
-    "outer.reward_samples": 4,
-    "inner.num_steps": 2,
-    "inner.questions_per_step": 2,
-    "inner.group_size": 4,
-    "hard_subset.num_candidates": 32,
-    "hard_subset.num_samples": 4,
-    "hard_subset.samples_per_round": 4,
-    "evaluation.num_samples": 32,
-    "evaluation.problems_per_call": 4,
-    "evaluation.validation_samples": 4,
-    "final.num_steps": 2,
-    "final.num_replicas": 2,
-    "transfer.num_problems": 4,
-}
 
 
 @pytest.fixture(scope="session")

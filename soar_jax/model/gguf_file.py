@@ -105,7 +105,7 @@ class GGUFFile:
         tensor = self._tensors[name]
         try:
             return quants.dequantize(tensor.data, tensor.tensor_type)
-        except NotImplementedError:
+        except NotImplementedError:  # the gguf package reads fewer kinds than it names
             raise SettingsError(
                 f"{self.path}: quantisation {tensor.tensor_type.name} of {name} is not supported; fetch another one"
             ) from None

@@ -86,7 +86,7 @@ def topology_devices(topology: str) -> tuple[Device, Sequence[Any]]:
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     try:
         return device, topologies.get_topology_desc(topology, platform="tpu").devices
-    except (jax.errors.JaxRuntimeError, ValueError, NotImplementedError) as error:
+    except (jax.errors.JaxRuntimeError, ValueError, NotImplementedError) as error:  # by what libtpu finds amiss
         reason = str(error).splitlines()[0][:200]
         raise SettingsError(
             f"libtpu cannot make topology {topology!r} ({reason}); one that exists is v6e:4x4"

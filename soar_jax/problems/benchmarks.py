@@ -175,7 +175,7 @@ def _texts(file: pathlib.Path) -> Iterator[str]:
                 if name.endswith((".jsonl", ".json")) and not name.startswith("__MACOSX"):
                     with archive.open(name) as member:
                         yield from io.TextIOWrapper(member, encoding="utf-8", errors="replace", newline="\n")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # damaged, unknown compression, encrypted
         raise SettingsError(f"{file} is broken ({error}); fetch it again") from None
 
 

@@ -1,6 +1,27 @@
-"""What the tests of whole runs share: starting, ending and comparing them."""
+"""What the tests of whole runs share: their size, starting, ending and comparing them."""
 
 import json
+
+# A whole run in seconds: the embedded model, few of everything.
+TINY = {
+    "num_outer_steps": 3,
+    "outer.num_datasets": 2,
+    "outer.questions_per_dataset": 4,
+    "outer.num_reward_questions": 4,
+    "outer.reward_samples": 4,
+    "inner.num_steps": 2,
+    "inner.questions_per_step": 2,
+    "inner.group_size": 4,
+    "hard_subset.num_candidates": 32,
+    "hard_subset.num_samples": 4,
+    "hard_subset.samples_per_round": 4,
+    "evaluation.num_samples": 32,
+    "evaluation.problems_per_call": 4,
+    "evaluation.validation_samples": 4,
+    "final.num_steps": 2,
+    "final.num_replicas": 2,
+    "transfer.num_problems": 4,
+}
 
 # A threshold below zero promotes whenever the window is full, so that all parts of the state are used.
 PROMOTE = ("--config.promotion.threshold=-1.0", "--config.promotion.window=2")

@@ -40,7 +40,7 @@ def test_a_run_whose_checkpoints_are_all_broken_says_so_in_one_line(command, who
 
 
 def test_killed_runs_end_as_the_uninterrupted_one():
-    command = [sys.executable, "benchmarks/fault_injection.py", "--kills=2", "--outer_steps=2"]
+    command = [sys.executable, "-m", "benchmarks.fault_injection", "--kills=2", "--outer_steps=2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("2 of 2 equal\n")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.conftest import TINY
+from tests.experiments.runs import TINY
 
 METHODS = ("curated", "soar_math", "hard_only")
 

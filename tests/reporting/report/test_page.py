@@ -22,7 +22,8 @@ MAX_FILTER_MS = 500  # a guard against quadratic work, not a measurement
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
+        # A browser is no Python package, so `make test` cannot bring one; .ci/run does.
+        pytest.skip("no chromium on this machine: install Chromium or Chrome to test the report's page")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with playwright.sync_playwright() as driver:
         made = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
