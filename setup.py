@@ -8,6 +8,8 @@ HERE = pathlib.Path(__file__).parent
 REQUIREMENTS = [
     line for line in (HERE / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")
 ]
+# gs:// paths: gcsfs for our own files, google-cloud-storage for orbax, which asks it what kind of bucket it writes to.
+BUCKETS = ["gcsfs>=2026.10", "google-cloud-storage>=3.17"]
 
 setup(
     name="soar-jax",
@@ -29,7 +31,10 @@ setup(
             "mypy>=1.18",
             "playwright>=1.50",  # drives the report in a Chromium that is on the machine
             "openai>=2.0",  # the client of the judge behind an endpoint
+            *BUCKETS,
+            "gcp-storage-emulator>=2026.7",
         ],
+        "gcs": BUCKETS,
         "hub": ["datasets>=4.2"],  # benchmarks from the Hugging Face hub; the first that goes with huggingface_hub 1
         "judge": ["openai>=2.0"],
         "embeddings": ["sentence-transformers>=5.0"],

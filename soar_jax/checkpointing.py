@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pathlib
 import time
 import zlib
 from collections.abc import Callable
@@ -12,8 +11,10 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from etils import epath
 
 from soar_jax.parallel import hosts
+from soar_jax.reporting import storage
 from soar_jax.reporting.interrupts import InterruptedRunError
 from soar_jax.settings import SettingsError
 
@@ -23,7 +24,7 @@ Tree = TypeVar("Tree")
 class Checkpoints:
     """The checkpoints of one workdir: a pytree of arrays and a JSON record for each saved step."""
 
-    def __init__(self, folder: pathlib.Path, keep: int, keep_every: int = 0) -> None:
+    def __init__(self, folder: epath.Path, keep: int, keep_every: int = 0) -> None:
         """Opens `folder`, making it where needed, and clears what saves that were cut off have left there.
 
         Args:
@@ -39,7 +40,7 @@ class Checkpoints:
             enable_async_checkpointing=True,
             cleanup_tmp_directories=True,
         )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._manager = ocp.CheckpointManager(storage.absolute(folder), options=options)
 
     def save(self, step: int, arrays: Any, record: dict[str, Any]) -> None:
         """Starts saving; returns when the arrays are copied, before they are on disk."""
@@ -99,8 +100,8 @@ class Checkpoints:
             raise ValueError("its numbers are not those that were saved")
         return arrays, record
 
-    def _move_aside(self, step: int) -> pathlib.Path:
-        folder = pathlib.Path(self._manager.directory) / str(step)
+    def _move_aside(self, step: int) -> epath.Path:
+        folder = epath.Path(self._manager.directory) / str(step)
         aside = folder.with_name(f"{step}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
         if hosts.is_main():
             folder.rename(aside)

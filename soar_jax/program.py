@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import ml_collections
 from absl import app, flags, logging
+from etils import epath
 from ml_collections import config_flags
 
 from soar_jax import settings
@@ -54,19 +54,21 @@ class AskingFlags:
     model: Any
     out: Any
 
-    def read(self) -> tuple[ml_collections.FrozenConfigDict, str, pathlib.Path]:
+    def read(self) -> tuple[ml_collections.FrozenConfigDict, str, epath.Path]:
         """The config, the policy's name and the folder for the results; the CPU is split into devices.
 
         Raises:
           SettingsError: a flag is missing, or its value cannot be used.
         """
         from soar_jax.parallel import mesh  # seconds to import
+        from soar_jax.reporting import storage
 
         sections = ("problems", "prompts", "grading", "evaluation", "hard_subset", "mesh")
         config = frozen_config(self.config, sections)
         require_flag(self.out)
+        out = storage.to_path(self.out.value)
         mesh.set_num_cpu_devices(config.mesh.cpu_devices)
-        return config, self.model.value or config.model.source, pathlib.Path(self.out.value).expanduser()
+        return config, self.model.value or config.model.source, out
 
 
 def define_asking_flags(out: str) -> AskingFlags:

@@ -6,12 +6,13 @@ Of several processes the first writes; a write returns in all of them when it is
 from __future__ import annotations
 
 import json
-import os
-import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from etils import epath
+
 from soar_jax.parallel import hosts
+from soar_jax.reporting import storage
 from soar_jax.settings import SettingsError, require
 
 
@@ -20,7 +21,7 @@ def to_line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+def read_lines(path: epath.Path) -> list[dict[str, Any]]:
     """All rows of a JSON-lines file; none where there is no file.
 
     Split at newlines alone: model text may hold other characters that end a line.
@@ -36,7 +37,7 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
         raise SettingsError(f"{path} is broken; bring it back as it was, or start anew in another --workdir") from None
 
 
-def read_json(path: pathlib.Path) -> Any:
+def read_json(path: epath.Path) -> Any:
     """The value of a JSON file.
 
     Raises:
@@ -48,19 +49,14 @@ def read_json(path: pathlib.Path) -> Any:
         raise SettingsError(f"{path} is broken; remove it and start again, and it will be made again") from None
 
 
-def replace_text(path: pathlib.Path, text: str) -> None:
+def replace_text(path: epath.Path, text: str) -> None:
     """Writes a file that appears whole, on disk, or not at all."""
     if hosts.is_main():
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        storage.put(path, text.encode())
     hosts.sync()
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
+def write_json(path: epath.Path, value: Any) -> None:
     """Writes a JSON file that appears whole or not at all."""
     replace_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
@@ -68,19 +64,16 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 class JsonLines:
     """One JSON object a line."""
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: epath.Path) -> None:
         """Nothing is written until the first `append`."""
         self.path = path
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """Adds rows, on disk when this returns; the file's size in bytes."""
         if hosts.is_main():
-            with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(map(to_line, rows))
-                file.flush()
-                os.fsync(file.fileno())
+            storage.append(self.path, "".join(map(to_line, rows)).encode())
         hosts.sync()
-        return self.path.stat().st_size
+        return storage.size(self.path)
 
     def cut(self, size: int) -> None:
         """Drops everything behind `size` bytes: rows of a step that was never saved.
@@ -88,7 +81,7 @@ class JsonLines:
         Raises:
           SettingsError: the file is shorter, so rows of saved steps are gone.
         """
-        found = self.path.stat().st_size if self.path.exists() else 0
+        found = storage.size(self.path) if self.path.exists() else 0
         require(
             found >= size,
             f"{self.path} has {found} bytes, the checkpoint knows {size}: rows are lost; bring the file back, or "
@@ -96,11 +89,11 @@ class JsonLines:
         )
         hosts.sync()  # all have seen the same size
         if found > size and hosts.is_main():
-            os.truncate(self.path, size)
+            storage.truncate(self.path, size)
         hosts.sync()
 
 
-def remove(path: pathlib.Path) -> None:
+def remove(path: epath.Path) -> None:
     """Removes a file if it is there."""
     hosts.sync()  # nobody is reading it
     if hosts.is_main():

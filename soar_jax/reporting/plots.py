@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import pathlib
+import io
+
+from etils import epath
 
 from soar_jax.reporting.files import read_lines
 
 
-def learning_curve(workdir: pathlib.Path) -> None:
+def learning_curve(workdir: epath.Path) -> None:
     """Draws `learning_curve.png` from `metrics.jsonl`: rewards, promotions and validation accuracy."""
     import matplotlib
 
@@ -31,5 +33,7 @@ def learning_curve(workdir: pathlib.Path) -> None:
     bottom.set_ylim(-0.02, 1.02)
     bottom.set_ylabel("baseline student,\nhard validation (pass@1)")
     bottom.set_xlabel("outer step (dashed: promotion)")
-    figure.savefig(workdir / "learning_curve.png", dpi=120)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
     pyplot.close(figure)
+    (workdir / "learning_curve.png").write_bytes(image.getvalue())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pathlib
+import tempfile
 from typing import Any
 
+from etils import epath
 from tensorboardX import SummaryWriter
 
 from soar_jax.parallel import hosts
+from soar_jax.reporting import storage
 from soar_jax.reporting.files import JsonLines, read_lines, replace_text, to_line
 
 
@@ -18,11 +21,12 @@ class RunFiles:
     the timings.
     """
 
-    def __init__(self, workdir: pathlib.Path) -> None:
+    def __init__(self, workdir: epath.Path) -> None:
         """Nothing is written before `open_at`."""
         self._workdir = workdir
         self._lines = {name: JsonLines(workdir / f"{name}.jsonl") for name in ("metrics", "ledger", "timings")}
         self._events: SummaryWriter | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None  # of events on their way to a bucket
 
     def open_at(self, sizes: dict[str, int], step: int) -> None:
         """Cuts the files back to the saved step's sizes (bytes) and starts writing there."""
@@ -30,7 +34,11 @@ class RunFiles:
             lines.cut(sizes.get(name, 0))
             read_lines(lines.path)  # a broken row is better found now than at the next promotion
         if hosts.is_main():
-            self._events = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=step)
+            folder = str(self._workdir / "tensorboard")
+            if storage.is_in_bucket(self._workdir):
+                self._scratch = tempfile.TemporaryDirectory()
+                folder = self._scratch.name
+            self._events = SummaryWriter(folder, purge_step=step)
 
     def write_step(
         self, metrics: dict[str, Any], ledger: list[dict[str, Any]], timings: dict[str, Any], promoted: Any
@@ -49,14 +57,19 @@ class RunFiles:
             if isinstance(value, int | float) and name != "outer_step":
                 events.add_scalar(name, float(value), values["outer_step"])
         events.flush()
+        if self._scratch is not None:
+            for file in pathlib.Path(self._scratch.name).iterdir():
+                storage.put(self._workdir / "tensorboard" / file.name, file.read_bytes())
 
     def close(self) -> None:
         """Closes the event file."""
         if self._events is not None:
             self._events.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
 
-def _mark_promoted(path: pathlib.Path, step: int, dataset: int) -> None:
+def _mark_promoted(path: epath.Path, step: int, dataset: int) -> None:
     # "promoted" is one digit, so marking moves no byte and saved sizes stay true.
     rows = read_lines(path)
     for row in rows:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
+
+from etils import epath
 
 from soar_jax.evaluation.accuracy import Answer
 from soar_jax.reporting.files import JsonLines
@@ -16,7 +16,7 @@ from soar_jax.types import Problem
 class CompletionFile:
     """A row a sample, problem by problem; `.partial` stands behind its name until `finish`."""
 
-    def __init__(self, path: pathlib.Path, num_samples: int) -> None:
+    def __init__(self, path: epath.Path, num_samples: int) -> None:
         """Reads what an earlier start has left, and cuts it back to whole problems."""
         self._path, self._num_samples = path, num_samples
         self._lines = JsonLines(path.with_name(path.name + ".partial"))
@@ -58,7 +58,7 @@ class CompletionFile:
 
     def finish(self) -> None:
         """Gives the file its name."""
-        os.replace(self._lines.path, self._path)
+        self._lines.path.replace(self._path)
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.evaluation.pass_at_k import summarize
@@ -35,7 +35,7 @@ class Search:
     """What the outer loop has left, and what its policies are tested on."""
 
     setup: Setup
-    workdir: pathlib.Path
+    workdir: epath.Path
     arrays: RunArrays
     progress: Progress
     split: HardSplit

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from typing import Any
+
+from etils import epath
 
 from soar_jax.reporting.files import replace_text, to_line
 from soar_jax.soar import asking, hard_search, out_folder
@@ -12,7 +13,7 @@ from soar_jax.soar import asking, hard_search, out_folder
 FIELDS = ("question", "answer", "subject", "level")
 
 
-def filter_hard(config: Any, model: str, out: pathlib.Path) -> list[dict[str, Any]]:
+def filter_hard(config: Any, model: str, out: epath.Path) -> list[dict[str, Any]]:
     """Counts right answers as `hard_subset` in the config says, going on where an earlier start has stopped.
 
     Args:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from soar_jax.evaluation import hard_subset
 from soar_jax.reporting.files import JsonLines, remove, replace_text
@@ -24,7 +24,7 @@ Report = Callable[[int, int, int, int], None]
 class CountFile:
     """Counts of each round as JSON lines under a key; rows of another key, or half a row, are forgotten."""
 
-    def __init__(self, path: pathlib.Path, key: str) -> None:
+    def __init__(self, path: epath.Path, key: str) -> None:
         """Reads what an earlier start has left."""
         self._lines = JsonLines(path)
         self.known: dict[tuple[int, str], int] = {}  # right answers by round and problem
@@ -44,7 +44,7 @@ class CountFile:
         self.known |= {(number, problem.id): count for problem, count in pairs}
 
 
-def count_correct(setup: Setup, problems: Sequence[Problem], folder: pathlib.Path, report: Report) -> np.ndarray:
+def count_correct(setup: Setup, problems: Sequence[Problem], folder: epath.Path, report: Report) -> np.ndarray:
     """Right answers of the base model to each candidate problem, as `hard_subset` in the config says (paper: fail@k).
 
     A problem that was solved in a round is not asked in the next, so counts are whole only of problems that were
@@ -114,7 +114,7 @@ def count_until_solved(
     return counts, rounds
 
 
-def _rows(path: pathlib.Path) -> list[dict[str, Any]]:
+def _rows(path: epath.Path) -> list[dict[str, Any]]:
     """Whole rows; none of a file that is no file of counts."""
     if not path.exists():
         return []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import pathlib
+from etils import epath
 
 from soar_jax.evaluation.judge_endpoint import EndpointJudge
 from soar_jax.evaluation.quality import Judge, SelfConsistencyJudge
+from soar_jax.reporting import storage
 from soar_jax.reporting.files import read_lines, replace_text, to_line
 from soar_jax.rng import stream_generator, stream_key
 from soar_jax.settings import require
@@ -13,7 +14,7 @@ from soar_jax.soar.setup import Setup
 from soar_jax.types import QuestionAnswer
 
 
-def make_judge(setup: Setup, workdir: pathlib.Path) -> Judge | None:
+def make_judge(setup: Setup, workdir: epath.Path) -> Judge | None:
     """The judge that `analysis.judge` names; None for "none" and "world", whose judgements are in the ledger.
 
     Raises:
@@ -27,6 +28,10 @@ def make_judge(setup: Setup, workdir: pathlib.Path) -> Judge | None:
         "'self_consistency', 'endpoint' or 'none'",
     )
     if analysis.judge == "endpoint":
+        require(
+            not storage.is_in_bucket(workdir),
+            f"analysis.judge is 'endpoint', which appends to a cache on disk; choose a local --workdir, not {workdir}",
+        )
         return EndpointJudge(analysis.judge_model, workdir / "judge_cache.jsonl")
     if analysis.judge == "self_consistency":
         return SelfConsistencyJudge(
@@ -42,7 +47,7 @@ def make_judge(setup: Setup, workdir: pathlib.Path) -> Judge | None:
     return None
 
 
-def judge_questions(setup: Setup, workdir: pathlib.Path, judge: Judge) -> int:
+def judge_questions(setup: Setup, workdir: epath.Path, judge: Judge) -> int:
     """Judges the final students' questions and a random choice of all others; writes `judgements.jsonl`.
 
     Returns:
@@ -59,7 +64,7 @@ def judge_questions(setup: Setup, workdir: pathlib.Path, judge: Judge) -> int:
     return judge.num_failures
 
 
-def _pick(setup: Setup, workdir: pathlib.Path) -> list[QuestionAnswer]:
+def _pick(setup: Setup, workdir: epath.Path) -> list[QuestionAnswer]:
     """At most `analysis.judge_questions` different pairs, those of the final students first."""
 
     def pairs(name: str) -> list[QuestionAnswer]:

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import pathlib
 from typing import IO, Any
 
+from etils import epath
+
+from soar_jax.reporting import storage
 from soar_jax.reporting.files import read_json, write_json
 from soar_jax.settings import SettingsError, require
 
 SETTINGS, LOCK = "settings.json", ".lock"
 
 
-def check(out: pathlib.Path) -> None:
+def check(out: epath.Path) -> None:
     """Refuses a folder that holds other things than results of these programs; writes nothing.
 
     Raises:
       SettingsError: it does, or cannot be read.
     """
+    storage.check_bucket(out)
     try:
         others = {path.name for path in out.iterdir()} - {LOCK} if out.exists() else set()
     except OSError as error:
-        raise SettingsError(f"cannot read --out={out}: {error.strerror}; choose another folder") from None
+        raise SettingsError(f"cannot read --out={out}: {storage.reason(error)}; choose another folder") from None
     require(not others or SETTINGS in others, f"--out={out} holds other files; choose a new or empty folder")
 
 
-def claim(out: pathlib.Path, settings: dict[str, Any]) -> IO[str]:
+def claim(out: epath.Path, settings: dict[str, Any]) -> IO[str]:
     """Makes a folder this process's own; `settings.json` says what its results depend on.
 
     Returns:
-      The lock: the folder is free again when it is closed or the process ends, however it ends.
+      The lock: the folder is free again when it is closed or the process ends, however it ends. A bucket is not locked.
 
     Raises:
       SettingsError: the folder holds results that depend on other settings, or other files; it cannot be written; or
@@ -40,8 +42,7 @@ def claim(out: pathlib.Path, settings: dict[str, Any]) -> IO[str]:
     try:
         out.mkdir(parents=True, exist_ok=True)
         check(out)
-        lock = (out / LOCK).open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = storage.lock(out / LOCK)
         if (out / SETTINGS).exists():
             _check_same(out, read_json(out / SETTINGS), settings)
         else:
@@ -49,11 +50,11 @@ def claim(out: pathlib.Path, settings: dict[str, Any]) -> IO[str]:
     except BlockingIOError:
         raise SettingsError(f"another process is at work in --out={out}; wait for it or choose another") from None
     except OSError as error:
-        raise SettingsError(f"cannot write to --out={out}: {error.strerror}; choose another folder") from None
+        raise SettingsError(f"cannot write to --out={out}: {storage.reason(error)}; choose another folder") from None
     return lock
 
 
-def _check_same(out: pathlib.Path, found: Any, settings: dict[str, Any]) -> None:
+def _check_same(out: epath.Path, found: Any, settings: dict[str, Any]) -> None:
     found = found if isinstance(found, dict) else {}
     different = [key for key in sorted(settings.keys() | found.keys()) if found.get(key) != settings.get(key)]
     require(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 from typing import Any
 
 import jax
@@ -12,12 +11,14 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from soar_jax.model import lora
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.loading import LoadedModel, load_model, params_sha256
 from soar_jax.model.lora import Frozen, LoRASettings
 from soar_jax.model.parameters import Params, map_table, parameter_table
+from soar_jax.reporting import storage
 from soar_jax.rng import stream_key
 from soar_jax.settings import SettingsError, require
 from soar_jax.soar import setup as setups
@@ -47,14 +48,16 @@ def load(source: str, dtype: str) -> Policy:
     path, _, role = source.rpartition(":")
     if role not in ROLES:
         path, role = source, ""
-    config = _run_config(pathlib.Path(path).expanduser())
+    folder = storage.to_path(path)
+    storage.check_bucket(folder)
+    config = _run_config(folder)
     if config is not None:
-        return _of_run(pathlib.Path(path).expanduser(), config, role or "student", dtype)
+        return _of_run(folder, config, role or "student", dtype)
     require(not role, f"--model={source}: {path} is no run's workdir, so it has no {role}")
     return Policy(load_model(source, dtype), source)
 
 
-def _run_config(folder: pathlib.Path) -> dict[str, Any] | None:
+def _run_config(folder: epath.Path) -> dict[str, Any] | None:
     """The config of the run in a folder; None where there is no run."""
     try:
         found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -63,7 +66,7 @@ def _run_config(folder: pathlib.Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "method" in found else None
 
 
-def _of_run(workdir: pathlib.Path, config: dict[str, Any], role: str, dtype: str) -> Policy:
+def _of_run(workdir: epath.Path, config: dict[str, Any], role: str, dtype: str) -> Policy:
     try:
         kept = ml_collections.FrozenConfigDict({key: config[key] for key in ("lora", "model", "seed")})
         adapting, params_dtype = setups.lora_settings(kept.lora), setups.params_dtype(kept)
@@ -96,7 +99,7 @@ def _weights_like(model: ModelConfig, adapting: LoRASettings | None, seed: int) 
     return map_table(lambda spec: jax.ShapeDtypeStruct(spec.shape, np.float32), parameter_table(model))
 
 
-def _newest(workdir: pathlib.Path, role: str, like: Params) -> tuple[Params, dict[str, Any]]:
+def _newest(workdir: epath.Path, role: str, like: Params) -> tuple[Params, dict[str, Any]]:
     """One policy's weights from the newest checkpoint, as NumPy arrays, and the record beside them; writes nothing.
 
     Of the checkpoint only these weights are read, so neither optimisers nor a device have to hold anything.
@@ -108,8 +111,8 @@ def _newest(workdir: pathlib.Path, role: str, like: Params) -> tuple[Params, dic
         steps = ocp.utils.checkpoint_steps(folder) if folder.exists() else []
         require(bool(steps), f"{workdir} has no checkpoint: the run has done no outer step")
     except OSError as error:
-        raise SettingsError(f"cannot read {folder}: {error.strerror}") from None
-    newest = folder.absolute() / str(max(steps))
+        raise SettingsError(f"cannot read {folder}: {storage.reason(error)}") from None
+    newest = storage.absolute(folder) / str(max(steps))
     try:
         restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
         args = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import pathlib
 from typing import IO, Any
 
-from soar_jax.parallel import hosts
+from etils import epath
+
+from soar_jax.reporting import storage
 from soar_jax.reporting.files import write_json
 from soar_jax.settings import SettingsError, require
 
 
-def check(workdir: pathlib.Path, config: Any) -> None:
+def check(workdir: epath.Path, config: Any) -> None:
     """Refuses a workdir that holds another config's run; writes nothing.
 
     A start that got no further than its hard subset left nothing that another config could
@@ -22,18 +22,18 @@ def check(workdir: pathlib.Path, config: Any) -> None:
       SettingsError: names what differs.
     """
     path = workdir / "config.json"
-    is_url = bool(workdir.parts) and workdir.parts[0].endswith(":")  # gs://bucket has become gs:/bucket
-    require(not is_url, f"--workdir={workdir}: only local folders are supported")
+    storage.check_bucket(workdir)
     try:
         begun = any((workdir / name).exists() for name in ("metrics.jsonl", "results"))
-        begun = begun or any((workdir / "checkpoints").glob("[0-9]*"))
+        begun = begun or any(name[:1].isdigit() for name in storage.names(workdir / "checkpoints"))
         if not path.exists() or not begun:
             return
         found = json.loads(path.read_text())
     except ValueError:
         raise SettingsError(f"{path} is broken; choose another --workdir or remove {workdir}") from None
     except OSError as error:
-        raise SettingsError(f"cannot read the workdir {workdir}: {error.strerror}; choose another --workdir") from None
+        reason = storage.reason(error)
+        raise SettingsError(f"cannot read the workdir {workdir}: {reason}; choose another --workdir") from None
     different = sorted(_differences(found, _as_json(config)))
     require(
         not different,
@@ -42,30 +42,27 @@ def check(workdir: pathlib.Path, config: Any) -> None:
     )
 
 
-def claim(workdir: pathlib.Path, config: Any) -> IO[str]:
+def claim(workdir: epath.Path, config: Any) -> IO[str]:
     """Makes the workdir this config's, and this process its only writer.
 
     Returns:
-      The lock: the workdir is free again when it is closed or the process ends, however it ends.
+      The lock: the workdir is free again when it is closed or the process ends, however it ends. A bucket is
+      not locked: see to it that one run at a time writes to a workdir there.
 
     Raises:
       SettingsError: it cannot be written, or another process is running in it.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / ".lock").open("w")
-        try:
-            if hosts.is_main():
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(
-                f"another process is running in {workdir}; wait for it or choose another --workdir"
-            ) from None
+        lock = storage.lock(workdir / ".lock")
         write_json(workdir / "config.json", _as_json(config))
-    except OSError as error:
+    except BlockingIOError:
         raise SettingsError(
-            f"cannot write to the workdir {workdir}: {error.strerror}; choose another --workdir"
+            f"another process is running in {workdir}; wait for it or choose another --workdir"
         ) from None
+    except OSError as error:
+        reason = storage.reason(error)
+        raise SettingsError(f"cannot write to the workdir {workdir}: {reason}; choose another --workdir") from None
     return lock
 
 

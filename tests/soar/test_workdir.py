@@ -2,6 +2,7 @@ import ml_collections
 import pytest
 
 from configs.soar_math import get_config
+from soar_jax.reporting import storage
 from soar_jax.settings import SettingsError
 from soar_jax.soar import workdir
 
@@ -36,13 +37,16 @@ def test_a_workdir_may_be_taken_over_only_before_its_run_has_begun(config, other
         workdir.check(tmp_path, other)
 
 
+def test_a_path_is_no_pattern(config, other, tmp_path):
+    folder = storage.to_path(str(tmp_path / "[seed]*"))
+    workdir.claim(folder, config).close()
+    (folder / "checkpoints" / "1").mkdir(parents=True)
+    with pytest.raises(SettingsError, match="holds the run of another config"):
+        workdir.check(folder, other)
+
+
 def test_a_broken_config_is_named(config, tmp_path):
     (tmp_path / "metrics.jsonl").write_text("")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(SettingsError, match=r"config.json is broken"):
         workdir.check(tmp_path, config)
-
-
-def test_only_local_folders(config, tmp_path):
-    with pytest.raises(SettingsError, match="only local folders are supported"):
-        workdir.check(workdir.pathlib.Path("gs://bucket/run"), config)
