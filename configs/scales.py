@@ -213,7 +213,7 @@ def nano() -> ml_collections.ConfigDict:
     )
     c.sampling = ml_collections.ConfigDict(
         {
-            "rows_per_chunk": 64,  # rows that are decoded together; small ones stay in a CPU's cache
+            "max_slots": 64,  # rows that a device decodes at once; those that finish make room for others
             "population_batch": 1,  # students that a device runs at once: 1 on a CPU, more on accelerators
         }
     )
@@ -267,7 +267,7 @@ def _language_model(source: str) -> ml_collections.ConfigDict:
     c.final.num_steps = 100
     c.analysis.judge = "self_consistency"
     c.evaluation.problems_per_call = 32
-    c.sampling.update(rows_per_chunk=32, population_batch=1)
+    c.sampling.update(max_slots=16, population_batch=1)
     return c
 
 

@@ -83,7 +83,7 @@ def check(config: Any) -> None:
         f"hard_subset.num_samples is {config.hard_subset.num_samples}; it must be a multiple of "
         f"hard_subset.samples_per_round = {config.hard_subset.samples_per_round}",
     )
-    _check_positive(config, "sampling", ("rows_per_chunk", "population_batch"))
+    _check_positive(config, "sampling", ("max_slots", "population_batch"))
     _check_positive(config, "checkpoints", ("keep",))
     keep_every = config.checkpoints.keep_every
     require(keep_every >= 0, f"checkpoints.keep_every is {keep_every}; it must be 0 (none) or more")

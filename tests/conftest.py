@@ -55,7 +55,7 @@ def nano_sampler(mesh):
     """The text sampler of the embedded model, and its parameters."""
     base = load_model("embedded:nano", "float32")
     prompts = PromptSettings("exam {question} ?", "teacher", (4, 15))
-    sampler = TextSampler(mesh, base.config, base.tokenizer, prompts, rows_per_chunk=64, population_batch=1)
+    sampler = TextSampler(mesh, base.config, base.tokenizer, prompts, max_slots=64, population_batch=1)
     return sampler, parallel.replicate(mesh, base.params)
 
 

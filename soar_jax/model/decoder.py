@@ -74,12 +74,6 @@ def _layer_params(params: Params, index: int) -> Params:
     return layers[index] if isinstance(layers, tuple) else jax.tree.map(lambda leaf: leaf[index], layers)
 
 
-def grow_cache(cache: tuple[KVCache, ...], copies: int, num_new_slots: int) -> tuple[KVCache, ...]:
-    """Repeats every row `copies` times and adds empty slots: [B * copies, K, S + new, H]."""
-    padding = ((0, 0), (0, 0), (0, num_new_slots), (0, 0))
-    return jax.tree.map(lambda leaf: jnp.pad(jnp.repeat(leaf, copies, axis=0), padding), cache)
-
-
 def rms_norm(x: jax.Array, scale: jax.Array, config: ModelConfig) -> jax.Array:
     """Root-mean-square norm over the last axis, computed in float32."""
     x32 = x.astype(jnp.float32)
@@ -196,6 +190,7 @@ def hidden_states(
     first_slot: jax.Array | int = 0,
     keep_cache: bool = False,
     remat: str = "none",
+    key_positions: jax.Array | None = None,  # [B, S], where slots are not filled in the order of positions
 ) -> tuple[jax.Array, tuple[KVCache, ...]]:
     """Final hidden states [B, T, D] after the last norm, and the layers' keys and values.
 
@@ -203,9 +198,13 @@ def hidden_states(
     look at all valid slots up to their own. Without one, a fresh cache of the T slots is
     returned where `keep_cache` asks for it. `remat`, of REMAT_POLICIES, is for training.
     """
-    query_slots = first_slot + jnp.arange(tokens.shape[1])
-    mask = key_valid[:, None, :] & (jnp.arange(key_valid.shape[1]) <= query_slots[:, None])
-    view_of = _views(config, mask, positions, key_valid)
+    if key_positions is None:
+        query_slots = first_slot + jnp.arange(tokens.shape[1])
+        mask = key_valid[:, None, :] & (jnp.arange(key_valid.shape[1]) <= query_slots[:, None])
+        key_positions = jnp.cumsum(key_valid, axis=1) - 1
+    else:
+        mask = key_valid[:, None, :] & (key_positions[:, None, :] <= positions[:, :, None])
+    view_of = _views(config, mask, positions, key_positions)
     x = look_up(params["embedding"], tokens)
     if config.scale_embeddings:
         x = x * jnp.asarray(config.d_model**0.5, x.dtype)
@@ -236,13 +235,12 @@ def hidden_states(
 
 
 def _views(
-    config: ModelConfig, mask: jax.Array, positions: jax.Array, key_valid: jax.Array
+    config: ModelConfig, mask: jax.Array, positions: jax.Array, key_positions: jax.Array
 ) -> Callable[[jax.Array | bool], _View]:
     """The view of a layer by whether it has a window."""
     everything = _View(rope_frequencies(config, config.rope_theta, config.rope_scaling), mask)
     if not config.layers_with_window:
         return lambda has_window: everything
-    key_positions = jnp.cumsum(key_valid, axis=1) - 1  # slots are filled in the order of positions
     near = positions[:, :, None] - key_positions[:, None, :] < config.window_tokens  # [B, T, S]
     window = _View(rope_frequencies(config, config.window_rope_theta, None), mask & near)
     return lambda has_window: jax.tree.map(lambda w, e: jnp.where(has_window, w, e), window, everything)

@@ -26,6 +26,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from soar_jax.settings import SettingsError, require
 
 POPULATION, DATA, FSDP, TENSOR = AXES = ("population", "data", "fsdp", "tensor")
+STUDENTS = "students"  # the vmapped axis of students that a device runs at once
 SPLIT = PartitionSpec(POPULATION)  # leading axis shared out over the population axis
 WHOLE = PartitionSpec()  # a copy in every share
 MAX_CPU_DEVICES = 512  # far more than the cores they share; JAX takes minutes to make many more
@@ -121,6 +122,21 @@ def spread(mesh: Mesh, function: Callable[..., Any], in_specs: Any, out_specs: A
     )
 
 
+def by_rows(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function(place, count, *arguments)` run by each of the `count` shares that rows have, in a share of population.
+
+    The arguments are whole in each, and the results' leading axes are joined; so that loops in it end by themselves.
+    """
+    sizes = mesh.shape[DATA], mesh.shape[FSDP]
+
+    def share(*arguments: Any) -> Any:
+        place = jax.lax.axis_index(DATA) * sizes[1] + jax.lax.axis_index(FSDP)
+        return function(place, math.prod(sizes), *arguments)
+
+    rows = PartitionSpec((DATA, FSDP))
+    return jax.shard_map(share, in_specs=WHOLE, out_specs=rows, axis_names={DATA, FSDP}, check_vma=False)
+
+
 def replicate(mesh: Mesh, tree: Any) -> Any:
     """Copies a pytree to every device."""
     return jax.tree.map(lambda leaf: put(leaf, NamedSharding(mesh, WHOLE)), tree)
@@ -144,13 +160,21 @@ def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
 
 
 def map_students(function: Callable[[Any], Any], inputs: Any, population_batch: int) -> Any:
-    """`function` over the leading axis of `inputs`, `population_batch` students at a time.
+    """`function` over the leading axis of `inputs`, `population_batch` students at a time at most.
 
-    A batch of 1 runs one student after another, the fastest on a CPU; on an accelerator
-    a larger batch fills the device.
+    A batch of 1 runs one student after another, the fastest on a CPU; on an accelerator a larger batch fills the
+    device, and its members share the named axis STUDENTS.
     """
+    count = jax.tree.leaves(inputs)[0].shape[0]
+    if population_batch > 1:
+        size = max(size for size in range(1, population_batch + 1) if count % size == 0)
+        batches = jax.tree.map(lambda leaf: leaf.reshape(count // size, size, *leaf.shape[1:]), inputs)
+        mapped = _map(jax.vmap(function, axis_name=STUDENTS), batches)
+        return jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), mapped)
+    return _map(function, inputs)
+
+
+def _map(function: Callable[[Any], Any], inputs: Any) -> Any:
     if jax.tree.leaves(inputs)[0].shape[0] == 1:  # a loop would cost copies of what it carries
         return jax.tree.map(lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], inputs)))
-    if population_batch == 1:
-        return jax.lax.map(function, inputs)
-    return jax.lax.map(function, inputs, batch_size=population_batch)
+    return jax.lax.map(function, inputs)

@@ -43,9 +43,10 @@ def partition(
     Raises:
       SettingsError: two of its axes go to one mesh axis, or a size is not divided.
     """
+    manual = mesh.manual_axes if isinstance(mesh, jax.sharding.AbstractMesh) else ()  # what is there is a share already
     parts: list[tuple[str, ...] | None] = []
     for size, name in zip(shape, logical_axes, strict=True):
-        axes = rules.get(name or "", ())
+        axes = tuple(axis for axis in rules.get(name or "", ()) if axis not in manual)
         if POPULATION in axes and (mesh.shape[FSDP] == 1 or size % math.prod(mesh.shape[axis] for axis in axes)):
             axes = tuple(axis for axis in axes if axis != POPULATION)
         shares = math.prod(mesh.shape[axis] for axis in axes)
@@ -90,6 +91,6 @@ def look_up(table: jax.Array, tokens: jax.Array) -> jax.Array:
         share,
         in_specs=(table_spec, row_spec),
         out_specs=row_spec,
-        axis_names={DATA, FSDP, TENSOR},
+        axis_names={DATA, FSDP, TENSOR} - set(mesh.manual_axes),
         check_vma=False,
     )(table, tokens)

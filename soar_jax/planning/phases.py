@@ -157,8 +157,13 @@ def _self_play(config: Any, episodes: int) -> tuple[Draw, ...]:
 
 def _written(config: Any) -> Draw:
     """The teacher's g * n questions."""
-    questions = config.outer.num_datasets * config.outer.questions_per_dataset
-    return Draw(1, questions, 1, config.teacher.max_completion_tokens, questions)
+    questions, prompts = config.outer.num_datasets * config.outer.questions_per_dataset, num_teacher_prompts(config)
+    return Draw(1, prompts, -(-questions // prompts), config.teacher.max_completion_tokens, prompts)
+
+
+def num_teacher_prompts(config: Any) -> int:
+    """Prompts that the teacher's rollouts share: one a subject."""
+    return len(config.prompts.subjects) or 1
 
 
 def _student_answers(config: Any, students: int, steps: int) -> Draw:

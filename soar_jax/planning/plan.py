@@ -156,7 +156,7 @@ class _Counter:
         self._bytes_per_s = topology.device.bandwidth * assumed.bandwidth_share
         buckets = sorted(config.prompts.bucket_tokens)
         self._prompt = assumed.prompt_tokens or buckets[len(buckets) // 2]
-        self._rows_per_chunk = config.sampling.rows_per_chunk
+        self._max_slots = config.sampling.max_slots
         self._population_batch = config.sampling.population_batch
         self.adapting = adapting(config.lora, model)
 
@@ -169,7 +169,7 @@ class _Counter:
         prompts, tokens = draw.policies * draw.prompts, max(1, round(self._assumed.completion_share * draw.max_tokens))
         prefill = prompts * costs.prefill_flops(self._model, self._prompt)
         decode = draw.rollouts * costs.decode_flops(self._model, self._prompt, tokens)
-        seconds, read = self._decoding(draw)
+        seconds, read = self._decoding(draw, tokens)
         if self._assumed.tokens_per_s:
             seconds = draw.rollouts * tokens / (self._assumed.tokens_per_s * self._chips)
         else:
@@ -183,26 +183,28 @@ class _Counter:
             sampling_s=seconds,
         )
 
-    def _decoding(self, draw: Draw) -> tuple[float, float]:
-        """Seconds and bytes read of decoding, as `sampling/sampler.py` does it.
+    def _decoding(self, draw: Draw, tokens: int) -> tuple[float, float]:
+        """Seconds and bytes read of decoding completions of `tokens` on average, as `sampling/sampler.py` does it.
 
-        Rows are decoded in chunks. Every step reads the weights once and all slots of the rows' caches, and a chunk
-        goes on until its longest row ends, which is taken to be at the limit.
+        Chips share out the policies, then a policy's rows. A chip decodes its rows in a number of slots, a finished
+        row making room for the next, until the last ends, which is taken to be at the limit. Every step reads the
+        weights once and all of the slots' caches.
         """
         per_call = min(draw.prompts, draw.prompts_per_call)
         num_calls = -(-draw.prompts // per_call)
-        per_chip = -(-draw.policies * per_call // self._chips)  # prompts
-        per_chunk = min(per_chip, per_call, max(1, self._rows_per_chunk // draw.samples))
-        rows, steps = per_chunk * draw.samples, draw.max_tokens - 1
-        cache = rows * (self._prompt + steps) * costs.cache_bytes_per_token(self._model)
-        chunk_bytes = steps * (costs.matrix_bytes(self._model) / self._num_sharing(draw) + cache)
-        chunk_flops = rows * costs.decode_flops(self._model, self._prompt, draw.max_tokens)
-        chunk_s = max(chunk_bytes / self._bytes_per_s, chunk_flops / self._flops_per_s)
-        num_chunks = num_calls * -(-draw.policies * per_call // per_chunk)
-        return num_calls * -(-per_chip // per_chunk) * chunk_s, num_chunks * chunk_bytes
+        parts = max(1, self._chips // draw.policies)  # of a policy's rows
+        rows = -(-per_call * draw.samples // parts)
+        slots = min(self._max_slots, rows)
+        steps = (-(-rows // slots) - 1) * tokens + draw.max_tokens - 1
+        cache = slots * (self._prompt + draw.max_tokens - 1) * costs.cache_bytes_per_token(self._model)
+        part_bytes = steps * (costs.matrix_bytes(self._model) / self._num_sharing(draw) + cache)
+        whole_flops = costs.decode_flops(self._model, self._prompt, draw.max_tokens)
+        part_flops = steps * slots * whole_flops / max(1, draw.max_tokens - 1)
+        part_s = max(part_bytes / self._bytes_per_s, part_flops / self._flops_per_s)
+        return num_calls * -(-draw.policies // self._chips) * part_s, num_calls * draw.policies * parts * part_bytes
 
     def _num_sharing(self, draw: Draw) -> int:
-        """Chunks that are decoded at once with the same weights: those of students that share a frozen base."""
+        """Students that are decoded at once with the same weights: those that share a frozen base."""
         if not self.adapting:
             return 1
         return min(self._population_batch, -(-draw.policies // self._chips))

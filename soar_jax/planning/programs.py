@@ -19,6 +19,7 @@ from soar_jax.model.config import ModelConfig
 from soar_jax.parallel import mesh as parallel
 from soar_jax.planning import shares
 from soar_jax.planning.memory import Policies, bytes_a_device
+from soar_jax.planning.phases import num_teacher_prompts
 from soar_jax.planning.plan import adapting
 from soar_jax.rl.policy import PolicySettings, policy_settings
 from soar_jax.rl.population import init_population, take_student, update_policy, update_population
@@ -89,13 +90,11 @@ class RunShapes:
         return held
 
     def cache(self) -> int:
-        """Bytes that one device holds of the largest cache of a chunk of rows."""
-        section = self.config.sampling
-        shared = self.mesh.shape[parallel.DATA] * self.mesh.shape[parallel.FSDP] * self.mesh.shape[parallel.TENSOR]
+        """Bytes that one device holds of the largest cache: its slots, and the prompts that they are filled from."""
         longest = max(policy.sampling.max_completion_tokens for policy in (self.student, self.teacher))
-        rows = max(self.config.inner.group_size, self.config.evaluation.num_samples, section.rows_per_chunk)
-        slots = self.prompt_tokens + longest - 1
-        return section.population_batch * rows * slots * costs.cache_bytes_per_token(self.model) // shared
+        slots = 2 * self.prompt_tokens + longest - 1
+        rows = self.config.sampling.population_batch * self.config.sampling.max_slots
+        return rows * slots * costs.cache_bytes_per_token(self.model) // self.mesh.shape[parallel.TENSOR]
 
     def programs(self) -> Iterator[Program]:
         """All programs that the config's run calls, each once at its largest call."""
@@ -106,7 +105,8 @@ class RunShapes:
             self.student.sampling, temperature=config.evaluation.temperature, top_p=config.evaluation.top_p
         )
         written = outer.num_datasets * outer.questions_per_dataset
-        yield self._sampling("writing questions", "teacher", written, 1, self.teacher.sampling)
+        prompts = num_teacher_prompts(config)
+        yield self._sampling("writing questions", "teacher", prompts, -(-written // prompts), self.teacher.sampling)
         if config.analysis.embeddings == "model":
             yield self._embedding(written)
         if grounded or config.final.students:
@@ -127,14 +127,14 @@ class RunShapes:
             return sample_policy.lower(
                 self.policies.weights(),
                 self.policies.frozen(),
-                self._prompts(prompts),
+                self._prompts(prompts, is_split=False),
                 self._key(),
                 0,
                 mesh=self.mesh,
                 model=self.model,
                 settings=settings,
                 samples_per_prompt=samples,
-                rows_per_chunk=self.config.sampling.rows_per_chunk,
+                max_slots=self.config.sampling.max_slots,
             )
 
         return Program(name, lower, ("frozen base", policy), False, self._sampling_flops(prompts, samples, settings))
@@ -170,7 +170,7 @@ class RunShapes:
                 model=self.model,
                 settings=settings,
                 samples_per_prompt=samples,
-                rows_per_chunk=self.config.sampling.rows_per_chunk,
+                max_slots=self.config.sampling.max_slots,
                 population_batch=self.config.sampling.population_batch,
             )
 

@@ -96,7 +96,7 @@ def pretrain(config: Any, out: pathlib.Path) -> dict[str, Any]:
     raw = model_config.to_hugging_face(model, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
     hugging_face.save_params(out, params, model, raw)
     prompts = PromptSettings(corpus.STUDENT_PROMPT, corpus.TEACHER_PROMPT, (16,))
-    sampler = TextSampler(mesh, model, tokenizer, prompts, rows_per_chunk=256, population_batch=1)
+    sampler = TextSampler(mesh, model, tokenizer, prompts, max_slots=256, population_batch=1)
     table = validation.validation_table(sampler, params, config.seed)
     write_json(out / "validation.json", table)
     return table

@@ -38,10 +38,9 @@ def student_prompt(settings: PromptSettings, question: str) -> str:
     return settings.student.replace("{question}", question)
 
 
-def teacher_prompts(settings: PromptSettings, count: int) -> list[str]:
-    """The prompts of `count` teacher rollouts."""
-    subjects = settings.subjects or ("",)
-    return [settings.teacher.replace("{subject}", subjects[index % len(subjects)]) for index in range(count)]
+def teacher_prompts(settings: PromptSettings) -> list[str]:
+    """The teacher's prompts, one a subject; its rollouts take turns with them."""
+    return [settings.teacher.replace("{subject}", subject) for subject in settings.subjects or ("",)]
 
 
 def question_and_answer(settings: PromptSettings, completion: str, extraction: Sequence[str]) -> QuestionAnswer | None:

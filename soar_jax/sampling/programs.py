@@ -12,17 +12,17 @@ from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import Frozen, decoder_params
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import mesh as parallel
-from soar_jax.sampling.sampler import SamplingSettings, sample_in_chunks
+from soar_jax.sampling.sampler import SamplingSettings, sample
 from soar_jax.types import PromptBatch, RolloutBatch
 
-_STATIC = ("mesh", "model", "settings", "samples_per_prompt", "rows_per_chunk")
+_STATIC = ("mesh", "model", "settings", "samples_per_prompt", "max_slots")
 
 
 @functools.partial(jax.jit, static_argnames=_STATIC)
 def sample_policy(
     weights: Params,
     frozen: Frozen | None,
-    prompts: PromptBatch,  # [Q, T]; the mesh divides Q
+    prompts: PromptBatch,  # [Q, T]
     key: jax.Array,
     first_prompt: jax.Array | int,  # number of the first prompt in the whole draw
     *,
@@ -30,21 +30,32 @@ def sample_policy(
     model: ModelConfig,
     settings: SamplingSettings,
     samples_per_prompt: int,
-    rows_per_chunk: int,
+    max_slots: int,  # rows that a device decodes at once
 ) -> RolloutBatch:
-    """Samples one policy's completions, each device taking its share of the prompts: R = Q * samples rows."""
+    """Samples one policy's completions, each device taking its share of the R = Q * samples rows."""
+    num_shares = mesh.shape[parallel.POPULATION]
 
     def share(
         weights: Params, frozen: Frozen | None, prompts: PromptBatch, key: jax.Array, first_prompt: jax.Array
     ) -> RolloutBatch:
-        params = decoder_params(weights, frozen, model)
-        first_prompt += jax.lax.axis_index(parallel.POPULATION) * prompts.tokens.shape[0]
-        return sample_in_chunks(params, prompts, key, model, settings, samples_per_prompt, rows_per_chunk, first_prompt)
+        population_share = jax.lax.axis_index(parallel.POPULATION)
 
-    in_specs = (parallel.WHOLE, parallel.WHOLE, parallel.SPLIT, parallel.WHOLE, parallel.WHOLE)
-    return parallel.spread(mesh, share, in_specs, parallel.SPLIT)(
+        def part(
+            place: jax.Array, num_places: int, params: Params, prompts: PromptBatch, key: jax.Array, first: jax.Array
+        ) -> RolloutBatch:
+            place += first[1] * num_places
+            count = num_shares * num_places
+            return sample(params, prompts, key, model, settings, samples_per_prompt, first[0], max_slots, place, count)
+
+        params = decoder_params(weights, frozen, model)
+        first = jnp.stack([first_prompt, population_share])
+        return parallel.by_rows(mesh, part)(params, prompts, key, first)
+
+    in_specs = (parallel.WHOLE,) * 5
+    rollouts = parallel.spread(mesh, share, in_specs, parallel.SPLIT)(
         weights, frozen, prompts, key, jnp.asarray(first_prompt, jnp.int32)
     )
+    return jax.tree.map(lambda leaf: leaf[: prompts.lengths.shape[0] * samples_per_prompt], rollouts)
 
 
 @functools.partial(jax.jit, static_argnames=(*_STATIC, "population_batch"))
@@ -58,21 +69,37 @@ def sample_population(
     model: ModelConfig,
     settings: SamplingSettings,
     samples_per_prompt: int,
-    rows_per_chunk: int,
+    max_slots: int,  # of a student, rows that a device decodes at once
     population_batch: int,
 ) -> RolloutBatch:
     """Samples every student's completions of its own prompts: leaves [P, R, ...].
 
-    Each device takes its share of the students, `population_batch` of them at a time.
+    Each share of the population axis takes its students, `population_batch` of them at a time.
     """
 
     def share(weights: Params, frozen: Frozen | None, prompts: PromptBatch, keys: jax.Array) -> RolloutBatch:
         def one_student(inputs: tuple[Params, PromptBatch, jax.Array]) -> RolloutBatch:
+            def part(
+                place: jax.Array, num_places: int, params: Params, prompts: PromptBatch, key: jax.Array
+            ) -> RolloutBatch:
+                return sample(
+                    params,
+                    prompts,
+                    key,
+                    model,
+                    settings,
+                    samples_per_prompt,
+                    max_slots=max_slots,
+                    part=place,
+                    num_parts=num_places,
+                    together=parallel.STUDENTS if population_batch > 1 else None,
+                )
+
             weights, prompts, key = inputs
-            params = decoder_params(weights, frozen, model)
-            return sample_in_chunks(params, prompts, key, model, settings, samples_per_prompt, rows_per_chunk)
+            return parallel.by_rows(mesh, part)(decoder_params(weights, frozen, model), prompts, key)
 
         return parallel.map_students(one_student, (weights, prompts, keys), population_batch)
 
     in_specs = (parallel.SPLIT, parallel.WHOLE, parallel.SPLIT, parallel.SPLIT)
-    return parallel.spread(mesh, share, in_specs, parallel.SPLIT)(weights, frozen, prompts, keys)
+    rollouts = parallel.spread(mesh, share, in_specs, parallel.SPLIT)(weights, frozen, prompts, keys)
+    return jax.tree.map(lambda leaf: leaf[:, : prompts.lengths.shape[1] * samples_per_prompt], rollouts)

@@ -1,9 +1,9 @@
 """The jitted sampler: prompts in, completions and their log-probabilities out, all as token ids.
 
-A prompt is prefilled once and its cache repeated for its samples; then one
-`lax.while_loop` decodes a token a row a turn and ends when every row is done. A row's
-draws depend on its own key and its own token count alone, never on what else is in
-the batch.
+A prompt is prefilled once and its cache copied to each of its rows. Rows are decoded in a fixed number of slots: one
+`lax.while_loop` decodes a token a slot a turn, and when enough slots have finished, another gives them to rows that
+wait, so that a few long rows do not hold the rest. A row's draws depend on its own key and its own token count alone,
+never on what else is in the batch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import jax.numpy as jnp
 from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params
+from soar_jax.sampling import ring
 from soar_jax.types import PromptBatch, RolloutBatch
+
+_SHARE_TO_FILL = 8  # rows that wait begin when an eighth of the slots is free
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +35,14 @@ class SamplingSettings:
 
 
 class _State(NamedTuple):
-    step: jax.Array  # [] int32, tokens drawn so far
+    step: jax.Array  # [] int32, decoding steps made
+    waiting: jax.Array  # [] int32, the first row that has not begun
+    row: jax.Array  # [S] int32, the row in each slot; R in a free one
+    begun: jax.Array  # [S] int32, the step at which the slot's row read its first token
+    token: jax.Array  # [S] int32, the row's last token, which the next step reads
     tokens: jax.Array  # [R, C] int32
     logprobs: jax.Array  # [R, C] float32
-    done: jax.Array  # [R] bool
-    cache: tuple[decoder.KVCache, ...]
+    cache: ring.Cache
 
 
 def filtered_logits(logits: jax.Array, settings: SamplingSettings) -> jax.Array:
@@ -53,17 +59,153 @@ def filtered_logits(logits: jax.Array, settings: SamplingSettings) -> jax.Array:
     return jnp.where(logits >= smallest_kept, logits, -jnp.inf)
 
 
-def _draw(
-    logits: jax.Array, row_keys: jax.Array, step: jax.Array | int, settings: SamplingSettings
-) -> tuple[jax.Array, jax.Array]:
-    # logits [R, V] -> tokens [R], logprobs [R]. Greedy has one outcome: log-probability 0.
+def _draw(logits: jax.Array, keys: jax.Array, settings: SamplingSettings) -> tuple[jax.Array, jax.Array]:
+    # logits [S, V], keys [S] -> tokens [S], logprobs [S]. Greedy has one outcome: log-probability 0.
     if settings.temperature == 0:
         tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
         return tokens, jnp.zeros(tokens.shape, jnp.float32)
     logits = filtered_logits(logits, settings)
-    step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(row_keys, step)
-    tokens = jax.vmap(jax.random.categorical)(step_keys, logits).astype(jnp.int32)
+    tokens = jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
     return tokens, decoder.chosen(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Decoding:
+    """Rows to decode: what stays the same while they are."""
+
+    params: Params
+    model: ModelConfig
+    settings: SamplingSettings
+    prompts: PromptBatch  # [Q]
+    prompt_cache: ring.Cache  # [Q, ...]
+    first_logits: jax.Array  # [Q, V] float32
+    prompt_of: jax.Array  # [R] int32, each row's prompt
+    keys: jax.Array  # [R] the rows' keys
+    num_rows: jax.Array  # [] int32, how many of the R rows are wanted
+    together: str | None  # a vmapped axis over which all turn in the same loop
+
+    def start(self, num_slots: int, num_places: int) -> _State:
+        """All slots free, all rows waiting."""
+        free = jnp.full(num_slots, self.keys.size, jnp.int32)
+        shape = (self.keys.size, self.settings.max_completion_tokens)
+        return _State(
+            step=jnp.int32(0),
+            waiting=jnp.int32(0),
+            row=free,
+            begun=jnp.zeros_like(free),
+            token=jnp.zeros_like(free),
+            tokens=jnp.full(shape, self.settings.pad_id, jnp.int32),
+            logprobs=jnp.zeros(shape, jnp.float32),
+            cache=ring.empty(self.prompt_cache, num_slots, num_places),
+        )
+
+    def fill(self, state: _State) -> _State:
+        """Rows that wait begin in the free slots, each with its first token."""
+        is_free = ~self._is_live(state)
+        row = state.waiting + jnp.cumsum(is_free) - 1
+        begins = is_free & (row < self.num_rows)
+        row = jnp.where(begins, row, state.row)
+        prompt = self._of_row(self.prompt_of, row)
+        state = state._replace(
+            waiting=state.waiting + jnp.sum(begins),
+            row=row,
+            begun=jnp.where(begins, state.step, state.begun),
+            cache=ring.begin(state.cache, self.prompt_cache, prompt, begins),
+        )
+        return self._drawn(state, self.first_logits[prompt], begins, jnp.zeros_like(row))
+
+    def advance(self, state: _State, num_places: int) -> _State:
+        """Reads each live row's last token and draws its next."""
+        lengths = self.prompts.lengths[self._of_row(self.prompt_of, state.row)]
+        age = state.step - state.begun
+        num_prompt_slots = self.prompts.tokens.shape[1]
+        seen, positions = ring.visible(state.step, state.begun, lengths, num_prompt_slots, num_places)
+        hidden, cache = decoder.hidden_states(
+            self.params,
+            self.model,
+            state.token[:, None],
+            (lengths + age)[:, None],
+            seen,
+            state.cache,
+            num_prompt_slots + state.step % num_places,
+            key_positions=positions,
+        )
+        logits = decoder.logits(self.params, self.model, hidden[:, 0])
+        state = state._replace(step=state.step + 1, cache=cache)
+        return self._drawn(state, logits, self._is_live(state), age + 1)
+
+    def _drawn(self, state: _State, logits: jax.Array, draws: jax.Array, count: jax.Array) -> _State:
+        """Adds a token to the rows in the slots that draw, which have `count` tokens; complete rows leave."""
+        keys = jax.vmap(jax.random.fold_in)(self._of_row(self.keys, state.row), count)
+        token, logprob = _draw(logits, keys, self.settings)
+        row = jnp.where(draws, state.row, self.keys.size)  # behind the end: nothing is written
+        is_last = jnp.isin(token, jnp.array(self.settings.stop_ids, jnp.int32))
+        is_last |= count + 1 == self.settings.max_completion_tokens
+        return state._replace(
+            row=jnp.where(draws & is_last, self.keys.size, state.row),
+            token=jnp.where(draws, token, state.token),
+            tokens=state.tokens.at[row, count].set(token, mode="drop"),
+            logprobs=state.logprobs.at[row, count].set(logprob, mode="drop"),
+        )
+
+    def is_unfinished(self, state: _State) -> jax.Array:
+        """Whether rows wait or are in the making."""
+        return self._any(self._is_live(state).any() | (state.waiting < self.num_rows))
+
+    def is_too_old(self, state: _State, num_places: int) -> jax.Array:
+        """Whether a row has filled the ring."""
+        return self._any((self._is_live(state) & (state.step - state.begun >= num_places)).any())
+
+    def should_fill(self, state: _State) -> jax.Array:
+        """Whether enough slots are free that filling them pays for copying the prompts' caches."""
+        is_live = self._is_live(state)
+        num_free = is_live.size - jnp.sum(is_live)
+        many_free = (num_free * _SHARE_TO_FILL >= is_live.size) & (state.waiting < self.num_rows)
+        return self._any(many_free) | ~self._any(is_live.any())
+
+    def _is_live(self, state: _State) -> jax.Array:
+        return state.row < self.keys.size
+
+    def _of_row(self, values: jax.Array, row: jax.Array) -> jax.Array:
+        return values[jnp.minimum(row, self.keys.size - 1)]
+
+    def _any(self, condition: jax.Array) -> jax.Array:
+        """A condition that holds for one of those that turn together makes all of them turn."""
+        return condition if self.together is None else jax.lax.pmax(condition.astype(jnp.int32), self.together) > 0
+
+
+def _decode(rows: _Decoding, num_slots: int) -> _State:
+    """Decodes all rows in `num_slots` slots."""
+    num_prompt_slots = rows.prompts.tokens.shape[1]
+    sizes = ring.sizes(rows.settings.max_completion_tokens - 1)  # a row's last token is never read
+    state = rows.start(num_slots, sizes[0])
+    for num_places in sizes:
+        is_widest = num_places == sizes[-1]
+
+        def has_room(state: _State, num_places: int = num_places, is_widest: bool = is_widest) -> jax.Array:
+            return jnp.bool_(True) if is_widest else ~rows.is_too_old(state, num_places)
+
+        def fill_and_decode(state: _State, num_places: int = num_places) -> _State:
+            return jax.lax.while_loop(
+                lambda state: ~rows.should_fill(state) & has_room(state),
+                lambda state: rows.advance(state, num_places),
+                rows.fill(state),
+            )
+
+        state = jax.lax.while_loop(lambda state: rows.is_unfinished(state) & has_room(state), fill_and_decode, state)
+        if not is_widest:
+            state = state._replace(cache=ring.widen(state.cache, num_prompt_slots))
+    return state
+
+
+def _prefilled(params: Params, prompts: PromptBatch, model: ModelConfig) -> tuple[ring.Cache, jax.Array]:
+    """Prompts' caches, and the logits [Q, V] of what follows them."""
+    slots = jnp.arange(prompts.tokens.shape[1])
+    positions = jnp.broadcast_to(slots, prompts.tokens.shape)
+    is_token = slots < prompts.lengths[:, None]
+    hidden, cache = decoder.hidden_states(params, model, prompts.tokens, positions, is_token, keep_cache=True)
+    last = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)[:, 0]
+    return cache, decoder.logits(params, model, last)
 
 
 def sample(
@@ -74,110 +216,69 @@ def sample(
     settings: SamplingSettings,
     samples_per_prompt: int = 1,
     first_prompt: jax.Array | int = 0,
+    max_slots: int | None = None,
+    part: jax.Array | int = 0,
+    num_parts: int = 1,
+    together: str | None = None,
 ) -> RolloutBatch:
-    """Samples completions of every prompt.
+    """Samples completions of every prompt, or a part of them.
 
-    Row i of the result is sample i % samples_per_prompt of prompt i // samples_per_prompt.
+    Of R = Q * samples_per_prompt rows, row i is sample i % samples_per_prompt of prompt i // samples_per_prompt.
 
     Args:
       params: one policy.
       prompts: tokens [Q, T] int32, lengths [Q] int32.
       key: the draw's key; row keys are folded in from it.
-      first_prompt: number of the first prompt in the whole draw, so that a draw
-        made in parts equals the draw made at once.
+      first_prompt: number of the first prompt in the whole draw, so that a draw made in several calls is the draw
+        made at once.
+      max_slots: how many rows are decoded at once at most; None is all.
+      part, num_parts: which of `num_parts` equal parts of the rows to sample; a last part that is not full ends with
+        rows without tokens.
+      together: name of a vmapped axis whose members shall decode in one loop.
 
     Returns:
-      R = Q * samples_per_prompt rollouts.
+      The part's ceil(R / num_parts) rollouts.
     """
-    num_prompts, num_prompt_slots = prompts.tokens.shape
-    num_rows = num_prompts * samples_per_prompt
-    num_slots = num_prompt_slots + settings.max_completion_tokens - 1  # the last token is never read
-    row_numbers = first_prompt * samples_per_prompt + jnp.arange(num_rows)
-    row_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, row_numbers)
+    num_prompts, num_rows = prompts.lengths.shape[0], prompts.lengths.shape[0] * samples_per_prompt
+    part_rows = -(-num_rows // num_parts)
+    num_slots = min(max_slots or part_rows, part_rows)
+    # A pass's prompts are prefilled together, so they are no more than its slots.
+    num_passes = -(-part_rows // (num_slots * samples_per_prompt))
+    pass_rows = -(-part_rows // num_passes)
+    span = min(num_prompts, _span(part_rows, pass_rows, num_parts, num_passes, samples_per_prompt))
+    params, prompts = decoder.unstacked(params, model), jax.tree.map(jnp.asarray, prompts)
 
-    params = decoder.unstacked(params, model)
-    prompt_positions = jnp.broadcast_to(jnp.arange(num_prompt_slots), prompts.tokens.shape)
-    prompt_valid = jnp.arange(num_prompt_slots) < prompts.lengths[:, None]
-    hidden, prompt_cache = decoder.hidden_states(
-        params, model, prompts.tokens, prompt_positions, prompt_valid, keep_cache=True
-    )
-    last = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)[:, 0]
-    first_logits = decoder.logits(params, model, last)
+    def one_pass(index: jax.Array) -> tuple[jax.Array, jax.Array]:
+        start = part * part_rows + index * pass_rows
+        end = jnp.minimum(jnp.minimum(start + pass_rows, (part + 1) * part_rows), num_rows)
+        first = jnp.minimum(start // samples_per_prompt, num_prompts - span)
+        spanned = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, span), prompts)
+        cache, first_logits = _prefilled(params, spanned, model)
+        row = start + jnp.arange(pass_rows)
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first_prompt * samples_per_prompt + row)
+        prompt_of = jnp.clip(row // samples_per_prompt - first, 0, span - 1)
+        rows = _Decoding(params, model, settings, spanned, cache, first_logits, prompt_of, keys, end - start, together)
+        state = _decode(rows, min(num_slots, pass_rows))
+        return state.tokens, state.logprobs
 
-    rollout_prompts = jax.tree.map(lambda leaf: jnp.repeat(leaf, samples_per_prompt, axis=0), prompts)
-    tokens, logprobs = _draw(jnp.repeat(first_logits, samples_per_prompt, axis=0), row_keys, 0, settings)
-    stop_ids = jnp.array(settings.stop_ids, jnp.int32)
-    state = _State(
-        step=jnp.int32(1),
-        tokens=jnp.full((num_rows, settings.max_completion_tokens), settings.pad_id).at[:, 0].set(tokens),
-        logprobs=jnp.zeros((num_rows, settings.max_completion_tokens)).at[:, 0].set(logprobs),
-        done=jnp.isin(tokens, stop_ids),
-        cache=decoder.grow_cache(prompt_cache, samples_per_prompt, settings.max_completion_tokens - 1),
-    )
-    slots = jnp.arange(num_slots)  # causality hides the completion slots that are still empty
-    key_valid = (slots < rollout_prompts.lengths[:, None]) | (slots >= num_prompt_slots)  # [R, S]
-
-    def advance(state: _State) -> _State:
-        previous = jax.lax.dynamic_slice_in_dim(state.tokens, state.step - 1, 1, axis=1)
-        slot = num_prompt_slots + state.step - 1
-        positions = rollout_prompts.lengths[:, None] + state.step - 1
-        hidden, cache = decoder.hidden_states(params, model, previous, positions, key_valid, state.cache, slot)
-        tokens, logprobs = _draw(decoder.logits(params, model, hidden[:, 0]), row_keys, state.step, settings)
-        tokens = jnp.where(state.done, settings.pad_id, tokens)
-        logprobs = jnp.where(state.done, 0.0, logprobs)
-        return _State(
-            step=state.step + 1,
-            tokens=jax.lax.dynamic_update_slice_in_dim(state.tokens, tokens[:, None], state.step, axis=1),
-            logprobs=jax.lax.dynamic_update_slice_in_dim(state.logprobs, logprobs[:, None], state.step, axis=1),
-            done=state.done | jnp.isin(tokens, stop_ids),
-            cache=cache,
-        )
-
-    def unfinished(state: _State) -> jax.Array:
-        return (state.step < settings.max_completion_tokens) & ~state.done.all()
-
-    state = jax.lax.while_loop(unfinished, advance, state)
+    drawn = jax.lax.map(one_pass, jnp.arange(num_passes))
+    tokens, logprobs = (leaf.reshape(-1, settings.max_completion_tokens)[:part_rows] for leaf in drawn)
+    prompt = jnp.minimum((part * part_rows + jnp.arange(part_rows)) // samples_per_prompt, num_prompts - 1)
     return RolloutBatch(
-        prompts=rollout_prompts,
-        tokens=state.tokens,
-        lengths=_lengths(state.tokens, stop_ids),
-        sampler_logprobs=state.logprobs,
+        prompts=jax.tree.map(lambda leaf: leaf[prompt], prompts),
+        tokens=tokens,
+        lengths=_lengths(tokens, settings),
+        sampler_logprobs=logprobs,
     )
 
 
-def _lengths(tokens: jax.Array, stop_ids: jax.Array) -> jax.Array:
+def _span(part_rows: int, pass_rows: int, num_parts: int, num_passes: int, samples_per_prompt: int) -> int:
+    """The most prompts that any pass of any part has rows of."""
+    starts = [part * part_rows + index * pass_rows for part in range(num_parts) for index in range(num_passes)]
+    return max((start + pass_rows - 1) // samples_per_prompt - start // samples_per_prompt + 1 for start in starts)
+
+
+def _lengths(tokens: jax.Array, settings: SamplingSettings) -> jax.Array:
     # Padding may share its id with a stop token, so lengths come from the first stop token alone.
-    is_stop = jnp.isin(tokens, stop_ids)
+    is_stop = jnp.isin(tokens, jnp.array(settings.stop_ids, jnp.int32))
     return jnp.where(is_stop.any(axis=1), jnp.argmax(is_stop, axis=1) + 1, tokens.shape[1]).astype(jnp.int32)
-
-
-def sample_in_chunks(
-    params: Params,
-    prompts: PromptBatch,
-    key: jax.Array,
-    model: ModelConfig,
-    settings: SamplingSettings,
-    samples_per_prompt: int,
-    rows_per_chunk: int,
-    first_prompt: jax.Array | int = 0,
-) -> RolloutBatch:
-    """`sample` in chunks of about `rows_per_chunk` rows: same result, less memory.
-
-    A chunk also ends when its own rows are done, so short answers do not wait for the
-    longest of the whole draw. A chunk holds whole prompts (at least one, with all its
-    samples), as many as fit and divide the number of prompts.
-    """
-    num_prompts = prompts.tokens.shape[0]
-    per_chunk = max(1, min(num_prompts, rows_per_chunk // samples_per_prompt))
-    while num_prompts % per_chunk:  # the largest divisor that fits
-        per_chunk -= 1
-    num_chunks = num_prompts // per_chunk
-    chunks = jax.tree.map(lambda leaf: leaf.reshape(num_chunks, per_chunk, *leaf.shape[1:]), prompts)
-
-    def one_chunk(inputs: tuple[jax.Array, PromptBatch]) -> RolloutBatch:
-        index, chunk = inputs
-        start = first_prompt + index * per_chunk
-        return sample(params, chunk, key, model, settings, samples_per_prompt, start)
-
-    rollouts = jax.lax.map(one_chunk, (jnp.arange(num_chunks), chunks))
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rollouts)

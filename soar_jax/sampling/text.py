@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
 from jax.sharding import Mesh
 
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import Frozen
+from soar_jax.model.lora import Frozen, LoRASettings
 from soar_jax.model.parameters import Params
 from soar_jax.model.tokenizer import Tokenizer, prompt_batch
+from soar_jax.model.work import WorkMeter
 from soar_jax.parallel import hosts
 from soar_jax.parallel import mesh as parallel
 from soar_jax.problems.prompts import PromptSettings, student_prompt
 from soar_jax.sampling import programs
 from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.types import PromptBatch, RolloutBatch
-
-
-@dataclasses.dataclass
-class TokenMeter:
-    """Counts sampled tokens, for figures of speed and cost."""
-
-    num_tokens: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +30,15 @@ class TextSampler:
     model: ModelConfig
     tokenizer: Tokenizer
     prompts: PromptSettings
-    rows_per_chunk: int
+    max_slots: int
     population_batch: int
     frozen: Frozen | None = None  # what the weights are adapters of; None where they are the whole model
-    meter: TokenMeter = dataclasses.field(default_factory=TokenMeter)
+    adapting: LoRASettings | None = None  # what these adapters are
+
+    @functools.cached_property
+    def meter(self) -> WorkMeter:
+        """Counts what this sampler, and training beside it, have the devices do."""
+        return WorkMeter(self.model, self.adapting)
 
     def settings(self, max_completion_tokens: int, temperature: float, top_p: float = 1.0) -> SamplingSettings:
         """Sampling settings with this tokenizer's stop and padding ids."""
@@ -76,7 +76,8 @@ class TextSampler:
     def texts(self, rollouts: RolloutBatch) -> list[str]:
         """Completion texts of all rows, in order (leading axes flattened); their tokens are metered."""
         tokens, lengths = hosts.fetch(rollouts.tokens), hosts.fetch(rollouts.lengths).reshape(-1)
-        self.meter.num_tokens += int(lengths.sum())
+        num_slots = max(1, min(self.max_slots, lengths.size // self.mesh.size))
+        self.meter.sampled(hosts.fetch(rollouts.prompts.lengths), lengths, num_slots)
         rows = tokens.reshape(-1, tokens.shape[-1])
         return self.tokenizer.decode([row[:length].tolist() for row, length in zip(rows, lengths, strict=True)])
 
@@ -93,18 +94,19 @@ class TextSampler:
 
         Prompts `first_prompt`, `first_prompt + 1`, … of a draw made in several calls.
         """
-        return programs.sample_policy(
+        rollouts = programs.sample_policy(
             weights,
             self.frozen,
-            parallel.split(self.mesh, prompts),
+            parallel.replicate(self.mesh, prompts),
             parallel.replicate(self.mesh, key),
             first_prompt,
             mesh=self.mesh,
             model=self.model,
             settings=settings,
             samples_per_prompt=samples_per_prompt,
-            rows_per_chunk=self.rows_per_chunk,
+            max_slots=self.max_slots,
         )
+        return self._metered(prompts, rollouts)
 
     def sample_population(
         self,
@@ -115,7 +117,7 @@ class TextSampler:
         samples_per_prompt: int,
     ) -> RolloutBatch:
         """Rollouts [P, R, ...] of a population, each student answering its own prompts [P, Q, T]."""
-        return programs.sample_population(
+        rollouts = programs.sample_population(
             weights,
             self.frozen,
             parallel.split(self.mesh, prompts),
@@ -124,6 +126,12 @@ class TextSampler:
             model=self.model,
             settings=settings,
             samples_per_prompt=samples_per_prompt,
-            rows_per_chunk=self.rows_per_chunk,
+            max_slots=self.max_slots,
             population_batch=self.population_batch,
         )
+        return self._metered(prompts, rollouts)
+
+    def _metered(self, prompts: PromptBatch, rollouts: RolloutBatch) -> RolloutBatch:
+        self.meter.watch(rollouts.lengths)
+        self.meter.prefilled(hosts.fetch(prompts.lengths))
+        return rollouts

@@ -150,9 +150,10 @@ def build(config: Any, base: LoadedModel | None = None, trains: bool = True) -> 
         base.config,
         base.tokenizer,
         prompts,
-        config.sampling.rows_per_chunk,
+        config.sampling.max_slots,
         config.sampling.population_batch,
         frozen,
+        adapting,
     )
     writers = (config.student, config.teacher) if trains else (config.student,)
     longest = max(prompts.bucket_tokens) + max(writer.max_completion_tokens for writer in writers)

@@ -13,6 +13,7 @@ from soar_jax.model.parameters import Params
 from soar_jax.parallel import hosts
 from soar_jax.parallel import mesh as parallel
 from soar_jax.rl.advantages import ADVANTAGES
+from soar_jax.rl.policy import PolicySettings
 from soar_jax.rl.population import init_population, update_population
 from soar_jax.rl.train_step import TrainState
 from soar_jax.rng import stream_generator, stream_key
@@ -176,12 +177,23 @@ def continue_population(
                 rows_per_micro_batch=student.rows_per_micro_batch,
                 population_batch=config.sampling.population_batch,
             )
+            setup.sampler.meter.watch(metrics["loss"])
             _require_finite(metrics, f"{stream} {tuple(indices)}, inner step {step}", first_student)
+            meter_training(setup, batch, student)
         for index in range(population):
             np.add.at(stats.asked[index], asker.picks(step, index), group_size)
             np.add.at(stats.agreed[index], asker.picks(step, index), rewards[index].sum(axis=1).astype(int))
         mean_rewards.append(rewards.mean(axis=(1, 2)))
     return Episode(states, stats, np.array(mean_rewards))
+
+
+def meter_training(setup: Setup, batch: TrainBatch, policy: PolicySettings) -> None:
+    """Notes an update of policies on a batch: of the rows that have a signal."""
+    has_reference = policy.loss.kl_coef > 0
+    rollouts, advantages = batch.rollouts, hosts.fetch(batch.advantages)
+    num_rows = advantages.size if has_reference else int(np.count_nonzero(advantages))
+    prompt, completion = (float(hosts.fetch(leaf).mean()) for leaf in (rollouts.prompts.lengths, rollouts.lengths))
+    setup.sampler.meter.trained(num_rows, prompt, completion, has_reference)
 
 
 def _require_finite(metrics: dict[str, jax.Array], where: str, first_student: int) -> None:

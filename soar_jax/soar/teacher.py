@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from soar_jax.evaluation.embedding import CentredEmbedder
@@ -17,7 +18,7 @@ from soar_jax.rl.train_step import TrainState
 from soar_jax.rng import stream_key
 from soar_jax.settings import SettingsError
 from soar_jax.soar.setup import Setup
-from soar_jax.soar.student import Curriculum, NotFiniteError
+from soar_jax.soar.student import Curriculum, NotFiniteError, meter_training
 from soar_jax.types import QuestionAnswer, RolloutBatch, TrainBatch
 
 MAX_DRAWS_OVER_NEED = 8  # so many times the rollouts that would do if all could be parsed
@@ -43,13 +44,17 @@ def cut(rollouts: RolloutBatch, items: Sequence[QuestionAnswer | None], num_data
 
 
 def _write(setup: Setup, policy: Params, stream: str, index: int) -> tuple[RolloutBatch, list[QuestionAnswer | None]]:
-    """Samples g * n completions of the teacher's fixed prompt, and parses what can be parsed of each."""
+    """Samples g * n completions of the teacher's prompts by turns, and parses what can be parsed of each."""
     config = setup.config
     count = config.outer.num_datasets * config.outer.questions_per_dataset
     settings = setup.sampler.prompts
-    prompts = setup.sampler.encode_prompts(teacher_prompts(settings, count), settings.teacher_opening)
+    prompts = setup.sampler.encode_prompts(teacher_prompts(settings), settings.teacher_opening)
+    num_prompts = len(prompts.lengths)
+    samples = -(-count // num_prompts)
     key = stream_key(config.seed, stream, index)
-    rollouts = setup.sampler.sample_policy(policy, prompts, key, setup.teacher.sampling, 1)
+    rollouts = setup.sampler.sample_policy(policy, prompts, key, setup.teacher.sampling, samples)
+    turns = np.arange(num_prompts * samples).reshape(num_prompts, samples).T.reshape(-1)[:count]
+    rollouts = jax.tree.map(lambda leaf: leaf[turns], rollouts)
     return rollouts, [parse(setup, settings.teacher_opening + text) for text in setup.sampler.texts(rollouts)]
 
 
@@ -133,6 +138,8 @@ def teach(
             optimizer=setup.teacher.optimizer,
             rows_per_micro_batch=setup.teacher.rows_per_micro_batch,
         )
+        setup.sampler.meter.watch(metrics["loss"])
+        meter_training(setup, batch, setup.teacher)
     values = {f"teacher_{name}": float(hosts.fetch(value)) for name, value in metrics.items()}
     if not all(np.isfinite(value) for value in values.values()):
         raise NotFiniteError(

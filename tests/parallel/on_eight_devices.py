@@ -38,7 +38,7 @@ def main(sizes: list[int], adapting: bool) -> None:
     rows = [base.tokenizer.encode_prompt(f"exam dial {n} 2 3 rotate add reverse . . . . . ?") for n in range(PROMPTS)]
     prompts = PromptBatch(np.array(rows, np.int32), np.full(PROMPTS, len(rows[0]), np.int32))
     stop = SamplingSettings(20, 1.0, 1.0, base.tokenizer.stop_ids, base.tokenizer.pad_id)
-    options = {"mesh": mesh, "model": base.config, "samples_per_prompt": SAMPLES, "rows_per_chunk": 16}
+    options = {"mesh": mesh, "model": base.config, "samples_per_prompt": SAMPLES, "max_slots": 16}
     rollouts = programs.sample_policy(
         weights, frozen, parallel.split(mesh, prompts), jax.random.key(0), 0, settings=stop, **options
     )

@@ -31,7 +31,7 @@ def config():
     config.final.update(num_steps=10, num_replicas=4)
     config.evaluation.update(num_samples=32, validation_samples=9, problems_per_call=8)
     config.transfer.num_problems = 6
-    config.sampling.update(rows_per_chunk=16)
+    config.sampling.update(max_slots=16)
     return config
 
 
@@ -53,7 +53,7 @@ def test_phases_of_an_outer_step(config):
         "updating the teacher",
     ]
     assert all(phase.repeats == 6 for phase in phases.values() if phase.part == STEP)
-    assert phases["writing questions"].draws == (Draw(1, 10, 1, 21, 10),)
+    assert phases["writing questions"].draws == (Draw(1, 1, 10, 21, 1),)
     # 6 students, 2 steps of 3 questions, 4 answers each
     assert phases["students' answers"].draws == (Draw(6, 6, 4, 11, 3),)
     assert phases["students' updates"].updates == (Update(6 * 2 * 3 * 4, 11, False),)
@@ -126,13 +126,20 @@ def test_tokens_and_operations_of_sampling_by_hand(config):
 
 
 def test_time_of_decoding_by_hand(config):
-    # Chunks of 3 prompts with 4 answers each: 12 rows, one chunk a student and step. A chunk decodes 10 times, reads
-    # the weights and 30 slots of every row each time.
+    # 3 prompts with 4 answers each: 12 rows, all at once, a student and step. They are decoded 10 times, each reading
+    # the weights and 30 slots of every row.
     cost = cost_of(config, "students' answers")
     step = costs.matrix_bytes(MODEL) + 12 * 30 * costs.cache_bytes_per_token(MODEL)
     assert cost.sampling_bytes == 6 * 2 * 10 * step
     prefill_s = 36 * costs.prefill_flops(MODEL, 20) / 0.5e12
     assert cost.sampling_s == pytest.approx(cost.sampling_bytes / 0.5e9 + prefill_s)
+
+
+def test_rows_that_wait_take_the_mean_length_and_the_last_the_whole(config):
+    config.sampling.max_slots = 4
+    cost = cost_of(config, "students' answers")
+    step = costs.matrix_bytes(MODEL) + 4 * 30 * costs.cache_bytes_per_token(MODEL)
+    assert cost.sampling_bytes == 6 * 2 * (2 * 6 + 10) * step
 
 
 def test_decoding_is_bound_by_operations_where_these_take_longer(config):
@@ -142,14 +149,14 @@ def test_decoding_is_bound_by_operations_where_these_take_longer(config):
     assert cost.sampling_s == pytest.approx(flops / 0.5e9)
 
 
-def test_more_chips_than_chunks_stand_idle(config):
+def test_more_chips_than_students_share_their_rows(config):
     seconds = {
         chips: cost_of(config, "students' answers", dataclasses.replace(ONE, num_chips=chips)).sampling_s
         for chips in (1, 2, 6, 18, 36)
     }
     assert seconds[1] / seconds[2] == pytest.approx(2)
     assert seconds[1] / seconds[6] == pytest.approx(6)
-    # 18 prompts of a call on 18 chips: each reads the weights for 4 rows, not 12
+    # 3 chips a student: each reads the weights for 4 rows, not 12
     assert 6 < seconds[1] / seconds[18] < 18
     assert seconds[18] / seconds[36] < 1.1
 

@@ -30,8 +30,8 @@ def test_shapes_hold_as_much_as_the_runs_arrays(rank):
     held = held_by_a_device(config, setup.sampler.model, setup.mesh)
     assert held["parameters"] + held["optimiser"] == bytes_a_device((arrays, shared))
     assert held["population"] == bytes_a_device(students)
-    rows, slots, numbers_a_slot = 64, 15 + 40 - 1, 2 * 3 * 4 * 24  # keys and values, layers, heads, their size
-    assert held["cache"] == rows * slots * numbers_a_slot * 4 // 2
+    rows, slots, numbers_a_slot = 64, 2 * 15 + 40 - 1, 2 * 3 * 4 * 24  # keys and values, layers, heads, their size
+    assert held["cache"] == rows * slots * numbers_a_slot * 4
     assert "mesh: population 1 x data 1 x fsdp 2 x tensor 1\n" in held_text(config, setup.sampler.model, setup.mesh)
 
 

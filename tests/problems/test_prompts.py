@@ -15,10 +15,10 @@ def test_a_question_is_inserted_and_not_interpreted():
     assert student_prompt(PLAIN, "{question} %s {0}") == "exam {question} %s {0} ?"
 
 
-def test_teacher_prompts_take_turns_with_subjects():
+def test_the_teacher_has_a_prompt_a_subject():
     settings = dataclasses.replace(PLAIN, teacher="write about {subject}", subjects=("a", "b"))
-    assert teacher_prompts(settings, 3) == ["write about a", "write about b", "write about a"]
-    assert teacher_prompts(PLAIN, 2) == ["teacher", "teacher"]
+    assert teacher_prompts(settings) == ["write about a", "write about b"]
+    assert teacher_prompts(PLAIN) == ["teacher"]
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,6 @@
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,10 +9,17 @@ from scipy import stats
 
 from soar_jax.model import decoder
 from soar_jax.rl.losses import completion_mask, policy_logprobs
-from soar_jax.sampling.sampler import SamplingSettings, filtered_logits, sample, sample_in_chunks
+from soar_jax.sampling import ring, sampler
+from soar_jax.sampling.sampler import SamplingSettings, filtered_logits
 from soar_jax.types import PromptBatch
 
 STOP, PAD = 1, 0
+STATIC = ("model", "settings", "samples_per_prompt", "max_slots", "num_parts", "together")
+
+
+@functools.partial(jax.jit, static_argnames=STATIC)
+def sample(params, prompts, key, model, settings, samples_per_prompt=1, **options):
+    return sampler.sample(params, prompts, key, model, settings, samples_per_prompt, **options)
 
 
 def settings(temperature=1.0, top_p=1.0, length=6, stop=(STOP,)):
@@ -22,15 +32,24 @@ def prompts():
     return PromptBatch(tokens, np.array([5, 2, 3], np.int32))
 
 
+@functools.partial(jax.jit, static_argnames="model")
+def all_logits(params, model, tokens):
+    positions = jnp.arange(tokens.shape[1])[None]
+    hidden, _ = decoder.hidden_states(params, model, tokens, positions, jnp.ones(tokens.shape, bool))
+    return decoder.logits(params, model, hidden)[0]
+
+
 def next_logits(params, model, ids):
-    """Logits after an unpadded row, without any cache."""
-    tokens = jnp.array([ids])
-    hidden, _ = decoder.hidden_states(params, model, tokens, jnp.arange(len(ids))[None], jnp.ones(tokens.shape, bool))
-    return decoder.logits(params, model, hidden)[0, -1]
+    """Logits after a row, without any cache; what follows the row is hidden by causality."""
+    return all_logits(params, model, jnp.array([ids + [PAD] * (20 - len(ids))]))[len(ids) - 1]
 
 
-def test_greedy_equals_the_uncached_forward_token_by_token(tiny_model, tiny_params, prompts):
-    rollouts = sample(tiny_params, prompts, jax.random.key(0), tiny_model, settings(temperature=0, length=12))
+@pytest.mark.parametrize("windows", [(), (1,)])
+def test_greedy_equals_the_uncached_forward_token_by_token(tiny_model, tiny_params, prompts, windows):
+    tiny_model = dataclasses.replace(tiny_model, layers_with_window=windows, window_tokens=4, window_rope_theta=100.0)
+    rollouts = sample(
+        tiny_params, prompts, jax.random.key(0), tiny_model, settings(temperature=0, length=12), max_slots=2
+    )
     for row in range(3):
         ids = prompts.tokens[row, : prompts.lengths[row]].tolist()
         expected = []
@@ -86,12 +105,53 @@ def test_rows_end_at_their_first_stop_token_even_when_padding_shares_its_id(tiny
         assert (tokens[length:] == 0).all()
 
 
-def test_chunks_draw_what_one_batch_draws(tiny_model, tiny_params):
-    batch = PromptBatch(np.tile(np.array([[5, 3, 7]], np.int32), (6, 1)), np.full(6, 3, np.int32))
-    whole = sample(tiny_params, batch, jax.random.key(4), tiny_model, settings(), 4)
-    parts = sample_in_chunks(tiny_params, batch, jax.random.key(4), tiny_model, settings(), 4, rows_per_chunk=8)
-    np.testing.assert_array_equal(whole.tokens, parts.tokens)
-    np.testing.assert_allclose(whole.sampler_logprobs, parts.sampler_logprobs, atol=1e-6)
+def copies(count, ids=(5, 3, 7)):
+    return PromptBatch(np.tile(np.array([ids], np.int32), (count, 1)), np.full(count, len(ids), np.int32))
+
+
+@pytest.mark.parametrize("max_slots", [1, 8])
+def test_few_slots_draw_what_many_draw(tiny_model, tiny_params, prompts, max_slots):
+    whole = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=40), 5)
+    few = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=40), 5, max_slots=max_slots)
+    assert len(set(whole.lengths.tolist())) > 4  # slots are free at different times
+    for name in ("tokens", "lengths"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(few, name))
+    np.testing.assert_array_equal(whole.prompts.tokens, few.prompts.tokens)
+    np.testing.assert_allclose(whole.sampler_logprobs, few.sampler_logprobs, atol=1e-5)
+
+
+def test_a_cache_that_grows_draws_what_a_wide_one_draws(tiny_model, tiny_params, prompts, monkeypatch):
+    wide = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=40), 5, max_slots=4)
+    monkeypatch.setattr(ring, "_SMALLEST", 8)
+    assert ring.sizes(39) == (10, 20, 40)
+    grown = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=40), 5, max_slots=4)
+    np.testing.assert_array_equal(wide.tokens, grown.tokens)
+    np.testing.assert_allclose(wide.sampler_logprobs, grown.sampler_logprobs, atol=1e-5)
+
+
+@pytest.mark.parametrize(("num_parts", "samples"), [(2, 4), (4, 5), (8, 1)])
+def test_parts_are_the_whole_cut_up(tiny_model, tiny_params, prompts, num_parts, samples):
+    whole = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(), samples)
+    parts = [
+        sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(), samples, part=part, num_parts=num_parts)
+        for part in range(num_parts)
+    ]
+    joined = np.concatenate([part.tokens for part in parts])[: 3 * samples]
+    np.testing.assert_array_equal(whole.tokens, joined)
+
+
+def test_policies_that_decode_together_draw_what_each_draws_alone(tiny_model, tiny_params, prompts):
+    other = jax.tree.map(lambda leaf: leaf * 1.3, tiny_params)
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), tiny_params, other)
+
+    def draw(params, together=None):
+        return sample(
+            params, prompts, jax.random.key(6), tiny_model, settings(length=30), 4, max_slots=5, together=together
+        )
+
+    found = jax.vmap(lambda params: draw(params, "students"), axis_name="students")(both)
+    for index, params in enumerate((tiny_params, other)):
+        np.testing.assert_array_equal(found.tokens[index], draw(params).tokens)
 
 
 def test_a_wider_bucket_changes_nothing(tiny_model, tiny_params, prompts):
