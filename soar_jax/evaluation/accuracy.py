@@ -13,7 +13,7 @@ from soar_jax.grading.grader import Grader, Verdict
 from soar_jax.model.parameters import Params
 from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.sampling.text import TextSampler
-from soar_jax.types import Problem, PromptBatch
+from soar_jax.types import Problem, PromptBatch, RolloutBatch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Examiner:
         A draw is that of (key, problem's place, sample), however the problems are cut into calls; the first problem
         is at `first_place`.
         """
+        asked: tuple[list[Problem], RolloutBatch] | None = None
         for start in range(0, len(problems), self.prompts_per_call):
             part = list(problems[start : start + self.prompts_per_call])
             filled = part + [part[-1]] * (self.prompts_per_call - len(part))  # one compiled shape
@@ -68,8 +69,11 @@ class Examiner:
             rollouts = self.sampler.sample_policy(
                 params, prompts, key, settings, samples_per_problem, first_prompt=first_place + start
             )
-            texts = self.sampler.texts(rollouts)[: len(part) * samples_per_problem]
-            yield self._graded(texts, part, samples_per_problem)
+            if asked:  # graded while the devices are at the next call
+                yield self._graded(*asked, samples_per_problem)
+            asked = part, rollouts
+        if asked:
+            yield self._graded(*asked, samples_per_problem)
 
     def count_correct_population(
         self,
@@ -98,9 +102,10 @@ class Examiner:
         return self.grader.rewards(texts, references).reshape(len(problems), samples_per_problem)
 
     def _graded(
-        self, texts: Sequence[str], problems: Sequence[Problem], samples_per_problem: int
+        self, problems: Sequence[Problem], rollouts: RolloutBatch, samples_per_problem: int
     ) -> list[list[Answer]]:
-        """Each problem's answers, of texts in the order of the problems."""
+        """Each problem's answers; behind the problems' rollouts come those that fill the call."""
+        texts = self.sampler.texts(rollouts)[: len(problems) * samples_per_problem]
         finals = [self.grader.answer(text) for text in texts]
         references = [problem.answer for problem in problems for _ in range(samples_per_problem)]
         answers = map(Answer, texts, finals, self.grader.compare(finals, references))

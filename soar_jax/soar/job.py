@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-import pathlib
 import resource
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
+import jax
 import numpy as np
+from etils import epath
 
 from soar_jax.checkpointing import Checkpoints
 from soar_jax.evaluation import hard_subset
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.loading import params_sha256
 from soar_jax.parallel import hosts
+from soar_jax.planning import speed
+from soar_jax.planning.devices import Peaks, peaks
 from soar_jax.planning.programs import held_text
 from soar_jax.problems.loading import left_out, load_problems
-from soar_jax.reporting import plots
-from soar_jax.reporting.compilations import CompilationCounter
+from soar_jax.reporting import plots, storage
+from soar_jax.reporting.compilations import CompilationCounter, longest_text
 from soar_jax.reporting.display import Display, pass_table
 from soar_jax.reporting.files import read_json, read_lines, remove, write_json
 from soar_jax.reporting.interrupts import Interrupts
@@ -47,13 +53,20 @@ class _Run:
     """A run in progress: fixed parts, files, and the clock."""
 
     setup: Setup
-    workdir: pathlib.Path
+    workdir: epath.Path
     files: RunFiles
     checkpoints: Checkpoints
     display: Display
+    peaks: Peaks
     compilations: CompilationCounter
     started: float
     earlier_s: float  # wall time of earlier starts in this workdir, up to the saved step
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Runs a phase: shown and timed, and what the devices do in it is its work."""
+        with self.display.phase(name), self.setup.sampler.meter.phase(name):
+            yield
 
     @property
     def wall_s(self) -> float:
@@ -61,8 +74,11 @@ class _Run:
         return self.earlier_s + time.perf_counter() - self.started
 
 
-def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
+def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, Any]:
     """Runs a config in a workdir to its summary, resuming what an earlier start has saved.
+
+    Args:
+      profiled: a trace of one outer step is written to `profile/` in the workdir.
 
     Returns:
       The contents of `summary.json`.
@@ -88,7 +104,7 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
     display = Display(config.num_outer_steps, interrupts)
     display.say(held_text(config, setup.sampler.model, setup.mesh))
     checkpoints = Checkpoints(workdir / "checkpoints", **config.checkpoints)
-    this = _Run(setup, workdir, RunFiles(workdir), checkpoints, display, compilations, started, 0.0)
+    this = _Run(setup, workdir, RunFiles(workdir), checkpoints, display, peaks(setup.mesh), compilations, started, 0.0)
     for name in ("problems", "transfer"):
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out(config[name]).items())
         if reasons:
@@ -97,10 +113,10 @@ def run(config: Any, workdir: pathlib.Path) -> dict[str, Any]:
         split = _hard_split(this, candidates)
         this.setup = teacher.centre_embeddings(setup)
         arrays, progress = _start(this)
-        arrays, progress = _search(this, arrays, progress, split)
+        arrays, progress = _search(this, arrays, progress, split, profiled)
         path = workdir / "summary.json"
         if not path.exists():
-            search = Search(this.setup, workdir, arrays, progress, split, transfer, display.phase)
+            search = Search(this.setup, workdir, arrays, progress, split, transfer, this.phase)
             _conclude(this, search)
         summary = read_json(path)
         _show(this, summary)
@@ -116,7 +132,7 @@ def _hard_split(this: _Run, problems: list[Problem]) -> HardSplit:
     """The target problems, counted by the base model once a workdir (paper: fail@128)."""
     config, setup = this.setup.config, this.setup
     section = config.hard_subset
-    with this.display.phase("finding problems that the base model never solves"):
+    with this.phase("finding problems that the base model never solves"):
         counts = hard_search.count_correct(setup, problems, this.workdir, lambda *_: this.display.check())
     hard = [problem for problem, count in zip(problems, counts, strict=True) if count == 0]
     split = hard_subset.split_hard(hard, config.seed, section.validation_share)
@@ -154,22 +170,28 @@ def _start(this: _Run) -> tuple[RunArrays, Progress]:
     return arrays, progress
 
 
-def _search(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit) -> tuple[RunArrays, Progress]:
+def _search(
+    this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit, profiled: bool
+) -> tuple[RunArrays, Progress]:
     """The outer loop: one step, its files, its checkpoint; until all steps are done or the goal is reached."""
+    meter, num_steps = this.setup.sampler.meter, this.setup.config.num_outer_steps
     this.display.seconds.clear()  # of what came before the first step
-    while not progress.finished and progress.outer_step < this.setup.config.num_outer_steps:
-        tokens_before, compiled_before = progress.num_sampled_tokens, this.compilations.count
-        result = outer_step(this.setup, arrays, progress, split, this.display.phase)
+    meter.take()
+    traced = min(progress.outer_step + 1, num_steps - 1) if profiled else None  # a step that compiles nothing, if any
+    while not progress.finished and progress.outer_step < num_steps:
+        compiled_before = this.compilations.count
+        trace = jax.profiler.trace(this.workdir / "profile") if progress.outer_step == traced else nullcontext()
+        with trace:
+            result = outer_step(this.setup, arrays, progress, split, this.phase)
         arrays, progress = result.arrays, result.progress
-        seconds = dict(this.display.seconds)
-        tokens_per_s = (progress.num_sampled_tokens - tokens_before) / sum(seconds.values())
-        timings = {
+        timings = speed.step_timings(this.display.seconds, meter.take(), this.peaks)
+        timings |= {
             "outer_step": result.metrics["outer_step"],
-            "step_s": sum(seconds.values()),
-            "phase_s": seconds,
-            "tokens_per_s": tokens_per_s,
             "compilations": this.compilations.count - compiled_before,
         }
+        slow = longest_text(this.compilations.programs[compiled_before:])
+        if slow:
+            this.display.say(f"compiled: {slow}")
         hosts.agree(f"outer step {progress.outer_step}", [result.metrics, result.ledger, progress.to_json()])
         sizes = this.files.write_step(result.metrics, result.ledger, timings, result.promoted)
         progress = dataclasses.replace(progress, file_sizes=sizes)
@@ -177,13 +199,14 @@ def _search(this: _Run, arrays: RunArrays, progress: Progress, split: HardSplit)
         this.checkpoints.save(progress.outer_step, arrays, record)
         # The next step gives the teacher's buffers away, so the copy must be complete first; orbax
         # has made it when `save` returns.
-        this.display.step_done(result.metrics, tokens_per_s)
+        this.display.step_done(result.metrics, timings["tokens_per_s"])
     this.checkpoints.wait()
     return arrays, progress
 
 
-def _forget_conclusion(workdir: pathlib.Path) -> None:
-    for path in (workdir / "summary.json", *sorted((workdir / "results").glob("*.json"))):
+def _forget_conclusion(workdir: epath.Path) -> None:
+    results = [workdir / "results" / name for name in storage.names(workdir / "results")]
+    for path in (workdir / "summary.json", *results):
         remove(path)
 
 
@@ -223,6 +246,7 @@ def _conclude(this: _Run, search: Search) -> None:
         "peak_rss_gib": _peak_rss_gib(),
         "compilations": this.compilations.count,
         "compilations_s": this.compilations.seconds,
+        "programs": this.compilations.programs,
         "state_sha256": params_sha256({"teacher": arrays.teacher, "baseline": arrays.baseline, "best": arrays.best}),
         "config": config.to_dict(),
     }

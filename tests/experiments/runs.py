@@ -43,7 +43,7 @@ def rows(path):
 def outcome(workdir):
     """Everything that must not depend on interruptions or the clock."""
     summary = json.loads(read(workdir, "summary.json"))
-    for name in ("wall_s", "search_s", "peak_rss_gib", "compilations", "compilations_s", "command"):
+    for name in ("wall_s", "search_s", "peak_rss_gib", "compilations", "compilations_s", "programs", "command"):
         summary.pop(name)
     return read(workdir, "metrics.jsonl"), read(workdir, "ledger.jsonl"), summary
 
