@@ -1,73 +1,113 @@
-"""Speed measurements: `python benchmarks/run.py --suite=sampler`; medians, appended to benchmarks/RESULTS.md.
+"""Speed measurements: `python benchmarks/run.py --suite=NAME`; appended to benchmarks/RESULTS.md and results.jsonl.
 
-Suites:
-  sampler: sampled tokens/s of the embedded model at several batch sizes, all sizes in
-    turn in every round, so that a slow moment of the machine hits all of them.
+Sides of a comparison take turns in one run (A B A B ...); figures are medians over the rounds. All sides have the same
+cores and dtype, and while one works the others are idle. Suites:
+
+  sampler     sampled tokens/s against transformers' `generate` and Tunix's sampler
+  rl_step     one RLOO step of 8 prompts x 16 samples against TRL's RLOOTrainer and Tunix's learner
+  population  16 students x 10 inner steps as one program against one after another; memory of a student
+  outer_step  the shares of the phases in an outer step of the shipped config
+  grading     pairs graded a second against math-verify
+  scaling     the same work on 1, 2, 4, 8 CPU devices; time against population, rows, prompt and completion lengths
+  roofline    copying and multiplying on this device, and what share of it prefill, decoding and update reach
+  gpu         one accelerator: sampling, a 3B model, MFU of the update, a LoRA population; at most 9 minutes
+
+Peers are installed into environments of their own in benchmarks/.venvs/ when a suite first needs them.
 """
 
+import importlib
+import os
 import pathlib
-import platform
-import statistics
-import time
+import shlex
+import sys
+from typing import Any
 
 from absl import app, flags
 
-from soar_jax.parallel import mesh as parallel
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))  # so that this file can also be run by its path
 
-SUITE = flags.DEFINE_enum("suite", None, ["sampler"], "What to measure.", required=True)
-ROUNDS = flags.DEFINE_integer("rounds", 7, "Counted rounds, after one that compiles.")
-CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 2, "How many devices a CPU is split into.")
-RESULTS = pathlib.Path(__file__).parent / "RESULTS.md"
+SUITES = ("sampler", "rl_step", "population", "outer_step", "grading", "scaling", "roofline", "gpu")
+SUITE = flags.DEFINE_enum("suite", None, SUITES, "What to measure.", required=True)
+APPEND = flags.DEFINE_bool("append", True, "Whether the results are kept in RESULTS.md and results.jsonl.")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Counted rounds, after one that compiles.", lower_bound=1)
+CORES = flags.DEFINE_integer("cores", min(2, os.cpu_count() or 1), "Cores that all sides are pinned to.", lower_bound=1)
+PEERS = flags.DEFINE_list("peers", ["torch", "tunix"], "Peers to compare with: torch, tunix; empty: none.")
+MODELS = flags.DEFINE_list("models", ["nano", "smollm2"], "Of nano, smollm2.")
+SMOLLM2 = flags.DEFINE_string(
+    "smollm2", "", "SmolLM2-135M, a Hugging Face folder or a GGUF file; default: fetched once."
+)
+BATCHES = flags.DEFINE_list("batches", ["1", "16", "64", "256"], "Rows that are sampled at once.")
+NEW_TOKENS = flags.DEFINE_list("new_tokens", ["128", "512"], "Tokens of a completion.")
+TINY = flags.DEFINE_bool("tiny", False, "Tiny shapes, to try the code without a GPU; the figures mean nothing.")
+SHARED = ("suite", "append", "rounds")  # flags that all suites read
 
 
-def measure_sampler() -> list[str]:
-    """Tokens/s on level-8 questions answered in full (27 tokens), batch 2 to 1024 rows."""
-    import jax
-    import numpy as np
+def options() -> Any:
+    """The flags' values.
 
-    from soar_jax.model.loading import EMBEDDED, load_model
-    from soar_jax.problems import arithmetic
-    from soar_jax.problems.prompts import PromptSettings
-    from soar_jax.sampling.text import TextSampler
+    Raises:
+      SettingsError: a value is not usable, or the suite does not read a flag that was given.
+    """
+    from benchmarks import models
+    from benchmarks.options import Options
+    from benchmarks.peers.environments import PEERS as KNOWN
+    from soar_jax.settings import check_choice, require
 
-    base, mesh = load_model(EMBEDDED, "float32"), parallel.make_mesh(-1)
-    params = parallel.replicate(mesh, base.params)
-    prompts = PromptSettings("textbook {question} ?", "teacher", (15,))  # textbooks are always worked
-    rng = np.random.default_rng(0)
-    questions = [arithmetic.random_dial(rng, 8).text() for _ in range(1024)]
-    rates: dict[int, list[float]] = {batch: [] for batch in (2, 16, 64, 256, 512, 1024)}
-    sampler = TextSampler(mesh, base.config, base.tokenizer, prompts, rows_per_chunk=64, population_batch=1)
-    settings = sampler.settings(27, temperature=1.0)
-    for number in range(ROUNDS.value + 1):
-        for batch in rates:
-            encoded = sampler.encode_questions(questions[:batch])
-            started = time.perf_counter()
-            rollouts = sampler.sample_policy(params, encoded, jax.random.key(number), settings, 1)
-            tokens = int(np.asarray(rollouts.lengths).sum())
-            if number:
-                rates[batch].append(tokens / (time.perf_counter() - started))
-    return ["| batch | tokens/s, median | min | max |", "|---|---|---|---|"] + [
-        f"| {batch} | {statistics.median(values):,.0f} | {min(values):,.0f} | {max(values):,.0f} |"
-        for batch, values in rates.items()
-    ]
+    reads = _suite().READS
+    for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]):
+        known = flag.name in (*SHARED, *reads) or not flag.present
+        require(known, f"--{flag.name} is not for --suite={SUITE.value}, which reads --{', --'.join(reads) or 'none'}")
+    for name in PEERS.value:
+        check_choice("--peers", name, tuple(KNOWN))
+    for name in MODELS.value:
+        check_choice("--models", name, models.NAMES)
+    numbers = [*BATCHES.value, *NEW_TOKENS.value]
+    require(
+        all(text.isdigit() and int(text) > 0 for text in numbers), "--batches and --new_tokens are lists of numbers"
+    )
+    return Options(
+        rounds=ROUNDS.value,
+        cores=CORES.value,
+        peers=tuple(PEERS.value) if "peers" in reads else (),
+        models=tuple(MODELS.value),
+        smollm2=SMOLLM2.value,
+        batches=tuple(map(int, BATCHES.value)),
+        new_tokens=tuple(map(int, NEW_TOKENS.value)),
+        tiny=TINY.value,
+    )
+
+
+def _suite() -> Any:
+    return importlib.import_module(f"benchmarks.suites.{SUITE.value}")
+
+
+def measure() -> None:
+    """Runs the suite; prints, and keeps, each table when it is there."""
+    from benchmarks import environment, report
+    from benchmarks.peers import environments
+    from soar_jax.parallel import mesh
+    from soar_jax.parallel.compiled import keep_compiled_programs
+
+    chosen, suite = options(), _suite()
+    if "cores" in suite.READS:
+        environment.pin(chosen.cores)
+        mesh.set_num_cpu_devices(chosen.cores)
+    keep_compiled_programs()  # what compiles is never counted
+    versions = {key: value for peer in chosen.peers for key, value in environments.versions(peer).items()}
+    part = report.Part(SUITE.value, shlex.join(["python", *sys.argv]), environment.describe(versions))
+    for section in suite.measure(chosen):
+        print(part.add(section, APPEND.value), flush=True)
 
 
 def main(_: list[str]) -> None:
-    """Runs a suite, prints its table and appends it to the results."""
-    parallel.set_num_cpu_devices(CPU_DEVICES.value)
-    import jax
+    """Runs a suite; what the user can mend is one line on stderr."""
+    from soar_jax.settings import EXIT_BAD_INPUT, SettingsError
 
-    lines = {"sampler": measure_sampler}[SUITE.value]()
-    head = (
-        f"\n## {SUITE.value}, {time.strftime('%Y-%m-%d')}\n\n"
-        f"`python benchmarks/run.py --suite={SUITE.value} --cpu_devices={CPU_DEVICES.value}`, "
-        f"{ROUNDS.value} rounds, {jax.device_count()} {jax.devices()[0].platform} device(s), "
-        f"{platform.machine()}, Python {platform.python_version()}, JAX {jax.__version__}\n\n"
-    )
-    text = head + "\n".join(lines) + "\n"
-    print(text)
-    with RESULTS.open("a") as file:
-        file.write(text)
+    try:
+        measure()
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,52 @@
+"""Sides of a comparison take turns, so that a slow moment of the machine hits all of them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def interleave(sides: Mapping[str, Callable[[int], T]], rounds: int) -> dict[str, list[T]]:
+    """Calls every side once uncounted (what compiles, compiles there), then all in turn, A B C A B C.
+
+    Args:
+      sides: each a function of the round's number, 0 in the uncounted one.
+      rounds: how many are counted.
+
+    Returns:
+      What each side gave in each counted round.
+    """
+    for side in sides.values():
+        side(0)
+    found: dict[str, list[T]] = {name: [] for name in sides}
+    for number in range(1, rounds + 1):
+        for name, side in sides.items():
+            found[name].append(side(number))
+    return found
+
+
+def median(values: list[float]) -> float:
+    """The median."""
+    return statistics.median(values)
+
+
+def spread(values: list[float]) -> str:
+    """The range of values, for a table."""
+    return f"{shown(min(values))} to {shown(max(values))}"
+
+
+def ratio(ours: list[float], theirs: list[float]) -> float:
+    """Median over rounds of ours / theirs, each round's two taken next to each other."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def shown(value: object) -> str:
+    """A value as a table has it: three or four digits of a float."""
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if value == 0:
+        return "0"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,175 @@
+"""What a device can do at most, as measured, and what share of it the phases of training reach."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from benchmarks import interleave, workloads
+from soar_jax.model import costs
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.parameters import Params
+from soar_jax.parallel import mesh as parallel
+from soar_jax.rl.population import init_policy, update_policy
+from soar_jax.rl.train_step import TrainState
+
+COPY_BYTES = {"cpu": 2**28, "gpu": 2**32, "tpu": 2**31}  # far more than caches hold
+MATRIX_SIDE = {"cpu": 2048, "gpu": 16384, "tpu": 8192}
+REPEATS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Rates of all devices together."""
+
+    bytes_per_s: float  # read or written
+    flops_per_s: dict[str, float]  # by dtype
+
+    def seconds(self, flops: float, moved: float, dtype: str) -> float:
+        """The least time for so many operations and bytes."""
+        return max(flops / self.flops_per_s[dtype], moved / self.bytes_per_s)
+
+
+def measure_limits(tiny: bool = False) -> Limits:
+    """Copies an array and multiplies square matrices, each device its part of both."""
+    platform, devices = jax.default_backend(), jax.device_count()
+    mesh = parallel.make_mesh(-1)
+    numbers = (2**20 if tiny else COPY_BYTES[platform]) // 4
+    array = [parallel.split(mesh, jnp.ones((devices, numbers // devices), jnp.float32))]
+    add = jax.jit(lambda x: x + 1, donate_argnums=0)  # in place: on a CPU, fresh memory costs more than copying
+
+    def copy() -> jax.Array:
+        array[0] = add(array[0])
+        return array[0]
+
+    copied = _best(copy)
+    side = 256 if tiny else MATRIX_SIDE[platform]
+    rates = {}
+    for dtype in ("float32", "bfloat16"):
+        rows = parallel.split(mesh, jnp.ones((devices, side // devices, side), dtype))
+        whole = parallel.replicate(mesh, jnp.ones((side, side), dtype))
+        rates[dtype] = 2 * side**3 / _best(jax.jit(lambda a, b: a @ b), rows, whole)
+    return Limits(2 * array[0].nbytes / copied, rates)
+
+
+def _best(function: Callable[..., Any], *arguments: Any) -> float:
+    jax.block_until_ready(function(*arguments))
+    return min(workloads.seconds_of(lambda: function(*arguments)) for _ in range(REPEATS))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """How many rows of how many tokens a phase works on."""
+
+    rows: int
+    prompt_tokens: int
+    new_tokens: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """What a phase must do at least, and the time it took."""
+
+    name: str
+    flops: float
+    moved: float  # bytes: what must be read or written, each once
+    seconds: float
+
+    def row(self, limits: Limits, dtype: str) -> dict[str, Any]:
+        """The phase in a table."""
+        return {
+            "phase": self.name,
+            "s": self.seconds,
+            "Gflop/s": self.flops / self.seconds / 1e9,
+            "of multiplying, %": 100 * self.flops / self.seconds / limits.flops_per_s[dtype],
+            "GB/s": self.moved / self.seconds / 1e9,
+            "of copying, %": 100 * self.moved / self.seconds / limits.bytes_per_s,
+            "of the roofline, %": 100 * limits.seconds(self.flops, self.moved, dtype) / self.seconds,
+        }
+
+
+def sampling_phases(
+    mesh: Mesh, model: ModelConfig, params: Any, shape: Shape, max_slots: int, rounds: int
+) -> list[Phase]:
+    """Prefill, and decoding of all tokens behind the first.
+
+    Prefill is sampling one token; decoding is sampling all of them less that. Rows that wait for a slot read the
+    weights anew, which is not counted: the least is one read of them for each token of the longest row.
+    """
+    sampler = workloads.row_sampler(mesh, model, max_slots)
+    prompts = workloads.random_prompts(model, shape.rows, shape.prompt_tokens)
+
+    def sample(new_tokens: int) -> Callable[[int], float]:
+        settings = workloads.sampling(new_tokens)
+        return lambda number: workloads.seconds_of(
+            lambda: sampler.sample_policy(params, prompts, jax.random.key(number), settings, 1)
+        )
+
+    found = interleave.interleave({"prefill": sample(1), "all": sample(shape.new_tokens)}, rounds)
+    prefill_s = interleave.median(found["prefill"])
+    decode_s = statistics.median(a - p for a, p in zip(found["all"], found["prefill"], strict=True))
+    rows, tokens = shape.rows, shape.new_tokens
+    cache = costs.cache_bytes_per_token(model)
+    contexts = sum(range(shape.prompt_tokens + 1, shape.prompt_tokens + tokens))  # keys that a row's steps look at
+    return [
+        Phase(
+            "prefill",
+            rows * costs.prefill_flops(model, shape.prompt_tokens),
+            costs.matrix_bytes(model) + rows * shape.prompt_tokens * cache,
+            prefill_s,
+        ),
+        Phase(
+            "decode",
+            rows * costs.decode_flops(model, shape.prompt_tokens, tokens),
+            (tokens - 1) * costs.matrix_bytes(model) + rows * contexts * cache,
+            decode_s,
+        ),
+    ]
+
+
+def update_phase(
+    mesh: Mesh,
+    model: ModelConfig,
+    make_params: Callable[[], Params],
+    shape: Shape,
+    rows_per_micro_batch: int,
+    chunk_tokens: int,
+    remat: str,
+    rounds: int,
+) -> Phase:
+    """One update of a whole model. Its bytes: parameters and moments read and written, gradients written and read.
+
+    Args:
+      make_params: gives the parameters, which are not kept besides those in training.
+    """
+    batch = workloads.random_rollouts(model, shape.rows, shape.prompt_tokens, shape.new_tokens)
+    state: list[TrainState] = [init_policy(make_params(), mesh=mesh, model=model, optimizer=workloads.OPTIMIZER)]
+
+    def update(_: int) -> float:
+        def work() -> Any:
+            state[0], metrics = update_policy(
+                state[0],
+                batch,
+                None,
+                None,
+                mesh=mesh,
+                model=model,
+                loss=workloads.loss(chunk_tokens, remat),
+                optimizer=workloads.OPTIMIZER,
+                rows_per_micro_batch=rows_per_micro_batch,
+            )
+            return state[0], metrics
+
+        return workloads.seconds_of(work)
+
+    seconds = interleave.median(interleave.interleave({"update": update}, rounds)["update"])
+    # The operations that the loss needs; those of rematerialised layers are no use of the device.
+    flops = shape.rows * costs.training_flops(model, shape.prompt_tokens, shape.new_tokens, rematerialised=False)
+    state_bytes = costs.training_state_bytes(model)
+    return Phase("update", flops, 2 * state_bytes + 2 * state_bytes / 3, seconds)

@@ -1,0 +1,70 @@
+"""The peers' virtual environments, made when they are first needed, in benchmarks/.venvs/."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+import venv
+
+from benchmarks.peers.process import Worker
+from soar_jax.settings import SettingsError
+
+VENVS = pathlib.Path(__file__).parent.parent / ".venvs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """How a peer is installed, and the script that drives it."""
+
+    worker: str
+    requirements: tuple[tuple[str, ...], ...]  # installed in this order
+    packages: tuple[str, ...]  # whose versions are recorded
+
+
+PEERS = {
+    # torch first: an index may have several builds, and TRL would take the newest.
+    "torch": Peer("torch_worker", (("torch==2.13.0",), ("trl==1.16",)), ("torch", "transformers", "trl")),
+    # Tunix cannot read checkpoints with the newest safetensors.
+    "tunix": Peer("tunix_worker", (("google-tunix==0.1.7", "safetensors<0.8"),), ("google-tunix", "jax", "flax")),
+}
+
+
+def start(name: str, environment: dict[str, str] | None = None) -> Worker:
+    """The worker of a peer, which is installed where it is not yet.
+
+    Raises:
+      SettingsError: it cannot be installed.
+    """
+    return Worker(PEERS[name].worker, _python(name), environment)
+
+
+def versions(name: str) -> dict[str, str]:
+    """Versions of a peer's packages in its environment: {"PEER:PACKAGE": version}."""
+    code = "import importlib.metadata as m, sys; print(*(m.version(name) for name in sys.argv[1:]))"
+    packages = PEERS[name].packages
+    found = subprocess.run([str(_python(name)), "-c", code, *packages], capture_output=True, text=True, check=True)
+    return {f"{name}:{package}": version for package, version in zip(packages, found.stdout.split(), strict=True)}
+
+
+def _python(name: str) -> pathlib.Path:
+    folder = VENVS / name
+    done, python = folder / "installed", folder / "bin" / "python"
+    if not done.exists():
+        print(f"installing {name} into {folder}; this takes minutes, once", file=sys.stderr)
+        venv.create(folder, with_pip=True)
+        for requirements in PEERS[name].requirements:
+            _install(name, python, requirements)
+        done.touch()
+    return python
+
+
+def _install(name: str, python: pathlib.Path, requirements: tuple[str, ...]) -> None:
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise SettingsError(
+            f"cannot install {' '.join(requirements)} ({last}); try again, or leave {name} out (--peers)"
+        )

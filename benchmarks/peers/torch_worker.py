@@ -1,0 +1,149 @@
+"""What users would pick instead, on torch: transformers' `generate` and TRL's `RLOOTrainer`.
+
+Runs in its own environment. Every answer has the seconds of the work itself, taken around it here.
+"""
+
+import queue
+import tempfile
+import threading
+import time
+
+import serve
+import torch
+import transformers
+
+MODELS = {}
+STEPS = {}
+
+
+def load(folder, dtype, device):
+    """Loads a Hugging Face folder; the model that the other requests use."""
+    return _keep(transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)), device)
+
+
+def load_random(raw, dtype, device):
+    """Makes a model with random weights of the sizes in a `config.json`."""
+    config = transformers.AutoConfig.for_model(**raw)
+    return _keep(transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)), device)
+
+
+def _keep(model, device):
+    model.generation_config.eos_token_id = None  # stop tokens are the request's
+    MODELS["model"] = model.to(device).eval()
+    return {}
+
+
+def sample(prompts, new_tokens, stop_ids, threads, cache, seed):
+    """Samples a completion of every prompt, all prompts of one length, from the whole distribution.
+
+    Args:
+      stop_ids: tokens that end a completion; none: all are `new_tokens` long.
+      threads: of torch, where it computes on a CPU.
+      cache: "dynamic" or "static".
+    """
+    model = MODELS["model"]
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    tokens = torch.tensor(prompts, device=model.device)
+    started = time.perf_counter()
+    with torch.inference_mode():
+        found = model.generate(
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            do_sample=True,
+            temperature=1.0,
+            top_p=1.0,
+            top_k=0,
+            max_new_tokens=new_tokens,
+            eos_token_id=stop_ids or None,
+            pad_token_id=0,
+            cache_implementation=None if cache == "dynamic" else cache,
+        )
+    completions = found[:, tokens.shape[1] :].cpu()  # waits for the device
+    seconds = time.perf_counter() - started
+    stops = torch.isin(completions, torch.tensor(stop_ids, dtype=completions.dtype))
+    behind = stops.cumsum(dim=1) - stops.int()  # stop tokens before this one
+    return {"seconds": seconds, "tokens": int((behind == 0).sum())}
+
+
+def rl_start(folder, prompts, group_size, max_completion_tokens, learning_rate):
+    """Makes an RLOO trainer of a model; its first step waits for `rl_step`."""
+    import datasets
+    import trl
+
+    go, done = queue.Queue(), queue.Queue()
+
+    class Turns(transformers.TrainerCallback):
+        """Lets a step begin when it is asked for, and says how long it took."""
+
+        def on_step_begin(self, *_, **__):
+            go.get()
+            STEPS.update(started=time.perf_counter(), sampling=0.0)
+
+        def on_step_end(self, *_, **__):
+            total = time.perf_counter() - STEPS["started"]
+            done.put({"sampling_s": STEPS["sampling"], "update_s": total - STEPS["sampling"], **STEPS["drawn"]})
+
+    class TimedTrainer(trl.RLOOTrainer):
+        """Takes the time of `generate` apart."""
+
+        def _generate(self, prompts):
+            started = time.perf_counter()
+            found = super()._generate(prompts)
+            STEPS["sampling"] = time.perf_counter() - started
+            STEPS["drawn"] = {"tokens": sum(map(len, found[1]))}
+            return found
+
+    def reward(completions, **_):
+        return [float(number % 2) for number in range(len(completions))]
+
+    rows = len(prompts) * group_size
+    settings = trl.RLOOConfig(
+        output_dir=tempfile.mkdtemp(),
+        per_device_train_batch_size=rows,
+        num_generations=group_size,
+        max_completion_length=max_completion_tokens,
+        learning_rate=learning_rate,
+        lr_scheduler_type="constant",
+        beta=0.0,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=0,
+        max_steps=1_000_000,
+        max_grad_norm=1.0,
+        bf16=False,
+        gradient_checkpointing=False,
+        use_cpu=True,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    trainer = TimedTrainer(
+        model=model,
+        reward_funcs=reward,
+        args=settings,
+        train_dataset=datasets.Dataset.from_dict({"prompt": prompts}),
+        processing_class=transformers.AutoTokenizer.from_pretrained(folder),
+        callbacks=[Turns()],
+    )
+
+    def train():
+        try:
+            trainer.train()
+        except BaseException as error:  # told to whoever waits for the step
+            done.put({"error": repr(error)})
+
+    STEPS.update(go=go, done=done)
+    threading.Thread(target=train, daemon=True).start()
+    return {}
+
+
+def rl_step():
+    """One step: sampling, and everything else (rewards, old log-probabilities, loss, gradient, optimiser)."""
+    STEPS["go"].put(None)
+    return STEPS["done"].get()
+
+
+serve.serve({"load": load, "load_random": load_random, "sample": sample, "rl_start": rl_start, "rl_step": rl_step})

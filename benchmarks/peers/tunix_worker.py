@@ -1,0 +1,199 @@
+"""What JAX users would pick instead: Tunix's sampler, and its GRPO learner with RLOO advantages.
+
+Runs in its own environment. Every answer has the seconds of the work itself, taken around it here.
+"""
+
+import functools
+import json
+import pathlib
+import queue
+import threading
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import serve
+from flax import nnx
+from tunix.generate import sampler as samplers
+from tunix.models.llama3 import model as llama3
+from tunix.models.llama3 import params as llama3_params
+
+MODELS = {}
+SAMPLERS = {}
+STEPS = {}
+APPLY_ROPE = llama3.apply_rope
+
+
+class IdentityTokenizer:
+    """Texts are token ids with blanks between: what is sampled is timed, not a tokenizer."""
+
+    def encode(self, text):
+        """The ids in a text."""
+        return [int(word) for word in text.split()]
+
+    def decode(self, ids):
+        """The text of ids."""
+        return " ".join(map(str, ids))
+
+    def bos_id(self):
+        """None is put before a prompt."""
+
+    def eos_id(self):
+        """An id that is never drawn; the request says what stops a completion."""
+        return -1
+
+    def pad_id(self):
+        """An id that no prompt holds."""
+        return 0
+
+
+def mesh():
+    """All devices along Tunix's axis for data."""
+    return jax.sharding.Mesh(np.array(jax.devices()).reshape(-1, 1), ("fsdp", "tp"))
+
+
+def read(folder, dtype):
+    """The Llama in a Hugging Face folder."""
+    raw = json.loads((pathlib.Path(folder) / "config.json").read_text())
+    # Tunix 0.1.7 rotates by 1,000,000 whatever the config says, so that other models would give other lengths.
+    llama3.apply_rope = functools.partial(APPLY_ROPE, rope_theta=raw["rope_theta"])
+    config = llama3.ModelConfig(
+        num_layers=raw["num_hidden_layers"],
+        vocab_size=raw["vocab_size"],
+        embed_dim=raw["hidden_size"],
+        hidden_dim=raw["intermediate_size"],
+        num_heads=raw["num_attention_heads"],
+        head_dim=raw["head_dim"],
+        num_kv_heads=raw["num_key_value_heads"],
+        rope_theta=raw["rope_theta"],
+        norm_eps=raw["rms_norm_eps"],
+        weight_tying=raw["tie_word_embeddings"],
+    )
+    return llama3_params.create_model_from_safe_tensors(folder, config, mesh(), getattr(jnp, dtype))
+
+
+def load(folder, dtype):
+    """Loads a Hugging Face folder; the model that `sample` uses."""
+    SAMPLERS.clear()
+    MODELS["model"] = read(folder, dtype)
+    return {"devices": jax.device_count()}
+
+
+def sample(prompts, new_tokens, stop_ids, seed):
+    """Samples a completion of every prompt, all prompts of one length, from the whole distribution.
+
+    Args:
+      stop_ids: tokens that end a completion; none: all are `new_tokens` long.
+    """
+    slots = len(prompts[0]) + new_tokens
+    sampler = _sampler(slots, tuple(stop_ids))
+    texts = [" ".join(map(str, prompt)) for prompt in prompts]
+    started = time.perf_counter()
+    with mesh():
+        found = sampler(
+            texts,
+            max_generation_steps=new_tokens,
+            max_prompt_length=len(prompts[0]),
+            eos_tokens=stop_ids or None,
+            temperature=1.0,
+            top_p=1.0,
+            seed=seed,
+        )
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "tokens": num_tokens(found.tokens, new_tokens)}
+
+
+def num_tokens(completions, most):
+    """Tokens of completions with their stop tokens, which Tunix cuts off."""
+    return sum(min(len(tokens) + 1, most) for tokens in completions)
+
+
+def _sampler(slots, stop_ids):
+    """A sampler keeps the stop tokens of its first call, so each set of them has its own."""
+    if (slots, stop_ids) not in SAMPLERS:
+        model, config = MODELS["model"], MODELS["model"].config
+        cache = samplers.CacheConfig(slots, config.num_layers, config.num_kv_heads, config.head_dim)
+        SAMPLERS[slots, stop_ids] = samplers.Sampler(model, IdentityTokenizer(), cache)
+    return SAMPLERS[slots, stop_ids]
+
+
+def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, learning_rate):
+    """Makes a learner of a model; its first step waits for `rl_step`."""
+    import optax
+    import transformers
+    from tunix.rl import rl_cluster as clusters
+    from tunix.rl.grpo import grpo_learner
+    from tunix.rl.rollout import base_rollout
+
+    go, done = queue.Queue(), queue.Queue()
+    actor, role = read(folder, "float32"), clusters.Role
+
+    def batches():
+        """The same prompts for ever; asking for the next batch is how the learner says that a step has ended."""
+        while True:
+            go.get()
+            STEPS["started"] = time.perf_counter()
+            yield {"prompts": np.array(prompts)}
+            jax.block_until_ready(nnx.state(cluster.actor_trainer.model))
+            total = time.perf_counter() - STEPS["started"]
+            done.put({"sampling_s": STEPS["sampling"], "update_s": total - STEPS["sampling"], **STEPS["drawn"]})
+
+    class TimedCluster(clusters.RLCluster):
+        """Takes the time of sampling apart."""
+
+        def generate(self, *arguments, **named):
+            """Samples, and keeps how long it took."""
+            started = time.perf_counter()
+            found = super().generate(*arguments, **named)
+            STEPS["sampling"] = time.perf_counter() - started
+            STEPS["drawn"] = {"tokens": num_tokens(found.tokens, max_completion_tokens)}
+            return found
+
+    cluster = TimedCluster(
+        actor=actor,
+        tokenizer=transformers.AutoTokenizer.from_pretrained(folder),
+        cluster_config=clusters.ClusterConfig(
+            role_to_mesh={role.ACTOR: mesh(), role.REFERENCE: mesh(), role.ROLLOUT: mesh()},
+            training_config=clusters.RLTrainingConfig(
+                actor_optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate)),
+                eval_every_n_steps=1_000_000,
+                max_steps=1_000_000,
+            ),
+            rollout_config=base_rollout.RolloutConfig(
+                max_tokens_to_generate=max_completion_tokens,
+                max_prompt_length=prompt_tokens,
+                kv_cache_size=prompt_tokens + max_completion_tokens,
+                temperature=1.0,
+                top_p=1.0,
+            ),
+        ),
+    )
+
+    def reward(prompts, **_):
+        return [float(number % 2) for number in range(len(prompts))]
+
+    learner = grpo_learner.GRPOLearner(
+        rl_cluster=cluster,
+        algo_config=grpo_learner.GRPOConfig(num_generations=group_size, beta=0.0, advantage_estimator="rloo"),
+        reward_fns=reward,
+    )
+
+    def train():
+        try:
+            learner.train(batches())
+        except BaseException as error:  # told to whoever waits for the step
+            done.put({"error": repr(error)})
+
+    STEPS.update(go=go, done=done)
+    threading.Thread(target=train, daemon=True).start()
+    return {}
+
+
+def rl_step():
+    """One step: sampling, and everything else (rewards, loss, gradient, optimiser)."""
+    STEPS["go"].put(None)
+    return STEPS["done"].get()
+
+
+serve.serve({"load": load, "sample": sample, "rl_start": rl_start, "rl_step": rl_step})

@@ -1,0 +1,228 @@
+"""One GPU, random weights, bfloat16: sampling, a 3B model, the update, a population of LoRA students.
+
+All of it is to end within nine minutes: what has not begun after eight is left out, and what fails, for instance for
+want of memory, is a row that says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gc
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from benchmarks import interleave, limits, workloads
+from benchmarks.limits import Limits, Shape
+from benchmarks.options import Options
+from benchmarks.peers.process import Worker, WorkerError
+from benchmarks.report import Section
+from benchmarks.workloads import PopulationShape
+from configs import scales
+from soar_jax.model import config as model_config
+from soar_jax.model import lora
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.known_shapes import KNOWN_SHAPES
+from soar_jax.model.parameters import Params, init_params
+from soar_jax.parallel import mesh as parallel
+from soar_jax.planning import devices
+from soar_jax.settings import SettingsError, require
+
+# torch works on the same device in turn, and a 3B model in training needs nearly all of its memory.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.95")
+
+READS = ("tiny",)
+LAST_START_S = 480
+DTYPE = "bfloat16"
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+LLAMA_1B = "meta-llama/Llama-3.2-1B-Instruct"
+LLAMA_3B = "meta-llama/Llama-3.2-3B-Instruct"
+INNER_STEPS = 10
+LORA = lora.LoRASettings(rank=32, scale=2.0, layers=lora.LAYERS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How much there is to do."""
+
+    smollm2: Shape
+    llama: Shape
+    update: Shape
+    students: PopulationShape
+
+
+FULL = Sizes(Shape(512, 128, 256), Shape(256, 128, 512), Shape(64, 256, 768), PopulationShape(16, 8, 32, 128, 256))
+TINY = Sizes(Shape(8, 8, 8), Shape(4, 8, 8), Shape(4, 8, 8), PopulationShape(2, 2, 4, 8, 8))
+TINY_MODEL = {
+    "vocab_size": 256,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+}
+
+
+def measure(options: Options) -> Iterator[Section]:
+    """A table a part."""
+    require(
+        options.tiny or jax.default_backend() == "gpu",
+        f"--suite=gpu needs a GPU, but JAX sees {jax.devices()[0].device_kind!r}; install jax[cuda12] on a GPU host, "
+        "or try the code with --tiny",
+    )
+    began, sizes = time.perf_counter(), TINY if options.tiny else FULL
+    peak = limits.measure_limits(options.tiny)
+    yield Section(
+        f"limits of {jax.devices()[0].device_kind}",
+        [{"GB/s copied": peak.bytes_per_s / 1e9} | {f"Tflop/s {d}": r / 1e12 for d, r in peak.flops_per_s.items()}],
+    )
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        f"SmolLM2-135M: sampling, {_words(sizes.smollm2)}": lambda: _smollm2(options, sizes.smollm2, peak),
+        f"Llama-3.2-3B: sampling, {_words(sizes.llama)}": lambda: _sampling(
+            _model(LLAMA_3B, options.tiny), sizes.llama, peak, options.rounds
+        ),
+        f"SmolLM2-135M: {_population_words(sizes.students)}": lambda: _students(options.tiny, sizes.students),
+        f"Llama-3.2-1B: update of a whole model, {_words(sizes.update)}": lambda: _update(
+            _model(LLAMA_1B, options.tiny), sizes.update, peak, options.rounds
+        ),
+        f"Llama-3.2-3B: update of a whole model, {_words(sizes.update)}": lambda: _update(
+            _model(LLAMA_3B, options.tiny), sizes.update, peak, options.rounds
+        ),
+    }
+    for title, part in parts.items():
+        if time.perf_counter() - began > LAST_START_S:
+            yield Section(title, [{"left out": f"{LAST_START_S} s were over"}])
+            continue
+        started = time.perf_counter()
+        try:
+            rows = part()
+        except jax.errors.JaxRuntimeError as error:  # out of memory, above all
+            rows = [{"failed": str(error).strip().splitlines()[0][:200]}]
+        yield Section(title, rows, f"{DTYPE}; {time.perf_counter() - started:.0f} s with compilation.")
+        gc.collect()
+        jax.clear_caches()
+
+
+def _words(shape: Shape) -> str:
+    return f"{shape.rows} rows of {shape.prompt_tokens} + {shape.new_tokens} tokens"
+
+
+def _population_words(shape: PopulationShape) -> str:
+    return (
+        f"{shape.students} LoRA students x {INNER_STEPS} inner steps of {shape.prompts} prompts x {shape.group_size} "
+        f"samples of {shape.prompt_tokens} + {shape.new_tokens} tokens"
+    )
+
+
+def _raw(source: str, tiny: bool) -> dict[str, Any]:
+    return KNOWN_SHAPES[source] | (TINY_MODEL if tiny else {})
+
+
+def _model(source: str, tiny: bool) -> ModelConfig:
+    return model_config.from_hugging_face(_raw(source, tiny), DTYPE)
+
+
+def _random(model: ModelConfig, dtype: str) -> Params:
+    """Random weights, made on the device."""
+    return jax.jit(functools.partial(init_params, dataclasses.replace(model, dtype=dtype)))(jax.random.key(0))
+
+
+def _sampling(model: ModelConfig, shape: Shape, peak: Limits, rounds: int) -> list[dict[str, Any]]:
+    """Prefill and decoding, all rows at once; tokens/s of both together."""
+    phases = limits.sampling_phases(parallel.make_mesh(1), model, _random(model, DTYPE), shape, shape.rows, rounds)
+    rate = shape.rows * shape.new_tokens / sum(phase.seconds for phase in phases)
+    return [phase.row(peak, DTYPE) | {"tokens/s of both": rate} for phase in phases]
+
+
+def _smollm2(options: Options, shape: Shape, peak: Limits) -> list[dict[str, Any]]:
+    rows = _sampling(_model(SMOLLM2, options.tiny), shape, peak, options.rounds)
+    if not _has_torch():
+        return rows
+    try:
+        rate = _generate(_raw(SMOLLM2, options.tiny), shape, options)
+    except WorkerError as error:
+        return [row | {"generate": str(error).strip().splitlines()[-1][:200]} for row in rows]
+    return [row | {"generate, tokens/s": rate, "x generate": row["tokens/s of both"] / rate} for row in rows]
+
+
+def _has_torch() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
+
+
+def _generate(raw: dict[str, Any], shape: Shape, options: Options) -> float:
+    """Transformers' tokens/s with the cache that is faster, in this environment."""
+    prompts = workloads.random_tokens(raw["vocab_size"], shape.rows, shape.prompt_tokens).tolist()
+    with Worker("torch_worker", sys.executable) as worker:
+        worker.ask("load_random", raw=raw, dtype=DTYPE, device="cpu" if options.tiny else "cuda")
+
+        def rate(cache: str) -> Callable[[int], float]:
+            def work(number: int) -> float:
+                answer = worker.ask(
+                    "sample",
+                    prompts=prompts,
+                    new_tokens=shape.new_tokens,
+                    stop_ids=[],
+                    threads=os.cpu_count(),
+                    cache=cache,
+                    seed=number,
+                )
+                return answer["tokens"] / answer["seconds"]
+
+            return work
+
+        found = interleave.interleave({cache: rate(cache) for cache in ("dynamic", "static")}, options.rounds)
+    return max(map(interleave.median, found.values()))
+
+
+def _update(model: ModelConfig, shape: Shape, peak: Limits, rounds: int) -> list[dict[str, Any]]:
+    """One update with float32 weights and moments, and its share of the device's stated peak (MFU)."""
+    phase = limits.update_phase(
+        parallel.make_mesh(1),
+        model,
+        lambda: _random(model, "float32"),
+        shape,
+        rows_per_micro_batch=min(8, shape.rows),
+        chunk_tokens=4096,
+        remat="layers",
+        rounds=rounds,
+    )
+    return [phase.row(peak, DTYPE) | {"MFU, %": 100 * phase.flops / phase.seconds / _stated_peak(peak)}]
+
+
+def _stated_peak(peak: Limits) -> float:
+    """Of a known device; else what was measured."""
+    try:
+        return devices.local_topology().device.peak_flops
+    except SettingsError:
+        return peak.flops_per_s[DTYPE]
+
+
+def _students(tiny: bool, shape: PopulationShape) -> list[dict[str, Any]]:
+    """Inner steps of all students, adapters on one frozen base."""
+    model, mesh, config = _model(SMOLLM2, tiny), parallel.make_mesh(1), scales.smollm2_135m()
+    config.sampling.max_slots = shape.prompts * shape.group_size
+    config.student.update(rows_per_micro_batch=16, logprob_chunk_tokens=4096)
+    frozen = lora.Frozen(_random(model, DTYPE), jax.numpy.float32(LORA.scale))
+    adapters = lora.init_adapters(LORA, model, jax.random.key(1))
+    at_once = min(8, shape.students)
+    population = workloads.Population(mesh, model, adapters, frozen, shape, config, at_once)
+    population.step(0)
+    seconds = [population.step(number) for number in range(1, INNER_STEPS + 1)]
+    sampling_s, update_s = map(sum, zip(*seconds, strict=True))
+    tokens = INNER_STEPS * shape.students * shape.prompts * shape.group_size * shape.new_tokens
+    return [
+        {
+            f"s of {INNER_STEPS} inner steps": sampling_s + update_s,
+            "sampling, s": sampling_s,
+            "update, s": update_s,
+            "sampled tokens/s": tokens / sampling_s,
+        }
+    ]

@@ -1,0 +1,57 @@
+"""The phases of an outer step of the shipped config, from the `timings.jsonl` of a real run."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks import interleave
+from benchmarks.options import Options
+from benchmarks.report import Section
+from soar_jax.settings import require
+
+READS = ("cores",)
+ROOT = pathlib.Path(__file__).parent.parent.parent
+# What comes after the outer steps is not measured, so it is made short.
+SHORT = {
+    "final.students": "('hard_only',)",
+    "final.num_steps": 10,
+    "final.num_replicas": 2,
+    "evaluation.num_samples": 32,
+    "transfer.num_problems": 8,
+    "outer.stop_at_validation": 1.1,  # never
+}
+
+
+def measure(options: Options) -> Iterator[Section]:
+    """A row a phase; the first outer step, which compiles, is left out."""
+    with tempfile.TemporaryDirectory() as folder:
+        steps = _run(pathlib.Path(folder) / "run", options)[1:]
+    total = interleave.median([step["step_s"] for step in steps])
+    names = list(dict.fromkeys(name for step in steps for name in step["phase_s"]))
+    seconds = {name: [step["phase_s"].get(name, 0.0) for step in steps] for name in names}
+    whole = sum(map(sum, seconds.values()))
+    rows: list[dict[str, Any]] = [
+        {"phase": name, "s": interleave.median(values), "share, %": 100 * sum(values) / whole}
+        for name, values in seconds.items()
+    ]
+    rate = interleave.median([step["tokens_per_s"] for step in steps])
+    yield Section(
+        f"nano: an outer step of {total:.1f} s, {rate:,.0f} sampled tokens/s of the whole step",
+        sorted(rows, key=lambda row: -row["s"]),
+        f"Medians, and shares of the sum, of outer steps 2 to {len(steps) + 1}.",
+    )
+
+
+def _run(workdir: pathlib.Path, options: Options) -> list[dict[str, Any]]:
+    values = SHORT | {"num_outer_steps": options.rounds + 1, "mesh.cpu_devices": options.cores}
+    command = [sys.executable, "experiments/run.py", "--config=configs/soar_math.py", f"--workdir={workdir}"]
+    command += [f"--config.{key}={value}" for key, value in values.items()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    require(done.returncode == 0, f"the run failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    return [json.loads(line) for line in (workdir / "timings.jsonl").read_text().splitlines()]

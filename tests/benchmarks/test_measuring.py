@@ -1,0 +1,83 @@
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.interleave import interleave, ratio, shown
+from benchmarks.report import Part, Section
+from benchmarks.suites import grading, sampler
+from soar_jax.grading.grader import Grader, Verdict
+
+PEERS = pathlib.Path(__file__).parents[2] / "benchmarks" / "peers"
+
+
+def test_sides_take_turns_and_the_first_round_is_not_counted():
+    calls = []
+
+    def side(name):
+        return lambda number: calls.append(f"{name}{number}") or number
+
+    found = interleave({"a": side("a"), "b": side("b")}, rounds=2)
+    assert calls == ["a0", "b0", "a1", "b1", "a2", "b2"]
+    assert found == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_a_ratio_pairs_the_rounds():
+    assert ratio([10.0, 1.0, 4.0], [5.0, 1.0, 1.0]) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(12345.6, "12,346"), (1.23456, "1.23"), (0.0, "0"), (1200, "1,200"), (True, "True"), ("a", "a")]
+)
+def test_values_in_a_table(value, text):
+    assert shown(value) == text
+
+
+def test_a_part_is_appended_a_table_at_a_time_under_one_head(tmp_path):
+    environment = {"date": "2026-01-02 03:04", "versions": {"jax": "1.2"}}
+    part = Part("sampler", "python run.py", environment, folder=tmp_path)
+    part.add(Section("first", [{"batch": 1, "rate": 2.5}]), keep=True)
+    part.add(Section("second", [{"batch": 3, "rate": 4.5}], note="Medians."), keep=True)
+    part.add(Section("third", [{"batch": 5}]), keep=False)
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert text.count("## sampler, 2026-01-02") == 1
+    assert "| batch | rate |\n| --- | --- |\n| 1 | 2.5 |\n" in text
+    assert "Medians.\n\n| batch" in text
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [(row["table"], row["batch"]) for row in rows] == [("first", 1), ("second", 3)]
+    assert rows[0]["environment"] == environment
+
+
+def test_a_worker_answers_errors_too_and_keeps_what_is_printed_off_the_line():
+    script = f"""
+import sys
+sys.path.insert(0, {str(PEERS)!r})
+import serve
+def double(number):
+    print("noise")
+    return {{"number": 2 * number}}
+serve.serve({{"double": double}})
+"""
+    requests = "".join(json.dumps({"do": "double", "number": number}) + "\n" for number in (3, None))
+    done = subprocess.run([sys.executable, "-c", script], input=requests, capture_output=True, text=True, check=True)
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first == {"number": 6}
+    assert "TypeError" in second["error"]
+    assert "noise" in done.stderr
+
+
+def test_stop_tokens_are_drawn_about_as_often_as_asked():
+    tokens = np.repeat([7, 8, 9, 10], [50, 30, 12, 8])
+    assert sampler.stops_for_mean_length(tokens, mean=5) == (9, 10)
+
+
+def test_pairs_to_grade_differ_and_are_what_they_say():
+    pairs = grading.pairs(300)
+    assert len(set(pairs)) == 300
+    assert 0.2 < np.mean([pair.same for pair in pairs]) < 0.8
+    made = [pair for pair in pairs if "x^2" in pair.gold or "frac" in pair.gold][:60]
+    verdicts = Grader(("boxed",), "math").compare([pair.answer for pair in made], [pair.gold for pair in made])
+    assert [verdict is Verdict.CORRECT for verdict in verdicts] == [pair.same for pair in made]
