@@ -43,11 +43,12 @@ class KVCache(NamedTuple):
     """One layer's keys and values of every slot seen so far, in the model's dtype.
 
     Heads come before slots: a decoding step then reads each head's keys as one
-    contiguous matrix. Layers are separate arrays, so that a step writes its slot in
-    place and reads the rest where it lies.
+    contiguous matrix, and slots of keys last, as the product with a query takes them:
+    the CPU backend would copy them first, at up to eight times the cost. Layers are
+    separate arrays, so that a step writes its slot in place and reads the rest where it lies.
     """
 
-    key: jax.Array  # [B, K, S, H]
+    key: jax.Array  # [B, K, H, S]
     value: jax.Array  # [B, K, S, H]
 
 
@@ -113,7 +114,7 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, 
 
     Args:
       query: [B, N, T, H].
-      key, value: [B, K, S, H]; K divides N.
+      key, value: [B, K, H, S] and [B, K, S, H]; K divides N.
       mask: [B, T, S] bool, true where a query may look.
       scale: factor on the scores; 0 means H ** -0.5.
 
@@ -122,7 +123,7 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, 
     """
     batch, num_heads, steps, head_dim = query.shape
     query = query.reshape(batch, key.shape[1], -1, steps, head_dim)
-    scores = jnp.einsum("bkgth,bksh->bkgts", query, key, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("bkgth,bkhs->bkgts", query, key, preferred_element_type=jnp.float32)
     scores = jnp.where(mask[:, None, None], scores * (scale or head_dim**-0.5), _MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
     attended = jnp.einsum("bkgts,bksh->bkgth", weights, value)
@@ -153,10 +154,10 @@ def _layer(
     normed = rms_norm(x, layer["attention_norm"], config)
     query, key, value = (_heads(config, layer, normed, name) for name in ("query", "key", "value"))
     query, key = rotate(query, positions, view.frequency), rotate(key, positions, view.frequency)
+    key = jnp.swapaxes(key, 2, 3)
     if cache is not None:
-        start = (0, 0, first_slot, 0)
-        key = jax.lax.dynamic_update_slice(cache.key, key, start)
-        value = jax.lax.dynamic_update_slice(cache.value, value, start)
+        key = jax.lax.dynamic_update_slice(cache.key, key, (0, 0, 0, first_slot))
+        value = jax.lax.dynamic_update_slice(cache.value, value, (0, 0, first_slot, 0))
     key, value = (constrain(each, "rows", "kv_heads", None, None) for each in (key, value))
     attended = jnp.swapaxes(attend(query, key, value, view.mask, config.query_scale), 1, 2)  # [B, T, N, H]
     x = x + _post_norm(config, layer, "attention", _dense(attended.reshape(*x.shape[:2], -1), layer, "out"))

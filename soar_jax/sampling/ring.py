@@ -13,6 +13,8 @@ the oldest row needs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -34,33 +36,46 @@ def sizes(num_tokens: int) -> tuple[int, ...]:
 
 
 def empty(prompt_cache: Cache, num_rows: int, num_places: int) -> Cache:
-    """A cache for `num_rows` rows with prompts as wide as those of `prompt_cache`: [rows, K, T + places, H]."""
+    """A cache for `num_rows` rows with prompts as wide as those of `prompt_cache`: T + places slots."""
 
-    def one(leaf: jax.Array) -> jax.Array:
-        _, num_heads, num_prompt_slots, head_dim = leaf.shape
-        return jnp.zeros((num_rows, num_heads, num_prompt_slots + num_places, head_dim), leaf.dtype)
+    def one(slots: int, prompt_leaf: jax.Array) -> jax.Array:
+        shape = list(prompt_leaf.shape)
+        shape[0], shape[slots] = num_rows, shape[slots] + num_places
+        return jnp.zeros(shape, prompt_leaf.dtype)
 
-    return jax.tree.map(one, prompt_cache)
+    return _each(one, prompt_cache)
 
 
 def begin(cache: Cache, prompt_cache: Cache, prompts: jax.Array, begins: jax.Array) -> Cache:
     """Gives rows that begin (`begins` [B] bool) the cache of their prompt (`prompts` [B], an index each)."""
 
-    def one(leaf: jax.Array, prompt_leaf: jax.Array) -> jax.Array:
-        num_prompt_slots = prompt_leaf.shape[2]
-        filled = jnp.where(begins[:, None, None, None], prompt_leaf[prompts], leaf[:, :, :num_prompt_slots])
-        return jax.lax.dynamic_update_slice_in_dim(leaf, filled, 0, axis=2)
+    def one(slots: int, leaf: jax.Array, prompt_leaf: jax.Array) -> jax.Array:
+        held = jax.lax.slice_in_dim(leaf, 0, prompt_leaf.shape[slots], axis=slots)
+        filled = jnp.where(begins[:, None, None, None], prompt_leaf[prompts], held)
+        return jax.lax.dynamic_update_slice_in_dim(leaf, filled, 0, axis=slots)
 
-    return jax.tree.map(one, cache, prompt_cache)
+    return _each(one, cache, prompt_cache)
 
 
 def widen(cache: Cache, num_prompt_slots: int) -> Cache:
     """Doubles the ring: a step's place in the wider one is its old place in one of the two copies."""
 
-    def one(leaf: jax.Array) -> jax.Array:
-        return jnp.concatenate([leaf, leaf[:, :, num_prompt_slots:]], axis=2)
+    def one(slots: int, leaf: jax.Array) -> jax.Array:
+        ring = jax.lax.slice_in_dim(leaf, num_prompt_slots, leaf.shape[slots], axis=slots)
+        return jnp.concatenate([leaf, ring], axis=slots)
 
-    return jax.tree.map(one, cache)
+    return _each(one, cache)
+
+
+def _each(function: Callable[..., jax.Array], *caches: Cache) -> Cache:
+    """`function(axis of the slots, leaf of each cache)` at every leaf."""
+    return tuple(
+        KVCache(
+            function(3, *(layer.key for layer in layers)),
+            function(2, *(layer.value for layer in layers)),
+        )
+        for layers in zip(*caches, strict=True)
+    )
 
 
 def visible(

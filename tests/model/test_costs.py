@@ -98,8 +98,8 @@ def test_a_decoding_step_agrees_with_the_compiler():
         hidden, cache = decoder.hidden_states(params, WIDE, tokens, positions, valid, cache, slots - 1)
         return decoder.logits(params, WIDE, hidden), cache
 
-    column, half = shaped((rows, 1)), shaped((rows, 2, slots, 32), jnp.float32)
-    cache = (decoder.KVCache(half, half),) * 2
+    column = shaped((rows, 1))
+    cache = (decoder.KVCache(*(shaped((rows, 2, *last), jnp.float32) for last in ((32, slots), (slots, 32)))),) * 2
     flops = counted(step, parameters.abstract_params(WIDE), column, column, shaped((rows, slots), bool), cache)
     assert costs.forward_flops(WIDE, slots) * rows == pytest.approx(flops, rel=0.03)
 

@@ -19,7 +19,12 @@ def test_cached_decoding_equals_the_full_forward(tiny_model, num_layers):
         params, model, tokens[:, :4], positions[:, :4], jnp.ones((2, 4), bool), keep_cache=True
     )
     np.testing.assert_allclose(hidden, full[:, :4], atol=1e-5)
-    cache = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, 0), (0, 0), (0, 3), (0, 0))), cache)
+    cache = tuple(
+        decoder.KVCache(
+            jnp.pad(layer.key, ((0, 0), (0, 0), (0, 0), (0, 3))), jnp.pad(layer.value, ((0, 0), (0, 0), (0, 3), (0, 0)))
+        )
+        for layer in cache
+    )
     for slot in range(4, 7):
         hidden, cache = decoder.hidden_states(
             params,

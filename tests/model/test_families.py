@@ -100,7 +100,12 @@ def test_decoding_with_a_cache_is_the_full_forward(pair):
     positions, valid = jnp.tile(jnp.arange(20), (2, 1)), jnp.ones((2, 20), bool)
     whole, _ = decoder.hidden_states(params, config, tokens, positions, valid)
     _, cache = decoder.hidden_states(params, config, tokens[:, :12], positions[:, :12], valid[:, :12], keep_cache=True)
-    cache = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, 0), (0, 0), (0, 8), (0, 0))), cache)
+    cache = tuple(
+        decoder.KVCache(
+            jnp.pad(layer.key, ((0, 0), (0, 0), (0, 0), (0, 8))), jnp.pad(layer.value, ((0, 0), (0, 0), (0, 8), (0, 0)))
+        )
+        for layer in cache
+    )
     for slot in range(12, 20):
         step, cache = decoder.hidden_states(
             params, config, tokens[:, slot : slot + 1], positions[:, slot : slot + 1], valid, cache, slot
