@@ -3,17 +3,16 @@
 Runs in its own environment. Every answer has the seconds of the work itself, taken around it here.
 """
 
-import queue
 import tempfile
-import threading
 import time
 
 import serve
+import steps
 import torch
 import transformers
 
 MODELS = {}
-STEPS = {}
+STEPS = steps.Steps()
 
 
 def load(folder, dtype, device):
@@ -71,18 +70,14 @@ def rl_start(folder, prompts, group_size, max_completion_tokens, learning_rate):
     import datasets
     import trl
 
-    go, done = queue.Queue(), queue.Queue()
-
     class Turns(transformers.TrainerCallback):
         """Lets a step begin when it is asked for, and says how long it took."""
 
         def on_step_begin(self, *_, **__):
-            go.get()
-            STEPS.update(started=time.perf_counter(), sampling=0.0)
+            STEPS.begin()
 
         def on_step_end(self, *_, **__):
-            total = time.perf_counter() - STEPS["started"]
-            done.put({"sampling_s": STEPS["sampling"], "update_s": total - STEPS["sampling"], **STEPS["drawn"]})
+            STEPS.end()
 
     class TimedTrainer(trl.RLOOTrainer):
         """Takes the time of `generate` apart."""
@@ -90,8 +85,7 @@ def rl_start(folder, prompts, group_size, max_completion_tokens, learning_rate):
         def _generate(self, prompts):
             started = time.perf_counter()
             found = super()._generate(prompts)
-            STEPS["sampling"] = time.perf_counter() - started
-            STEPS["drawn"] = {"tokens": sum(map(len, found[1]))}
+            STEPS.sampled(time.perf_counter() - started, sum(map(len, found[1])))
             return found
 
     def reward(completions, **_):
@@ -129,21 +123,8 @@ def rl_start(folder, prompts, group_size, max_completion_tokens, learning_rate):
         callbacks=[Turns()],
     )
 
-    def train():
-        try:
-            trainer.train()
-        except BaseException as error:  # told to whoever waits for the step
-            done.put({"error": repr(error)})
-
-    STEPS.update(go=go, done=done)
-    threading.Thread(target=train, daemon=True).start()
+    STEPS.run(trainer.train)
     return {}
 
 
-def rl_step():
-    """One step: sampling, and everything else (rewards, old log-probabilities, loss, gradient, optimiser)."""
-    STEPS["go"].put(None)
-    return STEPS["done"].get()
-
-
-serve.serve({"load": load, "load_random": load_random, "sample": sample, "rl_start": rl_start, "rl_step": rl_step})
+serve.serve({"load": load, "load_random": load_random, "sample": sample, "rl_start": rl_start, "rl_step": STEPS.step})

@@ -6,14 +6,13 @@ Runs in its own environment. Every answer has the seconds of the work itself, ta
 import functools
 import json
 import pathlib
-import queue
-import threading
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import serve
+import steps
 from flax import nnx
 from tunix.generate import sampler as samplers
 from tunix.models.llama3 import model as llama3
@@ -21,7 +20,7 @@ from tunix.models.llama3 import params as llama3_params
 
 MODELS = {}
 SAMPLERS = {}
-STEPS = {}
+STEPS = steps.Steps()
 APPLY_ROPE = llama3.apply_rope
 
 
@@ -126,18 +125,15 @@ def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, 
     from tunix.rl.grpo import grpo_learner
     from tunix.rl.rollout import base_rollout
 
-    go, done = queue.Queue(), queue.Queue()
     actor, role = read(folder, "float32"), clusters.Role
 
     def batches():
         """The same prompts for ever; asking for the next batch is how the learner says that a step has ended."""
         while True:
-            go.get()
-            STEPS["started"] = time.perf_counter()
+            STEPS.begin()
             yield {"prompts": np.array(prompts)}
             jax.block_until_ready(nnx.state(cluster.actor_trainer.model))
-            total = time.perf_counter() - STEPS["started"]
-            done.put({"sampling_s": STEPS["sampling"], "update_s": total - STEPS["sampling"], **STEPS["drawn"]})
+            STEPS.end()
 
     class TimedCluster(clusters.RLCluster):
         """Takes the time of sampling apart."""
@@ -146,8 +142,7 @@ def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, 
             """Samples, and keeps how long it took."""
             started = time.perf_counter()
             found = super().generate(*arguments, **named)
-            STEPS["sampling"] = time.perf_counter() - started
-            STEPS["drawn"] = {"tokens": num_tokens(found.tokens, max_completion_tokens)}
+            STEPS.sampled(time.perf_counter() - started, num_tokens(found.tokens, max_completion_tokens))
             return found
 
     cluster = TimedCluster(
@@ -179,21 +174,8 @@ def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, 
         reward_fns=reward,
     )
 
-    def train():
-        try:
-            learner.train(batches())
-        except BaseException as error:  # told to whoever waits for the step
-            done.put({"error": repr(error)})
-
-    STEPS.update(go=go, done=done)
-    threading.Thread(target=train, daemon=True).start()
+    STEPS.run(lambda: learner.train(batches()))
     return {}
 
 
-def rl_step():
-    """One step: sampling, and everything else (rewards, loss, gradient, optimiser)."""
-    STEPS["go"].put(None)
-    return STEPS["done"].get()
-
-
-serve.serve({"load": load, "sample": sample, "rl_start": rl_start, "rl_step": rl_step})
+serve.serve({"load": load, "sample": sample, "rl_start": rl_start, "rl_step": STEPS.step})

@@ -38,18 +38,31 @@ def sample_policy(
     def share(
         weights: Params, frozen: Frozen | None, prompts: PromptBatch, key: jax.Array, first_prompt: jax.Array
     ) -> RolloutBatch:
-        population_share = jax.lax.axis_index(parallel.POPULATION)
-
         def part(
-            place: jax.Array, num_places: int, params: Params, prompts: PromptBatch, key: jax.Array, first: jax.Array
+            place: jax.Array,
+            num_places: int,
+            params: Params,
+            prompts: PromptBatch,
+            key: jax.Array,
+            first_prompt: jax.Array,
+            share: jax.Array,
         ) -> RolloutBatch:
-            place += first[1] * num_places
-            count = num_shares * num_places
-            return sample(params, prompts, key, model, settings, samples_per_prompt, first[0], max_slots, place, count)
+            return sample(
+                params,
+                prompts,
+                key,
+                model,
+                settings,
+                samples_per_prompt,
+                first_prompt,
+                max_slots,
+                part=share * num_places + place,
+                num_parts=num_shares * num_places,
+            )
 
         params = decoder_params(weights, frozen, model)
-        first = jnp.stack([first_prompt, population_share])
-        return parallel.by_rows(mesh, part)(params, prompts, key, first)
+        number = jax.lax.axis_index(parallel.POPULATION)
+        return parallel.by_rows(mesh, part)(params, prompts, key, first_prompt, number)
 
     in_specs = (parallel.WHOLE,) * 5
     rollouts = parallel.spread(mesh, share, in_specs, parallel.SPLIT)(

@@ -1,0 +1,36 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from soar_jax.sampling import programs
+from soar_jax.sampling.sampler import SamplingSettings
+from soar_jax.types import PromptBatch
+
+SETTINGS = SamplingSettings(max_completion_tokens=20, temperature=1.0, top_p=1.0, stop_ids=(1,), pad_id=0)
+STUDENTS, SAMPLES = 4, 3
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    return PromptBatch(np.array([[5, 3, 7, 2], [4, 8, 0, 0]], np.int32), np.array([4, 2], np.int32))
+
+
+@pytest.fixture(scope="module")
+def students(tiny_params):
+    return jax.tree.map(lambda leaf: jnp.stack([leaf * (1 + 0.1 * n) for n in range(STUDENTS)]), tiny_params)
+
+
+def test_students_answer_alike_however_many_a_device_runs_at_once(mesh, tiny_model, students, prompts):
+    asked = PromptBatch(*(np.stack([leaf] * STUDENTS) for leaf in (prompts.tokens, prompts.lengths)))
+    options = {"mesh": mesh, "model": tiny_model, "settings": SETTINGS, "samples_per_prompt": SAMPLES, "max_slots": 2}
+    keys = jax.random.split(jax.random.key(0), STUDENTS)
+    one, two = (
+        programs.sample_population(students, None, asked, keys, population_batch=batch, **options) for batch in (1, 2)
+    )
+    np.testing.assert_array_equal(one.tokens, two.tokens)
+    assert len({np.asarray(tokens).tobytes() for tokens in one.tokens}) == STUDENTS
+    for index in range(STUDENTS):
+        policy = jax.tree.map(lambda leaf, index=index: leaf[index], students)
+        alone = programs.sample_policy(policy, None, prompts, keys[index], 0, **options)
+        np.testing.assert_array_equal(one.tokens[index], alone.tokens)
