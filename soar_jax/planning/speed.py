@@ -19,7 +19,8 @@ def step_timings(seconds: Mapping[str, float], work: Mapping[str, Work], peaks: 
     Returns:
       `step_s`; `tokens_per_s` sampled; `device_idle_share` of the step in which no program ran; and for each phase its
       seconds `s` and, where it used the devices, `tokens_per_s`, `device_idle_share`, `mfu` (operations of the model
-      against the devices' peak) and `decoding_bandwidth` (bytes that decoding had to read against the peak).
+      against the devices' peak) and `decoding_bandwidth` (bytes that decoding had to read against the peak of memory;
+      above 1 where they lie in a processor's cache).
     """
     step_s, total = sum(seconds.values()), sum(work.values(), Work())
     return {
