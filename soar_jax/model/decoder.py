@@ -22,13 +22,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from soar_jax.model import layout
+from soar_jax.model import attention, layout
 from soar_jax.model.config import ModelConfig, RopeScaling
 from soar_jax.model.lora import Adapted
 from soar_jax.model.parameters import Params, num_input_axes
 from soar_jax.parallel.sharding import constrain, look_up
 
 _MAX_UNROLLED_LAYERS = 4  # shallow models run faster unrolled, deep ones compile faster scanned
+TOP = ("embedding", "unembedding")  # of the parameters: what `logits` takes
 _ACTIVATIONS = {"silu": jax.nn.silu, "gelu": jax.nn.gelu}  # gelu by tanh
 # What layers keep for the backward pass; the rest is computed again.
 REMAT_POLICIES: dict[str, Any] = {
@@ -36,7 +37,6 @@ REMAT_POLICIES: dict[str, Any] = {
     "layers": jax.checkpoint_policies.nothing_saveable,  # each layer's input alone
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # and what its matrices gave
 }
-_MASKED = -1e30  # finite, so that a row with no visible key gives no NaN
 
 
 class KVCache(NamedTuple):
@@ -57,6 +57,7 @@ class _View(NamedTuple):
 
     frequency: jax.Array  # [H/2], rotary
     mask: jax.Array  # [B, T, S] bool
+    key_valid: jax.Array  # [B, S] bool
 
 
 def scans_layers(config: ModelConfig) -> bool:
@@ -109,27 +110,6 @@ def rotate(x: jax.Array, positions: jax.Array, frequency: jax.Array) -> jax.Arra
     return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x.dtype)
 
 
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, scale: float = 0.0) -> jax.Array:
-    """Grouped-query attention.
-
-    Args:
-      query: [B, N, T, H].
-      key, value: [B, K, H, S] and [B, K, S, H]; K divides N.
-      mask: [B, T, S] bool, true where a query may look.
-      scale: factor on the scores; 0 means H ** -0.5.
-
-    Returns:
-      [B, N, T, H], of the value's dtype; the softmax is float32.
-    """
-    batch, num_heads, steps, head_dim = query.shape
-    query = query.reshape(batch, key.shape[1], -1, steps, head_dim)
-    scores = jnp.einsum("bkgth,bkhs->bkgts", query, key, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], scores * (scale or head_dim**-0.5), _MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-    attended = jnp.einsum("bkgts,bksh->bkgth", weights, value)
-    return attended.reshape(batch, num_heads, steps, head_dim)
-
-
 def _dense(x: jax.Array, layer: Params, name: str) -> jax.Array:
     # x [B, T, I], weight [I, ...] -> [B, T, ...], as one plain matrix product: XLA's CPU
     # backend runs the gradient of that twice as fast as that of the batched form.
@@ -159,7 +139,12 @@ def _layer(
         key = jax.lax.dynamic_update_slice(cache.key, key, (0, 0, 0, first_slot))
         value = jax.lax.dynamic_update_slice(cache.value, value, (0, 0, first_slot, 0))
     key, value = (constrain(each, "rows", "kv_heads", None, None) for each in (key, value))
-    attended = jnp.swapaxes(attend(query, key, value, view.mask, config.query_scale), 1, 2)  # [B, T, N, H]
+    scale = config.query_scale or config.head_dim**-0.5
+    if cache is None and config.attention != attention.PLAIN:
+        attended = attention.attend_to_row(config.attention, query, key, value, view.key_valid, scale)
+    else:
+        attended = attention.attend(query, key, value, view.mask, scale)
+    attended = jnp.swapaxes(attended, 1, 2)  # [B, T, N, H]
     x = x + _post_norm(config, layer, "attention", _dense(attended.reshape(*x.shape[:2], -1), layer, "out"))
     normed = rms_norm(x, layer["mlp_norm"], config)
     gated = _ACTIVATIONS[config.activation](_dense(normed, layer, "gate")) * _dense(normed, layer, "up")
@@ -205,7 +190,7 @@ def hidden_states(
         key_positions = jnp.cumsum(key_valid, axis=1) - 1
     else:
         mask = key_valid[:, None, :] & (key_positions[:, None, :] <= positions[:, :, None])
-    view_of = _views(config, mask, positions, key_positions)
+    view_of = _views(config, mask, key_valid, positions, key_positions)
     x = look_up(params["embedding"], tokens)
     if config.scale_embeddings:
         x = x * jnp.asarray(config.d_model**0.5, x.dtype)
@@ -236,14 +221,14 @@ def hidden_states(
 
 
 def _views(
-    config: ModelConfig, mask: jax.Array, positions: jax.Array, key_positions: jax.Array
+    config: ModelConfig, mask: jax.Array, key_valid: jax.Array, positions: jax.Array, key_positions: jax.Array
 ) -> Callable[[jax.Array | bool], _View]:
     """The view of a layer by whether it has a window."""
-    everything = _View(rope_frequencies(config, config.rope_theta, config.rope_scaling), mask)
+    everything = _View(rope_frequencies(config, config.rope_theta, config.rope_scaling), mask, key_valid)
     if not config.layers_with_window:
         return lambda has_window: everything
     near = positions[:, :, None] - key_positions[:, None, :] < config.window_tokens  # [B, T, S]
-    window = _View(rope_frequencies(config, config.window_rope_theta, None), mask & near)
+    window = _View(rope_frequencies(config, config.window_rope_theta, None), mask & near, key_valid)
     return lambda has_window: jax.tree.map(lambda w, e: jnp.where(has_window, w, e), window, everything)
 
 

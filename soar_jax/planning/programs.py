@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from soar_jax.evaluation.embedding import mean_pooled
-from soar_jax.model import costs
+from soar_jax.model import attention, costs
 from soar_jax.model.config import ModelConfig
 from soar_jax.parallel import mesh as parallel
 from soar_jax.planning import shares
@@ -51,7 +51,8 @@ class RunShapes:
           SettingsError: the mesh does not divide the run's numbers or the model's, or a setting is wrong.
         """
         shares.check(mesh, config)
-        self.config, self.model, self.mesh = config, model, mesh
+        self.config, self.mesh = config, mesh
+        self.model = model = attention.choose(config.model.attention, model, mesh)
         self.adapting = adapting(config.lora, model)
         self.policies = Policies(mesh, model, self.adapting)
         self.prompt_tokens = max(config.prompts.bucket_tokens)

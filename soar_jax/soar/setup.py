@@ -13,7 +13,7 @@ from soar_jax.evaluation.accuracy import Examiner
 from soar_jax.evaluation.embedding import Embedder, make_embedder
 from soar_jax.grading.extraction import EXTRACTORS
 from soar_jax.grading.grader import EQUIVALENCES, Grader
-from soar_jax.model import layout, lora
+from soar_jax.model import attention, layout, lora
 from soar_jax.model.loading import LoadedModel, load_model, params_sha256
 from soar_jax.model.lora import Frozen, LoRASettings
 from soar_jax.model.parameters import Params
@@ -144,6 +144,7 @@ def build(config: Any, base: LoadedModel | None = None, trains: bool = True) -> 
         base = load_model(config.model.source, config.model.dtype, params_dtype(config), mesh)
     else:
         base = dataclasses.replace(base, params=layout.place(mesh, base.config, base.params))
+    base = dataclasses.replace(base, config=attention.choose(config.model.attention, base.config, mesh))
     start, frozen = _start(config.seed, adapting, mesh, base)
     sampler = TextSampler(
         mesh,

@@ -1,0 +1,129 @@
+"""Attention: the plain form, which runs everywhere, and the kernels of accelerators, for whole rows.
+
+A kernel holds no scores [T, S], so long rows take less memory, and skips what causality hides. Letters as in
+`decoder.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask
+from jax.sharding import Mesh, PartitionSpec
+
+from soar_jax.model.config import ModelConfig
+from soar_jax.parallel.mesh import DATA, FSDP, TENSOR
+from soar_jax.parallel.sharding import USED, partition
+from soar_jax.settings import check_choice, require
+
+AUTO, PLAIN, SPLASH, CUDNN = "auto", "plain", "splash", "cudnn"
+_NEEDS = {SPLASH: "tpu", CUDNN: "gpu"}  # the platform that has the kernel
+_MASKED = -1e30  # finite, so that a row with no visible key gives no NaN
+_LANES = 128  # the TPU kernel takes slots by multiples of this
+_BLOCKS = (512, 256, 128)  # slots that it takes at once: the largest that divides the row
+
+
+def choose(name: str, model: ModelConfig, mesh: Mesh) -> ModelConfig:
+    """The model, set to attend as a config's `model.attention` says on a mesh's devices.
+
+    "auto" is the TPU's kernel on TPUs, and plain elsewhere and for models whose layers have windows.
+
+    Raises:
+      SettingsError: there is no such kernel, or it cannot do this model on these devices.
+    """
+    check_choice("model.attention", name, (AUTO, PLAIN, SPLASH, CUDNN))
+    platform, has_windows = mesh.devices.flat[0].platform, bool(model.layers_with_window)
+    if name == AUTO:
+        name = SPLASH if platform == "tpu" and not has_windows else PLAIN
+    require(
+        name == PLAIN or platform == _NEEDS[name],
+        f"model.attention is {name!r}, a kernel of the platform {_NEEDS.get(name)!r}, but the devices are {platform!r};"
+        " choose 'auto'",
+    )
+    require(name == PLAIN or not has_windows, f"model.attention={name!r} cannot do layers with windows; choose 'auto'")
+    require(
+        name != CUDNN or model.dtype == "bfloat16",
+        f"model.attention='cudnn' needs model.dtype='bfloat16', not {model.dtype!r}; choose 'auto'",
+    )
+    return dataclasses.replace(model, attention=name)
+
+
+def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, scale: float) -> jax.Array:
+    """Grouped-query attention.
+
+    Args:
+      query: [B, N, T, H].
+      key, value: [B, K, H, S] and [B, K, S, H]; K divides N.
+      mask: [B, T, S] bool, true where a query may look.
+      scale: factor on the scores.
+
+    Returns:
+      [B, N, T, H], of the value's dtype; the softmax is float32.
+    """
+    batch, num_heads, steps, head_dim = query.shape
+    query = query.reshape(batch, key.shape[1], -1, steps, head_dim)
+    scores = jnp.einsum("bkgth,bkhs->bkgts", query, key, preferred_element_type=jnp.float32)
+    scores = jnp.where(mask[:, None, None], scores * scale, _MASKED)
+    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
+    attended = jnp.einsum("bkgts,bksh->bkgth", weights, value)
+    return attended.reshape(batch, num_heads, steps, head_dim)
+
+
+def attend_to_row(
+    kernel: str, query: jax.Array, key: jax.Array, value: jax.Array, key_valid: jax.Array, scale: float
+) -> jax.Array:
+    """`attend` by a kernel, where every query looks at the valid slots up to its own.
+
+    Args:
+      kernel: SPLASH or CUDNN.
+      query: [B, N, T, H].
+      key, value: [B, K, H, T] and [B, K, T, H]; K divides N.
+      key_valid: [B, T] bool.
+      scale: factor on the scores.
+
+    Returns:
+      [B, N, T, H]; what a query without a valid slot up to its own gets is not meaningful.
+    """
+    function = functools.partial({SPLASH: _splash, CUDNN: _cudnn}[kernel], scale=scale)
+    arguments = query, jnp.swapaxes(key, 2, 3), value, key_valid
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return function(*arguments)
+    # The compiler cannot share kernels out: each device is given its rows and heads.
+    heads = partition(mesh, USED, query.shape, ("rows", "heads", None, None))
+    return jax.shard_map(
+        function,
+        in_specs=(heads, heads, heads, PartitionSpec(heads[0])),
+        out_specs=heads,
+        axis_names={DATA, FSDP, TENSOR} - set(mesh.manual_axes),
+        check_vma=False,
+    )(*arguments)
+
+
+def _splash(query: jax.Array, key: jax.Array, value: jax.Array, key_valid: jax.Array, scale: float) -> jax.Array:
+    _, num_heads, num_slots, _ = query.shape
+    padding = -num_slots % _LANES
+    query = (query.astype(jnp.float32) * scale).astype(query.dtype)
+    rows = [jnp.pad(x, ((0, 0), (0, 0), (0, padding), (0, 0))) for x in (query, key, value)]
+    # Padding is a segment of its own: the kernel wants every query to see a key, if only its own.
+    segment = jnp.pad(key_valid.astype(jnp.int32), ((0, 0), (0, padding)))
+    total = num_slots + padding
+    block = next(size for size in _BLOCKS if total % size == 0)
+    sizes = splash.BlockSizes(
+        block_q=block, block_kv=block, block_q_dkv=block, block_kv_dkv=block, block_q_dq=block, block_kv_dq=block
+    )
+    mask = splash_attention_mask.MultiHeadMask([splash_attention_mask.CausalMask((total, total))] * num_heads)
+    kernel = splash.make_splash_mha_single_device(mask, block_sizes=sizes)
+    return jax.vmap(kernel)(*rows, splash.SegmentIds(segment, segment))[:, :, :num_slots]
+
+
+def _cudnn(query: jax.Array, key: jax.Array, value: jax.Array, key_valid: jax.Array, scale: float) -> jax.Array:
+    slots = jnp.arange(query.shape[2])
+    mask = key_valid[:, None, None, :] & (slots <= slots[:, None])  # [B, 1, T, T]
+    query, key, value = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
+    attended = jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale, implementation="cudnn")
+    return jnp.swapaxes(attended, 1, 2)

@@ -1,0 +1,104 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from soar_jax.model import attention, decoder, parameters
+from soar_jax.model.attention import AUTO, CUDNN, PLAIN, SPLASH
+from soar_jax.parallel import mesh as parallel
+from soar_jax.settings import SettingsError
+
+
+class Chip:
+    def __init__(self, platform):
+        self.platform = platform
+
+
+class Chips:
+    """What `choose` asks of a mesh."""
+
+    def __init__(self, platform):
+        self.devices = np.array([Chip(platform)])
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    """The TPU's kernel, run step by step on this machine."""
+    make = functools.partial(attention.splash.make_splash_mha_single_device, interpret=True)
+    monkeypatch.setattr(attention.splash, "make_splash_mha_single_device", make)
+
+
+def inputs(num_heads, num_kv_heads, num_slots, head_dim, seed):
+    keys = jax.random.split(jax.random.key(seed), 4)
+    query, cotangent = (jax.random.normal(key, (3, num_heads, num_slots, head_dim)) for key in keys[:2])
+    key = jax.random.normal(keys[2], (3, num_kv_heads, head_dim, num_slots))
+    value = jax.random.normal(keys[3], (3, num_kv_heads, num_slots, head_dim))
+    # Rows as `decoder.py` lays them out: prompts of three lengths in a third of the slots.
+    third = num_slots // 3
+    slots = jnp.arange(num_slots)
+    valid = (slots < jnp.array([1, third // 2, third])[:, None]) | (slots >= third)
+    return query, key, value, valid, cotangent * valid[:, None, :, None]
+
+
+@pytest.mark.parametrize(
+    ("num_heads", "num_kv_heads", "num_slots", "head_dim"), [(4, 2, 200, 64), (2, 2, 37, 16), (6, 1, 384, 128)]
+)
+def test_the_tpu_kernel_gives_what_the_plain_form_gives_and_its_gradients(
+    interpreted, num_heads, num_kv_heads, num_slots, head_dim
+):
+    query, key, value, valid, cotangent = inputs(num_heads, num_kv_heads, num_slots, head_dim, seed=num_slots)
+    mask = valid[:, None] & jnp.tril(jnp.ones((num_slots, num_slots), bool))
+
+    def weighted(attended):
+        return jnp.sum(attended * cotangent), attended * (cotangent != 0)
+
+    def plain(query, key, value):
+        return weighted(attention.attend(query, key, value, mask, 0.1))
+
+    def kernel(query, key, value):
+        return weighted(attention.attend_to_row(SPLASH, query, key, value, valid, 0.1))
+
+    expected = jax.value_and_grad(plain, (0, 1, 2), has_aux=True)(query, key, value)
+    found = jax.jit(jax.value_and_grad(kernel, (0, 1, 2), has_aux=True))(query, key, value)
+    jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4), found, expected)
+
+
+@pytest.mark.parametrize("num_layers", [2, 6])  # unrolled, and scanned
+def test_whole_rows_have_the_same_hidden_states_by_the_kernel(interpreted, tiny_model, num_layers):
+    model = dataclasses.replace(tiny_model, num_layers=num_layers)
+    params = parameters.init_params(model, jax.random.key(1))
+    tokens = jax.random.randint(jax.random.key(2), (2, 9), 0, model.vocab_size)
+    lengths = jnp.array([2, 4])
+    positions = decoder.row_positions(lengths, 4, 5)
+    valid = (jnp.arange(9) < lengths[:, None]) | (jnp.arange(9) >= 4)
+    plain, _ = decoder.hidden_states(params, model, tokens, positions, valid)
+    by_kernel = dataclasses.replace(model, attention=SPLASH)
+    with jax.set_mesh(parallel.make_mesh(1, 1, 2, 1)):  # each device its rows
+        found, _ = jax.jit(decoder.hidden_states, static_argnums=1)(params, by_kernel, tokens, positions, valid)
+    np.testing.assert_allclose(found * valid[..., None], plain * valid[..., None], atol=1e-5)
+
+
+def test_auto_is_the_kernel_on_tpus_where_it_can(tiny_model):
+    with_window = dataclasses.replace(tiny_model, layers_with_window=(0,))
+    assert attention.choose(AUTO, tiny_model, Chips("tpu")).attention == SPLASH
+    assert attention.choose(AUTO, with_window, Chips("tpu")).attention == PLAIN
+    assert attention.choose(AUTO, tiny_model, Chips("gpu")).attention == PLAIN
+    assert attention.choose(AUTO, tiny_model, Chips("cpu")).attention == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "changes", "complaint"),
+    [
+        ("flash", "tpu", {}, "model.attention is 'flash'"),
+        (SPLASH, "cpu", {}, "a kernel of the platform 'tpu', but the devices are 'cpu'"),
+        (CUDNN, "tpu", {}, "a kernel of the platform 'gpu'"),
+        (SPLASH, "tpu", {"layers_with_window": (0,)}, "cannot do layers with windows"),
+        (CUDNN, "gpu", {}, "needs model.dtype='bfloat16', not 'float32'"),
+    ],
+)
+def test_a_kernel_that_cannot_is_refused(tiny_model, name, platform, changes, complaint):
+    with pytest.raises(SettingsError, match=complaint):
+        attention.choose(name, dataclasses.replace(tiny_model, **changes), Chips(platform))
