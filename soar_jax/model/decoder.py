@@ -29,7 +29,6 @@ from soar_jax.model.parameters import Params, num_input_axes
 from soar_jax.parallel.sharding import constrain, look_up
 
 _MAX_UNROLLED_LAYERS = 4  # shallow models run faster unrolled, deep ones compile faster scanned
-TOP = ("embedding", "unembedding")  # of the parameters: what `logits` takes
 _ACTIVATIONS = {"silu": jax.nn.silu, "gelu": jax.nn.gelu}  # gelu by tanh
 # What layers keep for the backward pass; the rest is computed again.
 REMAT_POLICIES: dict[str, Any] = {
@@ -230,6 +229,12 @@ def _views(
     near = positions[:, :, None] - key_positions[:, None, :] < config.window_tokens  # [B, T, S]
     window = _View(rope_frequencies(config, config.window_rope_theta, None), mask & near, key_valid)
     return lambda has_window: jax.tree.map(lambda w, e: jnp.where(has_window, w, e), window, everything)
+
+
+def top(params: Params, config: ModelConfig) -> Params:
+    """The parameters that `logits` takes, alone."""
+    name = "embedding" if config.tie_embeddings else "unembedding"
+    return {name: params[name]}
 
 
 def logits(params: Params, config: ModelConfig, hidden: jax.Array) -> jax.Array:

@@ -8,7 +8,8 @@ tensor axis. The compiler gathers the one into the other, a layer at a time wher
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,3 +95,24 @@ def look_up(table: jax.Array, tokens: jax.Array) -> jax.Array:
         axis_names={DATA, FSDP, TENSOR} - set(mesh.manual_axes),
         check_vma=False,
     )(table, tokens)
+
+
+def per_row(function: Callable[..., jax.Array], whole: Any, *by_rows: jax.Array) -> jax.Array:
+    """`function(whole, *by_rows)`, each device giving the rows that it has.
+
+    For loops that read `whole` and have a gradient to it: it is gathered, and its gradient added up over the devices,
+    once, where the compiler would do both in every turn.
+
+    Args:
+      function: gives an array [B, ...] of arrays [B, ...], each row by itself.
+      whole: a pytree that every row needs.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    rows = None if mesh.empty else partition(mesh, USED, by_rows[0].shape[:1], ("rows",))[0]
+    if not rows or math.prod(mesh.shape[axis] for axis in rows) == 1:
+        return function(whole, *by_rows)
+    row_spec = PartitionSpec(rows)
+    in_specs = (PartitionSpec(), *(row_spec,) * len(by_rows))
+    return jax.shard_map(function, in_specs=in_specs, out_specs=row_spec, axis_names=set(rows), check_vma=False)(
+        whole, *by_rows
+    )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params
+from soar_jax.parallel.sharding import per_row
 from soar_jax.types import RolloutBatch, TrainBatch
 
 
@@ -61,21 +62,32 @@ def policy_logprobs(
     so [B, C, V] is never held. Values behind a completion's end are not meaningful.
     """
     hidden = completion_hidden(params, model, rollouts, remat)  # [B, C, D]
-    num_rows, num_slots = rollouts.tokens.shape
+    num_rows = len(hidden)
+
+    def share(top: Params, hidden: jax.Array, tokens: jax.Array) -> jax.Array:
+        return _token_logprobs(top, model, hidden, tokens, temperature, chunk_tokens * len(tokens) // num_rows)
+
+    return per_row(share, decoder.top(params, model), hidden, rollouts.tokens)
+
+
+def _token_logprobs(
+    top: Params, model: ModelConfig, hidden: jax.Array, tokens: jax.Array, temperature: float, chunk_tokens: int
+) -> jax.Array:
+    num_rows, num_slots = tokens.shape
     size = max(1, min(chunk_tokens // num_rows, num_slots))  # slots in a chunk: cut so, every chunk holds all rows
     padding = -num_slots % size
 
     @jax.checkpoint
     def chunk_logprobs(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         hidden, tokens = inputs  # [B, size, D], [B, size]
-        logits = decoder.logits(params, model, hidden) / temperature
+        logits = decoder.logits(top, model, hidden) / temperature
         return decoder.chosen(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
 
     def chunks(x: jax.Array) -> jax.Array:
         x = jnp.pad(x, ((0, 0), (0, padding), *((0, 0),) * (x.ndim - 2)))
         return jnp.moveaxis(x.reshape(num_rows, -1, size, *x.shape[2:]), 1, 0)
 
-    logprobs = jax.lax.map(chunk_logprobs, (chunks(hidden), chunks(rollouts.tokens)))  # [chunks, B, size]
+    logprobs = jax.lax.map(chunk_logprobs, (chunks(hidden), chunks(tokens)))  # [chunks, B, size]
     return jnp.moveaxis(logprobs, 0, 1).reshape(num_rows, -1)[:, :num_slots]
 
 

@@ -11,7 +11,13 @@ import pytest
 from tests.conftest import ROOT
 
 # Mesh, what is trained, and parts of the largest parameter.
-CASES = [("8x1x1x1", "full", 1), ("2x2x2x1", "full", 4), ("1x2x2x2", "full", 4), ("1x2x2x2", "lora", 4)]
+CASES = [
+    ("8x1x1x1", "full", 1),
+    ("2x2x2x1", "full", 4),
+    ("1x2x2x2", "full", 4),
+    ("2x1x2x2", "full", 8),
+    ("1x2x2x2", "lora", 4),
+]
 
 
 def computed(sizes, kind):
