@@ -266,6 +266,7 @@ def _language_model(source: str) -> ml_collections.ConfigDict:
     c.teacher.update(learning_rate=1e-6, adam_eps=1e-8, max_completion_tokens=768)
     for policy in (c.student, c.teacher):
         policy.update(rows_per_micro_batch=4, logprob_chunk_tokens=1024, remat="layers")
+    c.student.bucket_tokens = (512,)
     c.curriculum.update(num_questions=128, levels=(1, 2, 3, 4, 5))  # (paper) 128
     c.final.num_steps = 100
     c.analysis.judge = "self_consistency"
@@ -288,6 +289,7 @@ def smollm2_135m() -> ml_collections.ConfigDict:
     c.prompts.subjects = ("everyday arithmetic",)
     c.teacher.temperature = 0.7
     c.student.max_completion_tokens = c.teacher.max_completion_tokens = 256
+    c.student.bucket_tokens = (128,)
     return c
 
 
@@ -337,6 +339,9 @@ def _policy(
             "clip_ratio": 0.0,  # of the clipped surrogate; 0: plain RLOO (paper)
             "kl_coef": 0.0,  # KL to the policy that training starts from; 0 leaves it out
             "rows_per_micro_batch": 16,
+            # Completions are padded to the smallest of these that holds them, or to their limit, and trained on
+            # beside others of their size. Each is one more loop to compile.
+            "bucket_tokens": (),
             "logprob_chunk_tokens": 4096,  # tokens whose full-vocabulary logits are held at once
             # What layers keep for the backward pass: "none" of it is computed again; "layers" keep their input alone;
             # "dots" also what their matrices gave.

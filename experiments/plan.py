@@ -33,6 +33,7 @@ HARD_SHARE = flags.DEFINE_float("hard_share", 0.2, "Share of the candidates that
 PROMOTIONS = flags.DEFINE_integer("promotions", 4, "Promotions in the run.")
 COMPLETION_SHARE = flags.DEFINE_float("completion_share", 0.5, "Mean completion, as share of max_completion_tokens.")
 PROMPT_TOKENS = flags.DEFINE_integer("prompt_tokens", 0, "Padded prompt; 0: the middle one of prompts.bucket_tokens.")
+TRAINED_SHARE = flags.DEFINE_float("trained_share", 1.0, "Share of the rows that have a signal and are trained on.")
 REMATERIALISE = flags.DEFINE_bool("rematerialise", True, "Training computes the layers twice, to hold less.")
 MFU = flags.DEFINE_float("mfu", 0.4, "Operations done, as share of the peak, in training and prefill.")
 BANDWIDTH_SHARE = flags.DEFINE_float("bandwidth_share", 0.6, "Memory traffic done, as share of the peak, in decoding.")
@@ -53,6 +54,7 @@ def main() -> None:
         Sizes(HARD_SHARE.value, PROMOTIONS.value),
         COMPLETION_SHARE.value,
         PROMPT_TOKENS.value,
+        TRAINED_SHARE.value,
         REMATERIALISE.value,
         MFU.value,
         BANDWIDTH_SHARE.value,
@@ -171,7 +173,8 @@ def _assumption_note(config: Any, assumed: Assumptions) -> str:
     )
     return (
         f"assumed: completions of {assumed.completion_share:.0%} of their limit, {sampling}, {assumed.mfu:.0%} of the "
-        f"bfloat16 peak in training and prefill, every row trained on, {assumed.sizes.hard_share:.0%} of the "
+        f"bfloat16 peak in training and prefill, {assumed.trained_share:.0%} of the rows trained on, "
+        f"{assumed.sizes.hard_share:.0%} of the "
         f"candidates hard, {assumed.sizes.num_promotions} promotions, all {config.num_outer_steps} outer steps; "
         "grading and compilation not counted"
     )

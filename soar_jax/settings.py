@@ -197,6 +197,8 @@ def _check_policy(name: str, policy: Any) -> None:
         require(policy[key] >= 1, f"{name}.{key} is {policy[key]}; it must be at least 1")
     for key in ("learning_rate", "adam_eps", "max_grad_norm"):
         require(policy[key] > 0, f"{name}.{key} is {policy[key]}; it must be more than 0")
+    if policy.bucket_tokens:
+        _check_integers(f"{name}.bucket_tokens", policy.bucket_tokens)
     require(
         policy.updates_per_batch == 1 or policy.clip_ratio > 0,
         f"{name}.updates_per_batch is {policy.updates_per_batch} with clip_ratio=0: from the second update on a "

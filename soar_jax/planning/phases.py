@@ -39,6 +39,7 @@ class Update:
 
     rows: int
     max_tokens: int  # of a completion
+    bucket_tokens: tuple[int, ...]  # that completions are padded to, besides their limit
     has_reference: bool  # whether a KL term needs the log-probabilities of another policy
 
 
@@ -179,7 +180,8 @@ def _asked(config: Any, problems: int, samples: int) -> Draw:
 
 
 def _update(policy: Any, rows: int) -> Update:
-    return Update(rows * policy.updates_per_batch, policy.max_completion_tokens, policy.kl_coef > 0)
+    buckets = tuple(policy.bucket_tokens)
+    return Update(rows * policy.updates_per_batch, policy.max_completion_tokens, buckets, policy.kl_coef > 0)
 
 
 def _num_hard(config: Any, sizes: Sizes) -> int:

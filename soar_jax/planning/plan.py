@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 from soar_jax.model import costs, lora
@@ -23,6 +24,7 @@ class Assumptions:
     sizes: Sizes
     completion_share: float  # mean completion, as share of the limit
     prompt_tokens: int  # that a prompt is padded to; 0 takes the config's middle bucket
+    trained_share: float  # of the rows, that have a signal: an advantage that is not zero
     rematerialised: bool  # whether training computes the layers twice, to hold fewer activations
     mfu: float  # operations done, as share of the peak, in training and prefill
     bandwidth_share: float  # memory traffic done, as share of the peak, in decoding
@@ -128,7 +130,7 @@ def _policies_in_training(config: Any) -> int:
 
 
 def _check(assumed: Assumptions) -> None:
-    for name in ("completion_share", "mfu", "bandwidth_share"):
+    for name in ("completion_share", "trained_share", "mfu", "bandwidth_share"):
         value = getattr(assumed, name)
         require(0 < value <= 1, f"{name} is {value}; it must be more than 0 and at most 1")
     require(0 < assumed.sizes.hard_share <= 1, f"hard_share is {assumed.sizes.hard_share}; it must be in (0, 1]")
@@ -210,11 +212,23 @@ class _Counter:
         return min(self._population_batch, -(-draw.policies // self._chips))
 
     def _update(self, update: Update) -> Cost:
-        """Rows are padded to the limit, and all are computed, also those whose advantage turns out to be zero."""
-        row = costs.training_flops(
-            self._model, self._prompt, update.max_tokens, self._assumed.rematerialised, self.adapting
-        )
-        if update.has_reference:
-            row += costs.reference_flops(self._model, self._prompt, update.max_tokens)
-        flops = update.rows * row
+        """Rows are padded to their bucket; those whose advantage is zero are not computed."""
+        rows = update.rows * (1.0 if update.has_reference else self._assumed.trained_share)
+        flops = rows * sum(share * self._row_flops(update, width) for width, share in self._widths(update))
         return Cost(training_flops=flops, training_s=flops / (self._chips * self._flops_per_s))
+
+    def _row_flops(self, update: Update, width: int) -> float:
+        flops = costs.training_flops(self._model, self._prompt, width, self._assumed.rematerialised, self.adapting)
+        if update.has_reference:
+            flops += costs.reference_flops(self._model, self._prompt, width)
+        return flops
+
+    def _widths(self, update: Update) -> Iterator[tuple[int, float]]:
+        """Padded completions with the share of rows that have each; lengths spread evenly about their mean."""
+        limit, mean = update.max_tokens, self._assumed.completion_share * update.max_tokens
+        spread = min(mean, limit - mean)
+        before = 0.0
+        for width in (*sorted(width for width in update.bucket_tokens if width < limit), limit):
+            held = 1.0 if width == limit else min(1.0, max(0.0, (width - mean + spread) / (2 * spread or 1)))
+            yield width, held - before
+            before = held

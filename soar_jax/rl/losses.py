@@ -23,6 +23,7 @@ class LossSettings:
     kl_coef: float  # weight of the KL divergence to the reference policy; 0 leaves it out
     chunk_tokens: int  # tokens whose full-vocabulary logits are held at once
     remat: str = "none"  # of decoder.REMAT_POLICIES: what layers keep for the backward pass
+    bucket_tokens: tuple[int, ...] = ()  # what completions are padded to in training, besides their limit
 
 
 def completion_mask(rollouts: RolloutBatch) -> jax.Array:

@@ -33,7 +33,12 @@ def policy_settings(name: str, section: Any, sampling: SamplingSettings) -> Poli
     return PolicySettings(
         sampling=sampling,
         loss=LossSettings(
-            section.temperature, section.clip_ratio, section.kl_coef, section.logprob_chunk_tokens, section.remat
+            section.temperature,
+            section.clip_ratio,
+            section.kl_coef,
+            section.logprob_chunk_tokens,
+            section.remat,
+            tuple(section.bucket_tokens),
         ),
         optimizer=OptimizerSettings(
             section.learning_rate, section.adam_b1, section.adam_b2, section.adam_eps, section.max_grad_norm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.struct
@@ -64,7 +65,9 @@ def accumulated_gradient(
 
     A row of zero advantage has no gradient (unless there is a KL term), so such rows are
     moved to the end and the micro-batches that hold nothing else are skipped: the result
-    is the same, and most rows of a hard problem's group are such rows.
+    is the same, and most rows of a hard problem's group are such rows. The others are sorted by
+    the smallest of `settings.bucket_tokens` that holds their completion, to which a
+    micro-batch is then cut.
 
     Args:
       is_batched: whether this runs under vmap.
@@ -75,34 +78,56 @@ def accumulated_gradient(
     num_rows = batch.advantages.shape[0]
     size = min(rows_per_micro_batch, num_rows)
     active = (batch.advantages != 0) | (settings.kl_coef > 0)
-    order = jnp.argsort(~active, stable=True)
+    widths = _widths(batch, settings)
+    bucket = jnp.where(active, jnp.searchsorted(jnp.array(widths), batch.rollouts.lengths), len(widths))
+    order = jnp.argsort(bucket, stable=True)
     batch = jax.tree.map(lambda leaf: leaf[order], batch)
     padding = -num_rows % size  # empty rows: no completion token, so no loss
     batch = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, padding), *((0, 0),) * (leaf.ndim - 1))), batch)
-    num_micro_batches = (active.sum() + size - 1) // size
 
     fixed = None if reference is None else decoder_params(reference, frozen, model)
 
-    def loss(weights: Params, micro: TrainBatch) -> jax.Array:
-        return policy_gradient_loss(_trained_params(weights, frozen, model), micro, fixed, model, settings)
+    trained = weights if frozen else _laid_out(weights, model)
 
-    def add_micro_batch(index: jax.Array, total: tuple[jax.Array, Params]) -> tuple[jax.Array, Params]:
+    def loss(trained: Params, micro: TrainBatch) -> jax.Array:
+        params = decoder_params(trained, frozen, model) if frozen else trained
+        return policy_gradient_loss(params, micro, fixed, model, settings)
+
+    def add_micro_batch(width: int, index: jax.Array, total: tuple[jax.Array, Params]) -> tuple[jax.Array, Params]:
         micro = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * size, size), batch)
-        value, pull_back = jax.vjp(lambda weights: loss(weights, micro), weights)
+        micro = _cut(micro, width)
+        value, pull_back = jax.vjp(lambda trained: loss(trained, micro), trained)
         if in_place:
             gradient = _added_in_place(total[1], pull_back, 1 / num_rows)
         else:
             gradient = jax.tree.map(jnp.add, total[1], *pull_back(jnp.float32(1 / num_rows)))
         return total[0] + value / num_rows, layout.kept(gradient, model)
 
-    zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, weights))
-    return jax.lax.fori_loop(0, num_micro_batches, add_micro_batch, zero)
+    total, begin = (jnp.float32(0), jax.tree.map(jnp.zeros_like, weights)), jnp.int32(0)
+    for place, width in enumerate(widths):
+        num_held = jnp.sum(bucket <= place)  # rows; a micro-batch that holds a wider one too is left to the next width
+        end = num_held // size if width < widths[-1] else (num_held + size - 1) // size
+        total = jax.lax.fori_loop(begin, end, functools.partial(add_micro_batch, width), total)
+        begin = end
+    return total
 
 
-def _trained_params(weights: Params, frozen: Frozen | None, model: ModelConfig) -> Params:
-    """What the decoder computes with; layers of whole models as they are, to be cast one by one where they are used."""
-    params = decoder_params(weights, frozen, model)
-    return params if frozen else params | {"layers": weights["layers"]}
+def _widths(batch: TrainBatch, settings: LossSettings) -> tuple[int, ...]:
+    limit = batch.rollouts.tokens.shape[1]
+    return (*sorted(width for width in settings.bucket_tokens if width < limit), limit)
+
+
+def _cut(batch: TrainBatch, width: int) -> TrainBatch:
+    """The batch with `width` completion slots a row."""
+    rollouts = batch.rollouts
+    tokens, logprobs = rollouts.tokens[:, :width], rollouts.sampler_logprobs[:, :width]
+    return dataclasses.replace(batch, rollouts=dataclasses.replace(rollouts, tokens=tokens, sampler_logprobs=logprobs))
+
+
+def _laid_out(weights: Params, model: ModelConfig) -> Params:
+    """A whole model as it is computed with: cast and gathered once; but layers as they are, each where it is used."""
+    top = {name: leaf.astype(model.dtype) for name, leaf in weights.items() if name != "layers"}
+    return layout.used(top, model) | {"layers": weights["layers"]}
 
 
 def _added_in_place(total: Params, pull_back: Any, scale: float) -> Params:

@@ -13,7 +13,7 @@ from soar_jax.settings import SettingsError
 
 MODEL = ModelConfig(384, 128, 256, 4, 4, 2, 32, 1e4, 1e-5, True, 64, "bfloat16")
 SIZES = Sizes(hard_share=0.5, num_promotions=2)
-ASSUMED = Assumptions(SIZES, 0.5, 20, True, 0.5, 0.5, 0.0)
+ASSUMED = Assumptions(SIZES, 0.5, 20, 1.0, True, 0.5, 0.5, 0.0)
 ONE = Topology(dataclasses.replace(H100, peak_flops=1e12, bandwidth=1e9, memory_bytes=1e9, usd_per_hour=2.0), 1)
 
 
@@ -56,9 +56,9 @@ def test_phases_of_an_outer_step(config):
     assert phases["writing questions"].draws == (Draw(1, 1, 10, 21, 1),)
     # 6 students, 2 steps of 3 questions, 4 answers each
     assert phases["students' answers"].draws == (Draw(6, 6, 4, 11, 3),)
-    assert phases["students' updates"].updates == (Update(6 * 2 * 3 * 4, 11, False),)
+    assert phases["students' updates"].updates == (Update(6 * 2 * 3 * 4, 11, (), False),)
     assert phases["measuring improvement"].draws == (Draw(6, 7, 2, 11, 7), Draw(1, 7, 2, 11, 8))
-    assert phases["updating the teacher"].updates == (Update(10, 21, False),)
+    assert phases["updating the teacher"].updates == (Update(10, 21, (), False),)
 
 
 def test_phases_before_and_after_the_outer_steps(config):
@@ -83,7 +83,7 @@ def test_updates_may_be_several_and_need_a_reference(config):
     config.student.update(updates_per_batch=3, kl_coef=0.1)
     config.teacher.train = False
     phases = named(run_phases(config, SIZES))
-    assert phases["students' updates"].updates == (Update(3 * 6 * 2 * 3 * 4, 11, True),)
+    assert phases["students' updates"].updates == (Update(3 * 6 * 2 * 3 * 4, 11, (), True),)
     assert "updating the teacher" not in phases
 
 
@@ -176,6 +176,17 @@ def test_time_of_training_by_hand(config):
     assert cost.seconds == pytest.approx(144 * row / (2 * 0.5e12))
     once = dataclasses.replace(ASSUMED, rematerialised=False)
     assert cost_of(config, "students' updates", two, once).training_flops < cost.training_flops
+
+
+def test_rows_are_trained_on_padded_to_their_bucket(config):
+    config.student.update(max_completion_tokens=16, bucket_tokens=(12, 4, 99))
+    cost = cost_of(config, "students' updates")  # lengths spread over 0 to 16: 1/4 up to 4, 1/2 up to 12
+    flops = [costs.training_flops(MODEL, 20, width, True) for width in (4, 12, 16)]
+    assert cost.training_flops == pytest.approx(144 * (flops[0] / 4 + flops[1] / 2 + flops[2] / 4))
+    short = cost_of(config, "students' updates", assumed=dataclasses.replace(ASSUMED, completion_share=0.125))
+    assert short.training_flops == pytest.approx(144 * flops[0])  # 0 to 4
+    half = dataclasses.replace(ASSUMED, trained_share=0.5)
+    assert cost_of(config, "students' updates", assumed=half).training_flops == pytest.approx(cost.training_flops / 2)
 
 
 def test_adapters_train_cheaper_and_share_the_weights(config):

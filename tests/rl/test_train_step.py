@@ -108,6 +108,29 @@ def test_micro_batches_and_skipped_rows_change_nothing(tiny_model, tiny_params, 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), gradient, accumulated)
 
 
+@pytest.mark.parametrize("num_layers", [2, 5])  # unrolled; and scanned, whose gradients are added in place
+@pytest.mark.parametrize(("kl_coef", "bucket_tokens"), [(0.0, (2,)), (0.1, (4, 1, 6))])
+def test_rows_padded_to_buckets_give_the_same_gradient(tiny_model, batch, num_layers, kl_coef, bucket_tokens):
+    model = dataclasses.replace(tiny_model, num_layers=num_layers)
+    weights, reference = (parameters.init_params(model, jax.random.key(seed)) for seed in (1, 2))
+    rng = np.random.default_rng(len(bucket_tokens))
+    rows = np.tile(np.arange(6), 3)
+    many = jax.tree.map(lambda leaf: leaf[rows], batch)
+    many = many.replace(
+        rollouts=many.rollouts.replace(lengths=rng.integers(1, 6, 18).astype(np.int32)),
+        advantages=rng.choice([0.0, 0.5, -1.0], 18).astype(np.float32),
+    )
+    plain = dataclasses.replace(LOSS, kl_coef=kl_coef)
+    (value, gradient), (found, by_bucket) = (
+        jax.jit(accumulated_gradient, static_argnums=(4, 5, 6))(
+            weights, many, reference if kl_coef else None, None, model, settings, 2
+        )
+        for settings in (plain, dataclasses.replace(plain, bucket_tokens=bucket_tokens))
+    )
+    assert found == pytest.approx(float(value), rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), by_bucket, gradient)
+
+
 def test_gradients_added_in_place_are_those_of_whole_micro_batches(tiny_model, batch):
     """Layers are scanned only in deep models, and added in place only there."""
     deep = dataclasses.replace(tiny_model, num_layers=5)
@@ -154,7 +177,8 @@ def test_population_of_three_equals_three_students(tiny_model, tiny_params, batc
     scales = [1.0, -0.5, 0.0]
     batches = jax.tree.map(lambda leaf: np.stack([leaf] * 3), batch)
     batches = batches.replace(advantages=np.stack([batch.advantages * scale for scale in scales]))
-    options = {"model": tiny_model, "loss": LOSS, "optimizer": ADAM, "rows_per_micro_batch": 2}
+    loss = dataclasses.replace(LOSS, bucket_tokens=(3,))
+    options = {"model": tiny_model, "loss": loss, "optimizer": ADAM, "rows_per_micro_batch": 2}
     for population_batch in (1, 3):
         trained = jax.tree.map(jnp.copy, states)
         for _ in range(2):
