@@ -1,0 +1,183 @@
+"""What compiled TPU programs compute and read a step, and the time that this implies for a run; nothing is run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from benchmarks import workloads
+from benchmarks.options import Options
+from benchmarks.report import Section
+from configs import soar_math
+from soar_jax.model import costs, decoder, known_shapes
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.parameters import abstract_params
+from soar_jax.parallel import mesh as parallel
+from soar_jax.planning import compile_check
+from soar_jax.planning.devices import Device, parse_topology
+from soar_jax.planning.phases import Sizes
+from soar_jax.planning.plan import Assumptions, Plan, make_plan
+from soar_jax.rl.losses import policy_gradient_loss
+from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
+
+READS = ()
+SCALE, TOPOLOGIES = "llama3.2-3b", ("v6e:4x4", "v5p:2x2x4", "h100:8")
+BANDWIDTH_SHARE, MFU = 0.7, 0.5
+SOME_LAYERS = (2, 4)  # unrolled, so that the compiler counts each; the whole model lies on the line through both
+# Beside the shipped config: adapters on one base, whose room goes to slots, four students' rows in one step.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as shipped": {},
+    "64 slots": {"sampling.max_slots": 64},
+    "LoRA 32, 64 slots, 4 students at once": {
+        "lora.rank": 32,
+        "sampling.max_slots": 64,
+        "sampling.population_batch": 4,
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Work on one chip, counted from the model's shape and by the compiler."""
+
+    name: str
+    counted_flops: float
+    counted_bytes: float
+    lower: Callable[[ModelConfig], jax.stages.Lowered]
+
+    def row(self, model: ModelConfig, device: Device) -> dict[str, Any]:
+        """The step in a table."""
+        flops, moved = (self._compiled(model, what) for what in ("flops", "bytes accessed"))
+        seconds = max(flops / device.peak_flops / MFU, moved / device.bandwidth / BANDWIDTH_SHARE)
+        return {
+            "step": self.name,
+            "Tflop counted": self.counted_flops / 1e12,
+            "Tflop compiled": flops / 1e12,
+            "GB counted": self.counted_bytes / 1e9,
+            "GB compiled": moved / 1e9,
+            "implied ms": 1e3 * seconds,
+        }
+
+    def _compiled(self, model: ModelConfig, what: str) -> float:
+        few, more = (self._analysis(dataclasses.replace(model, num_layers=count))[what] for count in SOME_LAYERS)
+        each = (more - few) / (SOME_LAYERS[1] - SOME_LAYERS[0])
+        return few + each * (model.num_layers - SOME_LAYERS[0])
+
+    def _analysis(self, model: ModelConfig) -> dict[str, float]:
+        analysis = self.lower(model).compile().cost_analysis()
+        assert analysis is not None
+        return analysis
+
+
+def measure(options: Options) -> Iterator[Section]:
+    """A table of steps, compiled for one chip, and one of whole runs."""
+    config = soar_math.get_config(SCALE)
+    device, chips = compile_check.topology_devices(TOPOLOGIES[0])
+    mesh = parallel.make_mesh(1, 1, 1, 1, chips[:1])
+    model = known_shapes.shape_of(config.model.source, config.model.dtype)
+    prompt = sorted(config.prompts.bucket_tokens)[1]
+    yield Section(
+        f"{SCALE} on one {device.title}, compiled and not run",
+        [
+            _decode_step(mesh, config, model, prompt).row(model, device),
+            _update(mesh, config, model, prompt).row(model, device),
+        ],
+        f"Implied: the longer of compiled operations at {MFU:.0%} of the peak and bytes at {BANDWIDTH_SHARE:.0%}. The "
+        "compiler counts what every instruction reads and writes, also what a fused kernel keeps on the chip.",
+    )
+    rows = [_plan_row(name, topology, model) for name in VARIANTS for topology in TOPOLOGIES]
+    yield Section(
+        f"a run of configs/soar_math.py:{SCALE}, calculated from counted operations and bytes",
+        rows,
+        f"{MFU:.0%} of peak operations, {BANDWIDTH_SHARE:.0%} of peak bandwidth, completions of half their limit on "
+        "average, every row trained on, final students and tests included. The paper's run took 1,536-1,920 GPU-hours.",
+    )
+
+
+def _plan_row(name: str, topology: str, model: ModelConfig) -> dict[str, Any]:
+    config = soar_math.get_config(SCALE)
+    config.update_from_flattened_dict(VARIANTS[name])
+    assumed = Assumptions(Sizes(0.2, 4), 0.5, 0, 1.0, True, MFU, BANDWIDTH_SHARE, 0.0)
+    plan: Plan = make_plan(config, model, parse_topology(topology), assumed)
+    step = [cost for phase, cost in plan.phases if phase.part == "outer step"]
+    return {
+        "config": name,
+        "topology": topology,
+        "sampling s a step": sum(cost.sampling_s for cost in step),
+        "training s a step": sum(cost.training_s for cost in step),
+        "hours": plan.total.seconds / 3600,
+        "chip-hours": plan.chip_hours,
+        "H100-hours": plan.h100_hours,
+    }
+
+
+def _decode_step(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> Step:
+    """One token of each of a device's slots, the ring at its widest."""
+    rows, slots = config.sampling.max_slots, prompt + config.student.max_completion_tokens - 1
+
+    def step(params: Any, token: Any, positions: Any, seen: Any, cache: Any, slot: Any, key_positions: Any) -> Any:
+        hidden, cache = decoder.hidden_states(
+            params, model_of(params), token, positions, seen, cache, slot, key_positions=key_positions
+        )
+        return decoder.logits(params, model_of(params), hidden[:, 0]), cache
+
+    def model_of(params: Any) -> ModelConfig:
+        return dataclasses.replace(model, num_layers=len(params["layers"]))
+
+    def lower(model: ModelConfig) -> jax.stages.Lowered:
+        on_chip = _Chip(mesh)
+        params = jax.eval_shape(lambda params: decoder.unstacked(params, model), abstract_params(model))
+        heads = rows, model.num_kv_heads
+        one_layer = decoder.KVCache(
+            on_chip.array((*heads, model.head_dim, slots), model.dtype),
+            on_chip.array((*heads, slots, model.head_dim), model.dtype),
+        )
+        return jax.jit(step, donate_argnums=4).lower(
+            on_chip.place(params),
+            on_chip.array((rows, 1), jnp.int32),
+            on_chip.array((rows, 1), jnp.int32),
+            on_chip.array((rows, slots), jnp.bool_),
+            (one_layer,) * model.num_layers,
+            on_chip.array((), jnp.int32),
+            on_chip.array((rows, slots), jnp.int32),
+        )
+
+    flops = rows * costs.forward_flops(model, slots)
+    moved = costs.matrix_bytes(model) + rows * slots * costs.cache_bytes_per_token(model)
+    return Step(f"decode a token of {rows} rows", flops, moved, lower)
+
+
+def _update(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> Step:
+    """The gradient of one micro-batch of completions at their limit, layers computed twice."""
+    rows, completion = config.student.rows_per_micro_batch, config.student.max_completion_tokens
+    loss = workloads.loss(rows * completion, "layers")  # all logits at once: the compiler counts a loop's body once
+
+    def lower(model: ModelConfig) -> jax.stages.Lowered:
+        on_chip = _Chip(mesh)
+        prompts = PromptBatch(on_chip.array((rows, prompt), jnp.int32), on_chip.array((rows,), jnp.int32))
+        tokens, logprobs = (on_chip.array((rows, completion), dtype) for dtype in (jnp.int32, jnp.float32))
+        rollouts = RolloutBatch(prompts, tokens, on_chip.array((rows,), jnp.int32), logprobs)
+        batch = TrainBatch(rollouts, on_chip.array((rows,), jnp.float32))
+        gradient = jax.grad(lambda params, batch: policy_gradient_loss(params, batch, None, model, loss))
+        return jax.jit(gradient).lower(on_chip.place(abstract_params(model)), batch)
+
+    flops = rows * costs.training_flops(model, prompt, completion, rematerialised=True)
+    return Step(f"gradient of {rows} rows", flops, 2 * costs.weight_bytes(model), lower)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chip:
+    """Shapes of arrays that lie on one chip."""
+
+    mesh: Mesh
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self.mesh, PartitionSpec()))
+
+    def place(self, tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: self.array(leaf.shape, leaf.dtype), tree)
