@@ -87,8 +87,8 @@ def measure(options: Options) -> Iterator[Section]:
             _decode_step(mesh, config, model, prompt).row(model, device),
             _update(mesh, config, model, prompt).row(model, device),
         ],
-        f"Implied: the longer of compiled operations at {MFU:.0%} of the peak and bytes at {BANDWIDTH_SHARE:.0%}. The "
-        "compiler counts what every instruction reads and writes, also what a fused kernel keeps on the chip.",
+        f"Implied: the longer of compiled operations at {MFU:.0%} of the peak and bytes at {BANDWIDTH_SHARE:.0%}. "
+        "Compiled bytes are the compiler's own estimate.",
     )
     rows = [_plan_row(name, topology, model) for name in VARIANTS for topology in TOPOLOGIES]
     yield Section(
