@@ -40,8 +40,8 @@ def nano() -> ml_collections.ConfigDict:
         {
             "source": "embedded:nano",  # or a folder with a Hugging Face checkpoint
             "dtype": "float32",  # of what is computed; what is trained is float32 always
-            # To whole rows, in training: "plain", or a kernel that holds no scores: "splash" (TPU), "cudnn" (GPU,
-            # bfloat16). "auto": splash on TPUs, else plain.
+            # Of whole rows, in training and of prompts: "plain", or a kernel that holds no scores: "splash" (TPU) or
+            # "cudnn" (GPU, bfloat16; not tried on one yet). "auto": splash on TPUs, else plain.
             "attention": "auto",
         }
     )

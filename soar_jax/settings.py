@@ -109,6 +109,7 @@ def check(config: Any) -> None:
     require("{opening}" in config.prompts.from_seed, "prompts.from_seed lacks {opening}: self-play would see no seed")
     require(bool(config.prompts.question_end), "prompts.question_end is empty; it must end the teacher's question")
     check_choice("model.dtype", config.model.dtype, ("float32", "bfloat16"))
+    check_choice("model.attention", config.model.attention, ("auto", "plain", "splash", "cudnn"))
     share = config.hard_subset.validation_share
     require(0 < share < 1, f"hard_subset.validation_share is {share}; it must be between 0 and 1")
     for name in ("reward_temperature", "stop_at_validation"):

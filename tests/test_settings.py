@@ -22,6 +22,7 @@ BAD = {
     "prompts.student='exam'": "prompts.student lacks {question}",
     "prompts.question_end=''": "prompts.question_end is empty",
     "model.dtype='float8'": "choose one of float32, bfloat16",
+    "model.attention='flash'": "choose one of auto, plain, splash, cudnn",
     "hard_subset.validation_share=1.0": "validation_share is 1.0; it must be between 0 and 1",
     "outer.stop_at_validation=0.0": "the run would stop after its first step",
     "outer.reward_temperature=-1.0": "outer.reward_temperature is -1.0",

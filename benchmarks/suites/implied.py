@@ -20,7 +20,7 @@ from soar_jax.model.parameters import abstract_params
 from soar_jax.parallel import mesh as parallel
 from soar_jax.planning import compile_check
 from soar_jax.planning.devices import Device, parse_topology
-from soar_jax.planning.phases import Sizes
+from soar_jax.planning.phases import STEP, Sizes
 from soar_jax.planning.plan import Assumptions, Plan, make_plan
 from soar_jax.rl.losses import policy_gradient_loss
 from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
@@ -104,7 +104,7 @@ def _plan_row(name: str, topology: str, model: ModelConfig) -> dict[str, Any]:
     config.update_from_flattened_dict(VARIANTS[name])
     assumed = Assumptions(Sizes(0.2, 4), 0.5, 0, 1.0, True, MFU, BANDWIDTH_SHARE, 0.0)
     plan: Plan = make_plan(config, model, parse_topology(topology), assumed)
-    step = [cost for phase, cost in plan.phases if phase.part == "outer step"]
+    step = [cost for phase, cost in plan.phases if phase.part == STEP]
     return {
         "config": name,
         "topology": topology,

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, PartitionSpec
 from soar_jax.model.config import ModelConfig
 from soar_jax.parallel.mesh import DATA, FSDP, TENSOR
 from soar_jax.parallel.sharding import USED, partition
-from soar_jax.settings import check_choice, require
+from soar_jax.settings import require
 
 AUTO, PLAIN, SPLASH, CUDNN = "auto", "plain", "splash", "cudnn"
 _NEEDS = {SPLASH: "tpu", CUDNN: "gpu"}  # the platform that has the kernel
@@ -33,9 +33,8 @@ def choose(name: str, model: ModelConfig, mesh: Mesh) -> ModelConfig:
     "auto" is the TPU's kernel on TPUs, and plain elsewhere and for models whose layers have windows.
 
     Raises:
-      SettingsError: there is no such kernel, or it cannot do this model on these devices.
+      SettingsError: the kernel cannot do this model on these devices.
     """
-    check_choice("model.attention", name, (AUTO, PLAIN, SPLASH, CUDNN))
     platform, has_windows = mesh.devices.flat[0].platform, bool(model.layers_with_window)
     if name == AUTO:
         name = SPLASH if platform == "tpu" and not has_windows else PLAIN

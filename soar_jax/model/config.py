@@ -49,7 +49,7 @@ class ModelConfig:
     tie_embeddings: bool
     max_position_tokens: int  # longest sequence the positions were made for
     dtype: str = "float32"  # of parameters and activations; softmax and norms stay float32
-    attention: str = "plain"  # to whole rows: or "splash", "cudnn" (`attention.choose`)
+    attention: str = "plain"  # of whole rows; or "splash", "cudnn" (`attention.choose`)
     family: str = "llama"  # of FAMILIES: how its checkpoints name things
     rope_scaling: RopeScaling | None = None
     activation: str = "silu"  # or "gelu", by tanh

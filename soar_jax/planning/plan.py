@@ -12,6 +12,7 @@ from soar_jax.model.lora import LoRASettings
 from soar_jax.planning.devices import H100, Topology
 from soar_jax.planning.phases import Draw, Phase, Sizes, Update, run_phases
 from soar_jax.planning.shares import students_at_once
+from soar_jax.rl.losses import completion_widths
 from soar_jax.settings import require
 
 PAPER_GPU_HOURS = (1536, 1920)  # of H100 or H200, a run of the paper
@@ -228,7 +229,7 @@ class _Counter:
         limit, mean = update.max_tokens, self._assumed.completion_share * update.max_tokens
         spread = min(mean, limit - mean)
         before = 0.0
-        for width in (*sorted(width for width in update.bucket_tokens if width < limit), limit):
+        for width in completion_widths(update.bucket_tokens, limit):
             held = 1.0 if width == limit else min(1.0, max(0.0, (width - mean + spread) / (2 * spread or 1)))
             yield width, held - before
             before = held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,11 @@ class LossSettings:
     chunk_tokens: int  # tokens whose full-vocabulary logits are held at once
     remat: str = "none"  # of decoder.REMAT_POLICIES: what layers keep for the backward pass
     bucket_tokens: tuple[int, ...] = ()  # what completions are padded to in training, besides their limit
+
+
+def completion_widths(bucket_tokens: Sequence[int], limit: int) -> tuple[int, ...]:
+    """What completions are padded to, ascending: the buckets below their limit, in tokens, and the limit."""
+    return (*sorted({width for width in bucket_tokens if width < limit}), limit)
 
 
 def completion_mask(rollouts: RolloutBatch) -> jax.Array:

@@ -15,7 +15,7 @@ from soar_jax.model import decoder, layout
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import Frozen, decoder_params
 from soar_jax.model.parameters import Params
-from soar_jax.rl.losses import LossSettings, policy_gradient_loss
+from soar_jax.rl.losses import LossSettings, completion_widths, policy_gradient_loss
 from soar_jax.types import TrainBatch
 
 
@@ -78,7 +78,7 @@ def accumulated_gradient(
     num_rows = batch.advantages.shape[0]
     size = min(rows_per_micro_batch, num_rows)
     active = (batch.advantages != 0) | (settings.kl_coef > 0)
-    widths = _widths(batch, settings)
+    widths = completion_widths(settings.bucket_tokens, batch.rollouts.tokens.shape[1])
     bucket = jnp.where(active, jnp.searchsorted(jnp.array(widths), batch.rollouts.lengths), len(widths))
     order = jnp.argsort(bucket, stable=True)
     batch = jax.tree.map(lambda leaf: leaf[order], batch)
@@ -110,11 +110,6 @@ def accumulated_gradient(
         total = jax.lax.fori_loop(begin, end, functools.partial(add_micro_batch, width), total)
         begin = end
     return total
-
-
-def _widths(batch: TrainBatch, settings: LossSettings) -> tuple[int, ...]:
-    limit = batch.rollouts.tokens.shape[1]
-    return (*sorted(width for width in settings.bucket_tokens if width < limit), limit)
 
 
 def _cut(batch: TrainBatch, width: int) -> TrainBatch:

@@ -92,7 +92,6 @@ def test_auto_is_the_kernel_on_tpus_where_it_can(tiny_model):
 @pytest.mark.parametrize(
     ("name", "platform", "changes", "complaint"),
     [
-        ("flash", "tpu", {}, "model.attention is 'flash'"),
         (SPLASH, "cpu", {}, "a kernel of the platform 'tpu', but the devices are 'cpu'"),
         (CUDNN, "tpu", {}, "a kernel of the platform 'gpu'"),
         (SPLASH, "tpu", {"layers_with_window": (0,)}, "cannot do layers with windows"),
