@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
@@ -87,7 +88,7 @@ class Checkpoints:
         except InterruptedRunError:
             raise
         except Exception as error:  # orbax and tensorstore raise many kinds for a damaged checkpoint
-            trouble = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            trouble = why_broken(error)
         return (None, trouble) if hosts.any_of(found is None) else (found, "")
 
     def _restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
@@ -96,8 +97,7 @@ class Checkpoints:
             step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(target), record=ocp.args.JsonRestore())
         )
         arrays, record = restored["arrays"], restored["record"]
-        if record.pop("checksums") != _checksums(arrays, record):
-            raise ValueError("its numbers are not those that were saved")
+        verify(arrays, record)
         return arrays, record
 
     def _move_aside(self, step: int) -> epath.Path:
@@ -118,10 +118,41 @@ class Checkpoints:
         self._manager.close()
 
 
-def _checksums(arrays: Any, record: dict[str, Any]) -> list[int]:
-    """Of the record and of each leaf, the same on every mesh: storage does not notice a flipped bit by itself."""
-    text = json.dumps(record, sort_keys=True)
-    return [zlib.crc32(text.encode()), *hosts.fetch(_sums(jax.tree.leaves(arrays))).tolist()]
+def why_broken(error: Exception) -> str:
+    """In half a line, what was wrong with a checkpoint that could not be read."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+
+
+def verify(arrays: Any, record: dict[str, Any]) -> None:
+    """Compares what was read from a checkpoint with the checksums in its record, and takes these out.
+
+    Args:
+      arrays: what was saved, or a part of it under the keys that lead to it; on devices or in NumPy.
+
+    Raises:
+      ValueError: other numbers than were saved.
+    """
+    saved = record.pop("checksums")
+    if any(saved.get(path) != found for path, found in _checksums(arrays, record).items()):
+        raise ValueError("its numbers are not those that were saved")
+
+
+def _checksums(arrays: Any, record: dict[str, Any]) -> dict[str, int]:
+    """Of the record and of each leaf by its path, the same on every mesh: storage does not notice a flipped bit."""
+    named = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)
+    }
+    sums = {path: _sum_on_host(leaf) for path, leaf in named.items() if isinstance(leaf, np.ndarray)}
+    on_devices = [path for path in named if path not in sums]
+    if on_devices:
+        found = hosts.fetch(_sums([named[path] for path in on_devices])).tolist()
+        sums |= dict(zip(on_devices, found, strict=True))
+    return {"record": zlib.crc32(json.dumps(record, sort_keys=True).encode())} | sums
+
+
+def _sum_on_host(leaf: np.ndarray) -> int:
+    return int(leaf.view(f"uint{8 * leaf.dtype.itemsize}").sum(dtype=np.uint32))
 
 
 @jax.jit

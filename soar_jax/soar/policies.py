@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from soar_jax import checkpointing
 from soar_jax.model import lora
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.loading import LoadedModel, load_model, params_sha256
@@ -120,8 +121,9 @@ def _newest(workdir: epath.Path, role: str, like: Params) -> tuple[Params, dict[
             weights = reader.restore(newest / "arrays", args=args)
         with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
             record = reader.restore(newest / "record")
+        checkpointing.verify(weights, record)
     except Exception as error:  # orbax and tensorstore raise many kinds for a damaged checkpoint
-        raise SettingsError(f"checkpoint {newest} is broken ({type(error).__name__})") from error
+        raise SettingsError(f"checkpoint {newest} is broken ({checkpointing.why_broken(error)})") from error
     for key in ROLES[role]:
         weights = weights[key]
     return weights, record

@@ -101,6 +101,20 @@ BROKEN = {
 }
 
 
+def test_weights_that_are_not_what_was_saved_are_refused(full, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(full[0], copy)
+    path = copy / "checkpoints" / "3" / "record" / "metadata"
+    sums = json.loads(path.read_text())["checksums"]
+    edit(path, checksums=sums | {"best/final_norm": sums["best/final_norm"] ^ 1})
+    with pytest.raises(SettingsError, match=r"checkpoints/3 is broken \(ValueError: its numbers are not those"):
+        policies.load(str(copy), "float32")
+    policies.load(f"{copy}:teacher", "float32")  # whose own are
+    edit(path, base_sha256="")
+    with pytest.raises(SettingsError, match="checkpoints/3 is broken"):
+        policies.load(f"{copy}:teacher", "float32")
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_cannot_be_read_is_one_line(full, tmp_path, name):
     copy = tmp_path / "run"
