@@ -10,6 +10,7 @@ cores and dtype, and while one works the others are idle. Suites:
   grading     pairs graded a second against math-verify
   scaling     the same work on 1, 2, 4, 8 CPU devices; time against population, rows, prompt and completion lengths
   roofline    copying and multiplying on this device, and what share of it prefill, decoding and update reach
+  int8_cache  what an int8 cache does to the rate of sampling and to the samples
   implied     operations and bytes a step as compiled for a TPU, and what a 3B run takes by them; nothing is run
   gpu         one accelerator: sampling, a 3B model, MFU of the update, a LoRA population; at most 9 minutes
 
@@ -27,7 +28,18 @@ from absl import app, flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))  # so that this file can also be run by its path
 
-SUITES = ("sampler", "rl_step", "population", "outer_step", "grading", "scaling", "roofline", "implied", "gpu")
+SUITES = (
+    "sampler",
+    "rl_step",
+    "population",
+    "outer_step",
+    "grading",
+    "scaling",
+    "roofline",
+    "int8_cache",
+    "implied",
+    "gpu",
+)
 SUITE = flags.DEFINE_enum("suite", None, SUITES, "What to measure.", required=True)
 APPEND = flags.DEFINE_bool("append", True, "Whether the results are kept in RESULTS.md and results.jsonl.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Counted rounds, after one that compiles.", lower_bound=1)

@@ -14,8 +14,9 @@ from benchmarks import workloads
 from benchmarks.options import Options
 from benchmarks.report import Section
 from configs import soar_math
-from soar_jax.model import costs, decoder, known_shapes
+from soar_jax.model import costs, decoder, known_shapes, kv_cache
 from soar_jax.model.config import ModelConfig
+from soar_jax.model.kv_cache import KVCache
 from soar_jax.model.parameters import abstract_params
 from soar_jax.parallel import mesh as parallel
 from soar_jax.planning import compile_check
@@ -37,6 +38,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "lora.rank": 32,
         "sampling.max_slots": 64,
         "sampling.population_batch": 4,
+    },
+    "and an int8 cache in 128 slots": {
+        "lora.rank": 32,
+        "sampling.max_slots": 128,
+        "sampling.population_batch": 4,
+        "model.int8_cache": True,
     },
 }
 
@@ -76,15 +83,18 @@ class Step:
 
 def measure(options: Options) -> Iterator[Section]:
     """A table of steps, compiled for one chip, and one of whole runs."""
+    jax.config.update("jax_enable_compilation_cache", False)  # where there is no TPU, its programs cannot be read back
     config = soar_math.get_config(SCALE)
     device, chips = compile_check.topology_devices(TOPOLOGIES[0])
     mesh = parallel.make_mesh(1, 1, 1, 1, chips[:1])
     model = known_shapes.shape_of(config.model.source, config.model.dtype)
     prompt = sorted(config.prompts.bucket_tokens)[1]
+    with_int8 = dataclasses.replace(model, int8_cache=True)
     yield Section(
         f"{SCALE} on one {device.title}, compiled and not run",
         [
             _decode_step(mesh, config, model, prompt).row(model, device),
+            _decode_step(mesh, config, with_int8, prompt).row(with_int8, device),
             _update(mesh, config, model, prompt).row(model, device),
         ],
         f"Implied: the longer of compiled operations at {MFU:.0%} of the peak and bytes at {BANDWIDTH_SHARE:.0%}. "
@@ -133,10 +143,12 @@ def _decode_step(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> St
         on_chip = _Chip(mesh)
         params = jax.eval_shape(lambda params: decoder.unstacked(params, model), abstract_params(model))
         heads = rows, model.num_kv_heads
-        one_layer = decoder.KVCache(
+        one_layer = KVCache(
             on_chip.array((*heads, model.head_dim, slots), model.dtype),
             on_chip.array((*heads, slots, model.head_dim), model.dtype),
         )
+        if model.int8_cache:
+            one_layer = on_chip.place(jax.eval_shape(kv_cache.rounded, one_layer))
         return jax.jit(step, donate_argnums=4).lower(
             on_chip.place(params),
             on_chip.array((rows, 1), jnp.int32),
@@ -149,7 +161,8 @@ def _decode_step(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> St
 
     flops = rows * costs.forward_flops(model, slots)
     moved = costs.matrix_bytes(model) + rows * slots * costs.cache_bytes_per_token(model)
-    return Step(f"decode a token of {rows} rows", flops, moved, lower)
+    name = f"decode a token of {rows} rows" + ", int8 cache" * model.int8_cache
+    return Step(name, flops, moved, lower)
 
 
 def _update(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> Step:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 from jax.sharding import Mesh, PartitionSpec
 
 from soar_jax.model.config import ModelConfig
+from soar_jax.model.kv_cache import KVCache
 from soar_jax.parallel.mesh import DATA, FSDP, TENSOR
 from soar_jax.parallel.sharding import USED, partition
 from soar_jax.settings import require
@@ -27,49 +29,65 @@ _LANES = 128  # the TPU kernel takes slots by multiples of this
 _BLOCKS = (512, 256, 128)  # slots that it takes at once: the largest that divides the row
 
 
-def choose(name: str, model: ModelConfig, mesh: Mesh) -> ModelConfig:
-    """The model, set to attend as a config's `model.attention` says on a mesh's devices.
+def check(section: Any, mesh: Mesh) -> None:
+    """Checks what a config's section `model` says of attention, before a model is loaded.
+
+    Raises:
+      SettingsError: the kernel is not there on the mesh's devices, or not for the dtype.
+    """
+    name, platform = section.attention, mesh.devices.flat[0].platform
+    require(
+        name not in _NEEDS or platform == _NEEDS[name],
+        f"model.attention is {name!r}, a kernel of the platform {_NEEDS.get(name)!r}, but the devices are {platform!r};"
+        " choose 'auto'",
+    )
+    require(
+        name != CUDNN or section.dtype == "bfloat16",
+        f"model.attention='cudnn' needs model.dtype='bfloat16', not {section.dtype!r}; choose 'auto'",
+    )
+
+
+def choose(section: Any, model: ModelConfig, mesh: Mesh) -> ModelConfig:
+    """The model, set to attend as a config's section `model` says on a mesh's devices.
 
     "auto" is the TPU's kernel on TPUs, and plain elsewhere and for models whose layers have windows.
 
     Raises:
-      SettingsError: the kernel cannot do this model on these devices.
+      SettingsError: the kernel cannot do this model.
     """
-    platform, has_windows = mesh.devices.flat[0].platform, bool(model.layers_with_window)
+    name, has_windows = section.attention, bool(model.layers_with_window)
     if name == AUTO:
-        name = SPLASH if platform == "tpu" and not has_windows else PLAIN
-    require(
-        name == PLAIN or platform == _NEEDS[name],
-        f"model.attention is {name!r}, a kernel of the platform {_NEEDS.get(name)!r}, but the devices are {platform!r};"
-        " choose 'auto'",
-    )
+        name = SPLASH if mesh.devices.flat[0].platform == "tpu" and not has_windows else PLAIN
     require(name == PLAIN or not has_windows, f"model.attention={name!r} cannot do layers with windows; choose 'auto'")
-    require(
-        name != CUDNN or model.dtype == "bfloat16",
-        f"model.attention='cudnn' needs model.dtype='bfloat16', not {model.dtype!r}; choose 'auto'",
-    )
-    return dataclasses.replace(model, attention=name)
+    return dataclasses.replace(model, attention=name, int8_cache=section.int8_cache)
 
 
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array, scale: float) -> jax.Array:
+def attend(query: jax.Array, held: KVCache, mask: jax.Array, scale: float) -> jax.Array:
     """Grouped-query attention.
 
     Args:
       query: [B, N, T, H].
-      key, value: [B, K, H, S] and [B, K, S, H]; K divides N.
+      held: keys [B, K, H, S] and values [B, K, S, H]; K divides N.
       mask: [B, T, S] bool, true where a query may look.
       scale: factor on the scores.
 
     Returns:
-      [B, N, T, H], of the value's dtype; the softmax is float32.
+      [B, N, T, H], of the query's dtype; the softmax is float32.
     """
     batch, num_heads, steps, head_dim = query.shape
-    query = query.reshape(batch, key.shape[1], -1, steps, head_dim)
+    query = query.reshape(batch, held.key.shape[1], -1, steps, head_dim)
+    key, value = held.key.astype(query.dtype), held.value.astype(query.dtype)
     scores = jnp.einsum("bkgth,bkhs->bkgts", query, key, preferred_element_type=jnp.float32)
+    scores = _by_slot(scores, held.key_scale)
     scores = jnp.where(mask[:, None, None], scores * scale, _MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
+    weights = _by_slot(jax.nn.softmax(scores, axis=-1), held.value_scale).astype(query.dtype)
     attended = jnp.einsum("bkgts,bksh->bkgth", weights, value)
     return attended.reshape(batch, num_heads, steps, head_dim)
+
+
+def _by_slot(x: jax.Array, scale: jax.Array | None) -> jax.Array:
+    """`x` [B, K, G, T, S] times the scales [B, K, S], where there are any."""
+    return x if scale is None else x * scale[:, :, None, None]
 
 
 def attend_to_row(

@@ -50,6 +50,7 @@ class ModelConfig:
     max_position_tokens: int  # longest sequence the positions were made for
     dtype: str = "float32"  # of parameters and activations; softmax and norms stay float32
     attention: str = "plain"  # of whole rows; or "splash", "cudnn" (`attention.choose`)
+    int8_cache: bool = False  # what decoding looks back at is rounded to 8-bit integers (`kv_cache.py`)
     family: str = "llama"  # of FAMILIES: how its checkpoints name things
     rope_scaling: RopeScaling | None = None
     activation: str = "silu"  # or "gelu", by tanh

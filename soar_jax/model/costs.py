@@ -11,6 +11,7 @@ import math
 
 import jax.numpy as jnp
 
+from soar_jax.model import kv_cache
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import UNEMBEDDING, LoRASettings
 from soar_jax.model.parameters import num_input_axes, num_parameters, parameter_table
@@ -95,8 +96,11 @@ def matrix_bytes(config: ModelConfig) -> int:
 
 
 def cache_bytes_per_token(config: ModelConfig) -> int:
-    """Bytes of a token's keys and values in all layers."""
-    return 2 * config.num_layers * config.num_kv_heads * config.head_dim * _itemsize(config)
+    """Bytes of a token's keys and values in all layers, with their scales where they are rounded."""
+    per_head = config.head_dim * _itemsize(config)
+    if config.int8_cache:
+        per_head = config.head_dim + kv_cache.SCALE_DTYPE.dtype.itemsize
+    return 2 * config.num_layers * config.num_kv_heads * per_head
 
 
 def training_state_bytes(config: ModelConfig, adapting: LoRASettings | None = None) -> int:

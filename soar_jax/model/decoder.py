@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from soar_jax.model import attention, layout
+from soar_jax.model import attention, kv_cache, layout
 from soar_jax.model.config import ModelConfig, RopeScaling
+from soar_jax.model.kv_cache import KVCache
 from soar_jax.model.lora import Adapted
 from soar_jax.model.parameters import Params, num_input_axes
 from soar_jax.parallel.sharding import constrain, look_up
@@ -36,19 +37,6 @@ REMAT_POLICIES: dict[str, Any] = {
     "layers": jax.checkpoint_policies.nothing_saveable,  # each layer's input alone
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # and what its matrices gave
 }
-
-
-class KVCache(NamedTuple):
-    """One layer's keys and values of every slot seen so far, in the model's dtype.
-
-    Heads come before slots: a decoding step then reads each head's keys as one
-    contiguous matrix, and slots of keys last, as the product with a query takes them:
-    the CPU backend would copy them first, at up to eight times the cost. Layers are
-    separate arrays, so that a step writes its slot in place and reads the rest where it lies.
-    """
-
-    key: jax.Array  # [B, K, H, S]
-    value: jax.Array  # [B, K, S, H]
 
 
 class _View(NamedTuple):
@@ -134,21 +122,19 @@ def _layer(
     query, key, value = (_heads(config, layer, normed, name) for name in ("query", "key", "value"))
     query, key = rotate(query, positions, view.frequency), rotate(key, positions, view.frequency)
     key = jnp.swapaxes(key, 2, 3)
-    if cache is not None:
-        key = jax.lax.dynamic_update_slice(cache.key, key, (0, 0, 0, first_slot))
-        value = jax.lax.dynamic_update_slice(cache.value, value, (0, 0, first_slot, 0))
-    key, value = (constrain(each, "rows", "kv_heads", None, None) for each in (key, value))
+    key, value = (constrain(part, "rows", "kv_heads", None, None) for part in (key, value))
+    held = KVCache(key, value) if cache is None else kv_cache.write(cache, key, value, first_slot)
     scale = config.query_scale or config.head_dim**-0.5
     if cache is None and config.attention != attention.PLAIN:
         attended = attention.attend_to_row(config.attention, query, key, value, view.key_valid, scale)
     else:
-        attended = attention.attend(query, key, value, view.mask, scale)
+        attended = attention.attend(query, held, view.mask, scale)
     attended = jnp.swapaxes(attended, 1, 2)  # [B, T, N, H]
     x = x + _post_norm(config, layer, "attention", _dense(attended.reshape(*x.shape[:2], -1), layer, "out"))
     normed = rms_norm(x, layer["mlp_norm"], config)
     gated = _ACTIVATIONS[config.activation](_dense(normed, layer, "gate")) * _dense(normed, layer, "up")
     x = x + _post_norm(config, layer, "mlp", _dense(gated, layer, "down"))
-    return constrain(x, "rows", None, None), KVCache(key, value)
+    return constrain(x, "rows", None, None), held
 
 
 def _heads(config: ModelConfig, layer: Params, x: jax.Array, name: str) -> jax.Array:

@@ -154,7 +154,8 @@ class _Counter:
 
     def __init__(self, config: Any, model: ModelConfig, topology: Topology, assumed: Assumptions) -> None:
         """Reads what matters off the config."""
-        self._model, self._assumed, self._chips = model, assumed, topology.num_chips
+        self._model = dataclasses.replace(model, int8_cache=config.model.int8_cache)
+        self._assumed, self._chips = assumed, topology.num_chips
         self._flops_per_s = topology.device.peak_flops * assumed.mfu
         self._bytes_per_s = topology.device.bandwidth * assumed.bandwidth_share
         buckets = sorted(config.prompts.bucket_tokens)

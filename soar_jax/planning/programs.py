@@ -51,8 +51,9 @@ class RunShapes:
           SettingsError: the mesh does not divide the run's numbers or the model's, or a setting is wrong.
         """
         shares.check(mesh, config)
+        attention.check(config.model, mesh)
         self.config, self.mesh = config, mesh
-        self.model = model = attention.choose(config.model.attention, model, mesh)
+        self.model = model = attention.choose(config.model, model, mesh)
         self.adapting = adapting(config.lora, model)
         self.policies = Policies(mesh, model, self.adapting)
         self.prompt_tokens = max(config.prompts.bucket_tokens)

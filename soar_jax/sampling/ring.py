@@ -18,7 +18,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from soar_jax.model.decoder import KVCache
+from soar_jax.model import kv_cache
+from soar_jax.model.kv_cache import KVCache
 
 Cache = tuple[KVCache, ...]  # one a layer
 
@@ -43,7 +44,7 @@ def empty(prompt_cache: Cache, num_rows: int, num_places: int) -> Cache:
         shape[0], shape[slots] = num_rows, shape[slots] + num_places
         return jnp.zeros(shape, prompt_leaf.dtype)
 
-    return _each(one, prompt_cache)
+    return _layers(one, prompt_cache)
 
 
 def begin(cache: Cache, prompt_cache: Cache, prompts: jax.Array, begins: jax.Array) -> Cache:
@@ -51,10 +52,10 @@ def begin(cache: Cache, prompt_cache: Cache, prompts: jax.Array, begins: jax.Arr
 
     def one(slots: int, leaf: jax.Array, prompt_leaf: jax.Array) -> jax.Array:
         held = jax.lax.slice_in_dim(leaf, 0, prompt_leaf.shape[slots], axis=slots)
-        filled = jnp.where(begins[:, None, None, None], prompt_leaf[prompts], held)
+        filled = jnp.where(begins.reshape(-1, *(1,) * (leaf.ndim - 1)), prompt_leaf[prompts], held)
         return jax.lax.dynamic_update_slice_in_dim(leaf, filled, 0, axis=slots)
 
-    return _each(one, cache, prompt_cache)
+    return _layers(one, cache, prompt_cache)
 
 
 def widen(cache: Cache, num_prompt_slots: int) -> Cache:
@@ -64,18 +65,12 @@ def widen(cache: Cache, num_prompt_slots: int) -> Cache:
         ring = jax.lax.slice_in_dim(leaf, num_prompt_slots, leaf.shape[slots], axis=slots)
         return jnp.concatenate([leaf, ring], axis=slots)
 
-    return _each(one, cache)
+    return _layers(one, cache)
 
 
-def _each(function: Callable[..., jax.Array], *caches: Cache) -> Cache:
+def _layers(function: Callable[..., jax.Array], *caches: Cache) -> Cache:
     """`function(axis of the slots, leaf of each cache)` at every leaf."""
-    return tuple(
-        KVCache(
-            function(3, *(layer.key for layer in layers)),
-            function(2, *(layer.value for layer in layers)),
-        )
-        for layers in zip(*caches, strict=True)
-    )
+    return tuple(kv_cache.each(function, *layers) for layers in zip(*caches, strict=True))
 
 
 def visible(

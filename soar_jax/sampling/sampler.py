@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from soar_jax.model import decoder
+from soar_jax.model import decoder, kv_cache
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params
 from soar_jax.sampling import ring
@@ -204,6 +204,8 @@ def _prefilled(params: Params, prompts: PromptBatch, model: ModelConfig) -> tupl
     positions = jnp.broadcast_to(slots, prompts.tokens.shape)
     is_token = slots < prompts.lengths[:, None]
     hidden, cache = decoder.hidden_states(params, model, prompts.tokens, positions, is_token, keep_cache=True)
+    if model.int8_cache:
+        cache = tuple(kv_cache.rounded(layer) for layer in cache)
     last = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)[:, 0]
     return cache, decoder.logits(params, model, last)
 

@@ -135,6 +135,7 @@ def build(config: Any, base: LoadedModel | None = None, trains: bool = True) -> 
     grader = _grader(config.grading)
     settings.check_choice("inner.advantage", config.inner.advantage, tuple(ADVANTAGES))
     mesh = parallel.make_mesh(*(config.mesh[axis] for axis in parallel.AXES))
+    attention.check(config.model, mesh)
     if trains:
         shares.check(mesh, config)
     else:
@@ -144,7 +145,7 @@ def build(config: Any, base: LoadedModel | None = None, trains: bool = True) -> 
         base = load_model(config.model.source, config.model.dtype, params_dtype(config), mesh)
     else:
         base = dataclasses.replace(base, params=layout.place(mesh, base.config, base.params))
-    base = dataclasses.replace(base, config=attention.choose(config.model.attention, base.config, mesh))
+    base = dataclasses.replace(base, config=attention.choose(config.model, base.config, mesh))
     start, frozen = _start(config.seed, adapting, mesh, base)
     sampler = TextSampler(
         mesh,

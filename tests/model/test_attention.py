@@ -3,11 +3,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 
 from soar_jax.model import attention, decoder, parameters
 from soar_jax.model.attention import AUTO, CUDNN, PLAIN, SPLASH
+from soar_jax.model.kv_cache import KVCache
 from soar_jax.parallel import mesh as parallel
 from soar_jax.settings import SettingsError
 
@@ -22,6 +24,11 @@ class Chips:
 
     def __init__(self, platform):
         self.devices = np.array([Chip(platform)])
+
+
+def section(name, int8_cache=False):
+    """A config's section `model`, as far as attention goes."""
+    return ml_collections.ConfigDict({"attention": name, "dtype": "float32", "int8_cache": int8_cache})
 
 
 @pytest.fixture
@@ -56,7 +63,7 @@ def test_the_tpu_kernel_gives_what_the_plain_form_gives_and_its_gradients(
         return jnp.sum(attended * cotangent), attended * (cotangent != 0)
 
     def plain(query, key, value):
-        return weighted(attention.attend(query, key, value, mask, 0.1))
+        return weighted(attention.attend(query, KVCache(key, value), mask, 0.1))
 
     def kernel(query, key, value):
         return weighted(attention.attend_to_row(SPLASH, query, key, value, valid, 0.1))
@@ -83,21 +90,36 @@ def test_whole_rows_have_the_same_hidden_states_by_the_kernel(interpreted, tiny_
 
 def test_auto_is_the_kernel_on_tpus_where_it_can(tiny_model):
     with_window = dataclasses.replace(tiny_model, layers_with_window=(0,))
-    assert attention.choose(AUTO, tiny_model, Chips("tpu")).attention == SPLASH
-    assert attention.choose(AUTO, with_window, Chips("tpu")).attention == PLAIN
-    assert attention.choose(AUTO, tiny_model, Chips("gpu")).attention == PLAIN
-    assert attention.choose(AUTO, tiny_model, Chips("cpu")).attention == PLAIN
+    assert attention.choose(section(AUTO), tiny_model, Chips("tpu")).attention == SPLASH
+    assert attention.choose(section(AUTO), with_window, Chips("tpu")).attention == PLAIN
+    assert attention.choose(section(AUTO), tiny_model, Chips("gpu")).attention == PLAIN
+    assert attention.choose(section(AUTO), tiny_model, Chips("cpu")).attention == PLAIN
+
+
+def test_the_cache_is_rounded_where_the_config_says_so(tiny_model):
+    assert attention.choose(section(AUTO, int8_cache=True), tiny_model, Chips("cpu")).int8_cache
+    assert not attention.choose(section(AUTO), tiny_model, Chips("cpu")).int8_cache
 
 
 @pytest.mark.parametrize(
-    ("name", "platform", "changes", "complaint"),
+    ("name", "platform", "complaint"),
     [
-        (SPLASH, "cpu", {}, "a kernel of the platform 'tpu', but the devices are 'cpu'"),
-        (CUDNN, "tpu", {}, "a kernel of the platform 'gpu'"),
-        (SPLASH, "tpu", {"layers_with_window": (0,)}, "cannot do layers with windows"),
-        (CUDNN, "gpu", {}, "needs model.dtype='bfloat16', not 'float32'"),
+        (SPLASH, "cpu", "a kernel of the platform 'tpu', but the devices are 'cpu'"),
+        (CUDNN, "tpu", "a kernel of the platform 'gpu'"),
+        (CUDNN, "gpu", "needs model.dtype='bfloat16', not 'float32'"),
     ],
 )
-def test_a_kernel_that_cannot_is_refused(tiny_model, name, platform, changes, complaint):
+def test_a_kernel_that_the_devices_lack_is_refused(name, platform, complaint):
     with pytest.raises(SettingsError, match=complaint):
-        attention.choose(name, dataclasses.replace(tiny_model, **changes), Chips(platform))
+        attention.check(section(name), Chips(platform))
+
+
+@pytest.mark.parametrize("name", [AUTO, PLAIN, SPLASH])
+def test_what_the_devices_have_is_not_refused(name):
+    attention.check(section(name), Chips("tpu"))
+
+
+def test_a_kernel_that_cannot_do_the_model_is_refused(tiny_model):
+    with_window = dataclasses.replace(tiny_model, layers_with_window=(0,))
+    with pytest.raises(SettingsError, match="cannot do layers with windows"):
+        attention.choose(section(SPLASH), with_window, Chips("tpu"))

@@ -8,6 +8,7 @@ import pytest
 from configs import scales
 from soar_jax.model import costs, decoder, known_shapes, lora, parameters
 from soar_jax.model.config import ModelConfig
+from soar_jax.model.kv_cache import KVCache
 from soar_jax.model.lora import LoRASettings
 from soar_jax.rl import losses
 from soar_jax.settings import SettingsError
@@ -99,7 +100,7 @@ def test_a_decoding_step_agrees_with_the_compiler():
         return decoder.logits(params, WIDE, hidden), cache
 
     column = shaped((rows, 1))
-    cache = (decoder.KVCache(*(shaped((rows, 2, *last), jnp.float32) for last in ((32, slots), (slots, 32)))),) * 2
+    cache = (KVCache(*(shaped((rows, 2, *last), jnp.float32) for last in ((32, slots), (slots, 32)))),) * 2
     flops = counted(step, parameters.abstract_params(WIDE), column, column, shaped((rows, slots), bool), cache)
     assert costs.forward_flops(WIDE, slots) * rows == pytest.approx(flops, rel=0.03)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from soar_jax.model import decoder, parameters
+from soar_jax.model.kv_cache import KVCache
 
 
 @pytest.mark.parametrize("num_layers", [2, 6])  # unrolled, and scanned
@@ -20,7 +21,7 @@ def test_cached_decoding_equals_the_full_forward(tiny_model, num_layers):
     )
     np.testing.assert_allclose(hidden, full[:, :4], atol=1e-5)
     cache = tuple(
-        decoder.KVCache(
+        KVCache(
             jnp.pad(layer.key, ((0, 0), (0, 0), (0, 0), (0, 3))), jnp.pad(layer.value, ((0, 0), (0, 0), (0, 3), (0, 0)))
         )
         for layer in cache

@@ -8,6 +8,7 @@ import pytest
 from soar_jax.model import config as model_config
 from soar_jax.model import decoder, hugging_face
 from soar_jax.model.checkpoint import SafetensorsFolder
+from soar_jax.model.kv_cache import KVCache
 
 torch = pytest.importorskip("torch", reason="torch is not installed: the parity with transformers is not checked")
 transformers = pytest.importorskip("transformers")
@@ -101,7 +102,7 @@ def test_decoding_with_a_cache_is_the_full_forward(pair):
     whole, _ = decoder.hidden_states(params, config, tokens, positions, valid)
     _, cache = decoder.hidden_states(params, config, tokens[:, :12], positions[:, :12], valid[:, :12], keep_cache=True)
     cache = tuple(
-        decoder.KVCache(
+        KVCache(
             jnp.pad(layer.key, ((0, 0), (0, 0), (0, 0), (0, 8))), jnp.pad(layer.value, ((0, 0), (0, 0), (0, 8), (0, 0)))
         )
         for layer in cache

@@ -96,6 +96,14 @@ def test_logprobs_are_those_that_training_computes(tiny_model, tiny_params, prom
     np.testing.assert_allclose(rollouts.sampler_logprobs, trained * mask, atol=2e-6)
 
 
+def test_a_rounded_cache_gives_nearly_the_same_logprobs(tiny_model, tiny_params, prompts):
+    rounded = dataclasses.replace(tiny_model, int8_cache=True)
+    rollouts = sample(tiny_params, prompts, jax.random.key(2), rounded, settings(length=8), 4)
+    mask = completion_mask(rollouts)
+    trained = policy_logprobs(tiny_params, tiny_model, rollouts, 1.0, chunk_tokens=7) * mask
+    assert 1e-5 < np.abs(rollouts.sampler_logprobs - trained).max() < 2e-2
+
+
 def test_rows_end_at_their_first_stop_token_even_when_padding_shares_its_id(tiny_model, tiny_params, prompts):
     shared = SamplingSettings(10, 1.0, 1.0, (0, 3), 0)
     rollouts = sample(tiny_params, prompts, jax.random.key(3), tiny_model, shared, 16)
@@ -109,8 +117,9 @@ def copies(count, ids=(5, 3, 7)):
     return PromptBatch(np.tile(np.array([ids], np.int32), (count, 1)), np.full(count, len(ids), np.int32))
 
 
-@pytest.mark.parametrize("max_slots", [1, 8])
-def test_few_slots_draw_what_many_draw(tiny_model, tiny_params, prompts, max_slots):
+@pytest.mark.parametrize(("max_slots", "int8_cache"), [(1, False), (8, False), (8, True)])
+def test_few_slots_draw_what_many_draw(tiny_model, tiny_params, prompts, max_slots, int8_cache):
+    tiny_model = dataclasses.replace(tiny_model, int8_cache=int8_cache)
     whole = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=40), 5)
     few = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=40), 5, max_slots=max_slots)
     assert len(set(whole.lengths.tolist())) > 4  # slots are free at different times
@@ -120,7 +129,9 @@ def test_few_slots_draw_what_many_draw(tiny_model, tiny_params, prompts, max_slo
     np.testing.assert_allclose(whole.sampler_logprobs, few.sampler_logprobs, atol=1e-5)
 
 
-def test_a_cache_that_grows_draws_what_a_wide_one_draws(tiny_model, tiny_params, prompts, monkeypatch):
+@pytest.mark.parametrize("int8_cache", [False, True])
+def test_a_cache_that_grows_draws_what_a_wide_one_draws(tiny_model, tiny_params, prompts, monkeypatch, int8_cache):
+    tiny_model = dataclasses.replace(tiny_model, int8_cache=int8_cache)
     wide = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=40), 5, max_slots=4)
     monkeypatch.setattr(ring, "_SMALLEST", 8)
     assert ring.sizes(39) == (10, 20, 40)

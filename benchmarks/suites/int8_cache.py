@@ -1,0 +1,93 @@
+"""What an int8 cache does: the rate of sampling, and how far samples' log-probabilities are from training's."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from benchmarks import interleave, models, workloads
+from benchmarks.options import Options
+from benchmarks.report import Section
+from configs import scales
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.loading import load_model
+from soar_jax.model.parameters import Params
+from soar_jax.parallel import mesh as parallel
+from soar_jax.rl.losses import policy_logprobs
+from soar_jax.types import RolloutBatch
+
+READS = ("cores", "models", "smollm2")
+SCALES = {"nano": scales.nano, "smollm2": scales.smollm2_135m}
+ROWS, PROMPT_TOKENS, NEW_TOKENS = 32, 128, 128
+CHUNK_TOKENS = 256
+
+
+@dataclasses.dataclass
+class Side:
+    """One way to hold the cache, and what it drew last."""
+
+    mesh: Mesh
+    model: ModelConfig
+    params: Params
+    max_slots: int
+
+    def rate(self, number: int) -> float:
+        """Tokens/s of a round."""
+        sampler = workloads.row_sampler(self.mesh, self.model, self.max_slots)
+        prompts = workloads.random_prompts(self.model, ROWS, PROMPT_TOKENS)
+
+        def draw() -> RolloutBatch:
+            key = jax.random.key(number)
+            self.rollouts = sampler.sample_policy(self.params, prompts, key, workloads.sampling(NEW_TOKENS), 1)
+            return self.rollouts
+
+        return ROWS * NEW_TOKENS / workloads.seconds_of(draw)
+
+    def differences(self, params: Params, model: ModelConfig) -> np.ndarray:
+        """The last round's log-probabilities [B, C], less those that training computes with `params`."""
+        rollouts = jax.device_get(self.rollouts)
+        trained = jax.jit(functools.partial(policy_logprobs, model=model, temperature=1.0, chunk_tokens=CHUNK_TOKENS))
+        return rollouts.sampler_logprobs - np.asarray(trained(params, rollouts=rollouts))
+
+
+def measure(options: Options) -> Iterator[Section]:
+    """A table a model."""
+    for name in options.models:
+        yield Section(
+            f"{name}: {ROWS} rows, prompts of {PROMPT_TOKENS} random tokens, {NEW_TOKENS} new tokens",
+            list(_rows(options, name)),
+            "Log-probabilities of the drawn tokens, in nats a token, sampler's less training's in float32; their mean "
+            "estimates the divergence of the policy that samples from the one that is trained. The model in bfloat16 "
+            "is for comparison.",
+        )
+
+
+def _rows(options: Options, name: str) -> Iterator[dict[str, Any]]:
+    base = load_model(str(models.folder(name, options.smollm2)), "float32")
+    mesh, max_slots = parallel.make_mesh(jax.device_count()), SCALES[name]().sampling.max_slots
+    params = workloads.on_mesh(mesh, base.params)
+    halved = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    sides = {
+        "float32": Side(mesh, base.config, params, max_slots),
+        "int8": Side(mesh, dataclasses.replace(base.config, int8_cache=True), params, max_slots),
+        "bfloat16, the model too": Side(mesh, dataclasses.replace(base.config, dtype="bfloat16"), halved, max_slots),
+    }
+    rates = interleave.interleave({name: side.rate for name, side in sides.items()}, options.rounds)
+    for name, side in sides.items():
+        differences = side.differences(base.params, base.config)
+        yield {
+            "cache": name,
+            "tokens/s": interleave.median(rates[name]),
+            "range": interleave.spread(rates[name]),
+            "x float32": interleave.ratio(rates[name], rates["float32"]),
+            "mean difference": float(differences.mean()),
+            "mean of magnitudes": float(np.abs(differences).mean()),
+            "largest": float(np.abs(differences).max()),
+        }
