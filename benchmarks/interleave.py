@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+Name = TypeVar("Name", bound=Hashable)
 
 
-def interleave(sides: Mapping[str, Callable[[int], T]], rounds: int) -> dict[str, list[T]]:
+def interleave(sides: Mapping[Name, Callable[[int], T]], rounds: int) -> dict[Name, list[T]]:
     """Calls every side once uncounted (what compiles, compiles there), then all in turn, A B C A B C.
 
     Args:
@@ -21,7 +22,7 @@ def interleave(sides: Mapping[str, Callable[[int], T]], rounds: int) -> dict[str
     """
     for side in sides.values():
         side(0)
-    found: dict[str, list[T]] = {name: [] for name in sides}
+    found: dict[Name, list[T]] = {name: [] for name in sides}
     for number in range(1, rounds + 1):
         for name, side in sides.items():
             found[name].append(side(number))

@@ -43,8 +43,8 @@ def nano() -> ml_collections.ConfigDict:
             # Of whole rows, in training and of prompts: "plain", or a kernel that holds no scores: "splash" (TPU) or
             # "cudnn" (GPU, bfloat16; not tried on one yet). "auto": splash on TPUs, else plain.
             "attention": "auto",
-            # What decoding looks back at: 8-bit integers in the place of `dtype`, so a cache of half the bytes of
-            # bfloat16's. Samples then differ a little from those of the policy that is trained.
+            # What decoding looks back at: 8-bit integers in the place of `dtype`, so a cache of about half the bytes
+            # of bfloat16's. All answers then differ a little from those of the policy that is trained.
             "int8_cache": False,
         }
     )

@@ -17,6 +17,8 @@ from rich.table import Table
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the slice is described, not looked for
 
+import jax
+
 from soar_jax import program, settings
 from soar_jax.model import known_shapes
 from soar_jax.planning.compile_check import Compiled, compile_all, run_shapes, topology_devices
@@ -38,6 +40,7 @@ def main() -> None:
     program.require_flag(TOPOLOGY)
     config = program.frozen_config(CONFIG, ("method", "scale", "outer", "inner", "mesh"))
     settings.check(config)
+    jax.config.update("jax_enable_compilation_cache", False)  # where there is no TPU, its programs cannot be read back
     device, devices = topology_devices(TOPOLOGY.value)
     model = known_shapes.shape_of(config.model.source, config.model.dtype)
     shapes = run_shapes(config, model, devices)
@@ -49,6 +52,7 @@ def main() -> None:
         console.print(f"compiled {compiled.program.name} in {compiled.compile_s:.0f} s")
         if JSON.value:
             print(json.dumps(_values(compiled)), flush=True)
+        jax.clear_caches()  # a 3B run's compiled programs would come to more than 10 GB
     settings.require(bool(found), f"no program's name holds {ONLY.value!r}; leave out --only to see all names")
     console.print(_memory_table(found, device))
     console.print(_work_table(found))

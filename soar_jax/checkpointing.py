@@ -133,6 +133,8 @@ def verify(arrays: Any, record: dict[str, Any]) -> None:
       ValueError: other numbers than were saved.
     """
     saved = record.pop("checksums")
+    if not isinstance(saved, dict):
+        raise ValueError("it was saved by another version of soar_jax")
     if any(saved.get(path) != found for path, found in _checksums(arrays, record).items()):
         raise ValueError("its numbers are not those that were saved")
 

@@ -85,6 +85,11 @@ def flip(path):
     path.write_bytes(content)
 
 
+def change_record(step, **changes):
+    path = step / "record" / "metadata"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
 DAMAGES = {
     "an empty folder": lambda step: [shutil.rmtree(step), step.mkdir()],
     "no arrays": lambda step: shutil.rmtree(step / "arrays"),
@@ -92,7 +97,8 @@ DAMAGES = {
     "a cut manifest": lambda step: (step / "arrays" / "manifest.ocdbt").write_bytes(b""),
     "cut data": lambda step: os.truncate(largest(step), 1000),
     "one flipped bit": lambda step: flip(largest(step)),
-    "another record": lambda step: next((step / "record").glob("metadata")).write_text('{"checksums": []}'),
+    "another record": lambda step: change_record(step, share=0.2),
+    "another version's sums": lambda step: change_record(step, checksums=[1, 2]),
 }
 
 

@@ -25,7 +25,7 @@ from soar_jax.types import RolloutBatch
 
 READS = ("cores", "models", "smollm2")
 SCALES = {"nano": scales.nano, "smollm2": scales.smollm2_135m}
-ROWS, PROMPT_TOKENS, NEW_TOKENS = 32, 128, 128
+ROWS, TOKENS = 32, {"nano": 32, "smollm2": 128}  # of prompts and completions; nano was made for 64 in all
 CHUNK_TOKENS = 256
 
 
@@ -37,18 +37,19 @@ class Side:
     model: ModelConfig
     params: Params
     max_slots: int
+    tokens: int  # of prompts, and of completions
 
     def rate(self, number: int) -> float:
         """Tokens/s of a round."""
         sampler = workloads.row_sampler(self.mesh, self.model, self.max_slots)
-        prompts = workloads.random_prompts(self.model, ROWS, PROMPT_TOKENS)
+        prompts = workloads.random_prompts(self.model, ROWS, self.tokens)
 
         def draw() -> RolloutBatch:
             key = jax.random.key(number)
-            self.rollouts = sampler.sample_policy(self.params, prompts, key, workloads.sampling(NEW_TOKENS), 1)
+            self.rollouts = sampler.sample_policy(self.params, prompts, key, workloads.sampling(self.tokens), 1)
             return self.rollouts
 
-        return ROWS * NEW_TOKENS / workloads.seconds_of(draw)
+        return ROWS * self.tokens / workloads.seconds_of(draw)
 
     def differences(self, params: Params, model: ModelConfig) -> np.ndarray:
         """The last round's log-probabilities [B, C], less those that training computes with `params`."""
@@ -61,11 +62,10 @@ def measure(options: Options) -> Iterator[Section]:
     """A table a model."""
     for name in options.models:
         yield Section(
-            f"{name}: {ROWS} rows, prompts of {PROMPT_TOKENS} random tokens, {NEW_TOKENS} new tokens",
+            f"{name}: {ROWS} rows, prompts of {TOKENS[name]} random tokens, as many new ones",
             list(_rows(options, name)),
             "Log-probabilities of the drawn tokens, in nats a token, sampler's less training's in float32; their mean "
-            "estimates the divergence of the policy that samples from the one that is trained. The model in bfloat16 "
-            "is for comparison.",
+            "estimates the divergence of the policy that samples from the one that is trained.",
         )
 
 
@@ -74,19 +74,21 @@ def _rows(options: Options, name: str) -> Iterator[dict[str, Any]]:
     mesh, max_slots = parallel.make_mesh(jax.device_count()), SCALES[name]().sampling.max_slots
     params = workloads.on_mesh(mesh, base.params)
     halved = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
-    sides = {
-        "float32": Side(mesh, base.config, params, max_slots),
-        "int8": Side(mesh, dataclasses.replace(base.config, int8_cache=True), params, max_slots),
-        "bfloat16, the model too": Side(mesh, dataclasses.replace(base.config, dtype="bfloat16"), halved, max_slots),
-    }
-    rates = interleave.interleave({name: side.rate for name, side in sides.items()}, options.rounds)
-    for name, side in sides.items():
+    sides = {}
+    for dtype, weights in (("float32", params), ("bfloat16", halved)):
+        for int8_cache in (False, True):
+            model = dataclasses.replace(base.config, dtype=dtype, int8_cache=int8_cache)
+            side = Side(mesh, model, weights, max_slots, TOKENS[name])
+            sides[dtype, "int8" if int8_cache else dtype] = side
+    rates = interleave.interleave({key: side.rate for key, side in sides.items()}, options.rounds)
+    for (dtype, cache), side in sides.items():
         differences = side.differences(base.params, base.config)
         yield {
-            "cache": name,
-            "tokens/s": interleave.median(rates[name]),
-            "range": interleave.spread(rates[name]),
-            "x float32": interleave.ratio(rates[name], rates["float32"]),
+            "model": dtype,
+            "cache": cache,
+            "tokens/s": interleave.median(rates[dtype, cache]),
+            "range": interleave.spread(rates[dtype, cache]),
+            "x whole cache": interleave.ratio(rates[dtype, cache], rates[dtype, dtype]),
             "mean difference": float(differences.mean()),
             "mean of magnitudes": float(np.abs(differences).mean()),
             "largest": float(np.abs(differences).max()),

@@ -92,7 +92,10 @@ class RunShapes:
         return held
 
     def cache(self) -> int:
-        """Bytes that one device holds of the largest cache: its slots, and the prompts that they are filled from."""
+        """Bytes that one device holds of the largest cache: its slots, and the prompts that they are filled from.
+
+        Prompts are counted as they are kept; an int8 cache of theirs is rounded when all layers have been through.
+        """
         longest = max(policy.sampling.max_completion_tokens for policy in (self.student, self.teacher))
         slots = 2 * self.prompt_tokens + longest - 1
         rows = self.config.sampling.population_batch * self.config.sampling.max_slots

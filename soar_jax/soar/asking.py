@@ -35,6 +35,7 @@ class Asking:
             "model": self.policy,
             "params_sha256": self.setup.base_sha256,
             "dtype": self.setup.sampler.model.dtype,
+            "int8_cache": self.setup.sampler.model.int8_cache,
             "seed": config.seed,
             "problems": config.problems.to_dict() | {"count": len(self.problems), "key": cache_key(self.problems)},
             "prompts": config.prompts.to_dict(),
