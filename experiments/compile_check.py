@@ -52,7 +52,6 @@ def main() -> None:
         console.print(f"compiled {compiled.program.name} in {compiled.compile_s:.0f} s")
         if JSON.value:
             print(json.dumps(_values(compiled)), flush=True)
-        jax.clear_caches()  # a 3B run's compiled programs would come to more than 10 GB
     settings.require(bool(found), f"no program's name holds {ONLY.value!r}; leave out --only to see all names")
     console.print(_memory_table(found, device))
     console.print(_work_table(found))
