@@ -25,7 +25,7 @@ from soar_jax.types import RolloutBatch
 
 READS = ("cores", "models", "smollm2")
 SCALES = {"nano": scales.nano, "smollm2": scales.smollm2_135m}
-ROWS, TOKENS = 32, {"nano": 32, "smollm2": 128}  # of prompts and completions; nano was made for 64 in all
+ROWS, TOKENS = 32, 32  # tokens of prompts and of completions: nano was made for 64 in all
 CHUNK_TOKENS = 256
 
 
@@ -37,19 +37,18 @@ class Side:
     model: ModelConfig
     params: Params
     max_slots: int
-    tokens: int  # of prompts, and of completions
 
     def rate(self, number: int) -> float:
         """Tokens/s of a round."""
         sampler = workloads.row_sampler(self.mesh, self.model, self.max_slots)
-        prompts = workloads.random_prompts(self.model, ROWS, self.tokens)
+        prompts = workloads.random_prompts(self.model, ROWS, TOKENS)
 
         def draw() -> RolloutBatch:
             key = jax.random.key(number)
-            self.rollouts = sampler.sample_policy(self.params, prompts, key, workloads.sampling(self.tokens), 1)
+            self.rollouts = sampler.sample_policy(self.params, prompts, key, workloads.sampling(TOKENS), 1)
             return self.rollouts
 
-        return ROWS * self.tokens / workloads.seconds_of(draw)
+        return ROWS * TOKENS / workloads.seconds_of(draw)
 
     def differences(self, params: Params, model: ModelConfig) -> np.ndarray:
         """The last round's log-probabilities [B, C], less those that training computes with `params`."""
@@ -62,7 +61,7 @@ def measure(options: Options) -> Iterator[Section]:
     """A table a model."""
     for name in options.models:
         yield Section(
-            f"{name}: {ROWS} rows, prompts of {TOKENS[name]} random tokens, as many new ones",
+            f"{name}: {ROWS} rows, prompts of {TOKENS} random tokens, as many new ones",
             list(_rows(options, name)),
             "Log-probabilities of the drawn tokens, in nats a token, sampler's less training's in float32; their mean "
             "estimates the divergence of the policy that samples from the one that is trained.",
@@ -78,7 +77,7 @@ def _rows(options: Options, name: str) -> Iterator[dict[str, Any]]:
     for dtype, weights in (("float32", params), ("bfloat16", halved)):
         for int8_cache in (False, True):
             model = dataclasses.replace(base.config, dtype=dtype, int8_cache=int8_cache)
-            side = Side(mesh, model, weights, max_slots, TOKENS[name])
+            side = Side(mesh, model, weights, max_slots)
             sides[dtype, "int8" if int8_cache else dtype] = side
     rates = interleave.interleave({key: side.rate for key, side in sides.items()}, options.rounds)
     for (dtype, cache), side in sides.items():
