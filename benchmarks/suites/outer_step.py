@@ -31,18 +31,28 @@ SHORT = {
 def measure(options: Options) -> Iterator[Section]:
     """A row a phase; the first outer step, which compiles, is left out."""
     with tempfile.TemporaryDirectory() as folder:
-        steps = _run(pathlib.Path(folder) / "run", options)[1:]
-    total = interleave.median([step["step_s"] for step in steps])
-    names = list(dict.fromkeys(name for step in steps for name in step["phase_s"]))
-    seconds = {name: [step["phase_s"].get(name, 0.0) for step in steps] for name in names}
-    whole = sum(map(sum, seconds.values()))
-    rows: list[dict[str, Any]] = [
-        {"phase": name, "s": interleave.median(values), "share, %": 100 * sum(values) / whole}
-        for name, values in seconds.items()
+        yield table(_run(pathlib.Path(folder) / "run", options)[1:])
+
+
+def table(steps: list[dict[str, Any]]) -> Section:
+    """The phases of steps, as `planning/speed.py` gives their timings."""
+    names = list(dict.fromkeys(name for step in steps for name in step["phases"]))
+    phases = {name: [step["phases"].get(name, {"s": 0.0}) for step in steps] for name in names}
+    whole = sum(step["step_s"] for step in steps)
+    rows = [
+        {
+            "phase": name,
+            "s": interleave.median([each["s"] for each in found]),
+            "share, %": 100 * sum(each["s"] for each in found) / whole,
+            "devices idle, %": 100 * interleave.median([each.get("device_idle_share", 1.0) for each in found]),
+        }
+        for name, found in phases.items()
     ]
-    rate = interleave.median([step["tokens_per_s"] for step in steps])
-    yield Section(
-        f"nano: an outer step of {total:.1f} s, {rate:,.0f} sampled tokens/s of the whole step",
+    total, rate, idle = (
+        interleave.median([step[key] for step in steps]) for key in ("step_s", "tokens_per_s", "device_idle_share")
+    )
+    return Section(
+        f"nano: an outer step of {total:.1f} s, {rate:,.0f} sampled tokens/s of the whole step, devices idle {idle:.1%}",
         sorted(rows, key=lambda row: -row["s"]),
         f"Medians, and shares of the sum, of outer steps 2 to {len(steps) + 1}.",
     )

@@ -8,8 +8,11 @@ import pytest
 
 from benchmarks.interleave import interleave, ratio, shown
 from benchmarks.report import Part, Section
-from benchmarks.suites import grading, sampler
+from benchmarks.suites import grading, outer_step, sampler
 from soar_jax.grading.grader import Grader, Verdict
+from soar_jax.model.work import Work
+from soar_jax.planning.devices import Peaks
+from soar_jax.planning.speed import step_timings
 
 PEERS = pathlib.Path(__file__).parents[2] / "benchmarks" / "peers"
 
@@ -81,3 +84,15 @@ def test_pairs_to_grade_differ_and_are_what_they_say():
     made = [pair for pair in pairs if "x^2" in pair.gold or "frac" in pair.gold][:60]
     verdicts = Grader(("boxed",), "math").compare([pair.answer for pair in made], [pair.gold for pair in made])
     assert [verdict is Verdict.CORRECT for verdict in verdicts] == [pair.same for pair in made]
+
+
+def test_the_phases_of_a_step_are_those_of_the_timings():
+    peaks = Peaks(flops_per_s=100.0, bytes_per_s=10.0, are_measured=False)
+    work = {"sampling": Work(sampled_tokens=40, flops=50.0, busy_s=1.5)}
+    steps = [step_timings({"grading": grading_s, "sampling": 2.0}, work, peaks) for grading_s in (1.0, 2.0, 3.0)]
+    section = outer_step.table(steps)
+    assert section.title.startswith("nano: an outer step of 4.0 s, 10 sampled tokens/s")
+    assert section.rows == [
+        {"phase": "grading", "s": 2.0, "share, %": 50.0, "devices idle, %": 100.0},
+        {"phase": "sampling", "s": 2.0, "share, %": 50.0, "devices idle, %": 25.0},
+    ]
