@@ -52,7 +52,7 @@ def table(steps: list[dict[str, Any]]) -> Section:
         interleave.median([step[key] for step in steps]) for key in ("step_s", "tokens_per_s", "device_idle_share")
     )
     return Section(
-        f"nano: an outer step of {total:.1f} s, {rate:,.0f} sampled tokens/s of the whole step, devices idle {idle:.1%}",
+        f"nano: an outer step of {total:.1f} s, {rate:,.0f} sampled tokens/s of it, devices idle {idle:.1%} of it",
         sorted(rows, key=lambda row: -row["s"]),
         f"Medians, and shares of the sum, of outer steps 2 to {len(steps) + 1}.",
     )
