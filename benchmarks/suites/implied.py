@@ -131,16 +131,13 @@ def _decode_step(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> St
     """One token of each of a device's slots, the ring at its widest."""
     rows, slots = config.sampling.max_slots, prompt + config.student.max_completion_tokens - 1
 
-    def step(params: Any, token: Any, positions: Any, seen: Any, cache: Any, slot: Any, key_positions: Any) -> Any:
-        hidden, cache = decoder.hidden_states(
-            params, model_of(params), token, positions, seen, cache, slot, key_positions=key_positions
-        )
-        return decoder.logits(params, model_of(params), hidden[:, 0]), cache
-
-    def model_of(params: Any) -> ModelConfig:
-        return dataclasses.replace(model, num_layers=len(params["layers"]))
-
     def lower(model: ModelConfig) -> jax.stages.Lowered:
+        def step(params: Any, token: Any, positions: Any, seen: Any, cache: Any, slot: Any, key_positions: Any) -> Any:
+            hidden, cache = decoder.hidden_states(
+                params, model, token, positions, seen, cache, slot, key_positions=key_positions
+            )
+            return decoder.logits(params, model, hidden[:, 0]), cache
+
         on_chip = _Chip(mesh)
         params = jax.eval_shape(lambda params: decoder.unstacked(params, model), abstract_params(model))
         heads = rows, model.num_kv_heads
