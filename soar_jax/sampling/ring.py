@@ -30,7 +30,7 @@ _MOST_SIZES = 3
 def sizes(num_tokens: int) -> tuple[int, ...]:
     """The ring sizes by which a cache grows to hold `num_tokens` completion tokens, each twice the one before."""
     count = 1
-    while count < _MOST_SIZES and num_tokens // 2**count >= _SMALLEST:
+    while count < _MOST_SIZES and -(-num_tokens // 2**count) >= _SMALLEST:
         count += 1
     smallest = max(1, -(-num_tokens // 2 ** (count - 1)))
     return tuple(smallest * 2**index for index in range(count))
