@@ -284,6 +284,7 @@ def smollm2_135m() -> ml_collections.ConfigDict:
     c.model.dtype = "float32"
     c.mesh.update(population=-1, fsdp=1, tensor=1)
     c.inner.students_at_once = 0
+    c.sampling.max_slots = 32
     c.problems.update(source="gsm8k", path="hf:openai/gsm8k:main:train")
     c.transfer.update(source="gsm8k", path="hf:openai/gsm8k:main:test", num_problems=256)
     c.grading.extraction = ("boxed", "last_number")

@@ -62,11 +62,22 @@ def filtered_logits(logits: jax.Array, settings: SamplingSettings) -> jax.Array:
 def _draw(logits: jax.Array, keys: jax.Array, settings: SamplingSettings) -> tuple[jax.Array, jax.Array]:
     # logits [S, V], keys [S] -> tokens [S], logprobs [S]. Greedy has one outcome: log-probability 0.
     if settings.temperature == 0:
-        tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        tokens = _likeliest(logits)
         return tokens, jnp.zeros(tokens.shape, jnp.float32)
     logits = filtered_logits(logits, settings)
-    tokens = jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
+    noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[-1:]))(keys)
+    tokens = _likeliest(logits + noise)
     return tokens, decoder.chosen(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
+
+
+def _likeliest(logits: jax.Array) -> jax.Array:
+    """The first [S] of the largest of logits [S, V].
+
+    Two plain reductions: `jnp.argmax` carries value and index in one, which the CPU backend runs a number at a time.
+    """
+    last = logits.shape[-1] - 1  # where no number is the largest, since one is not a number
+    is_largest = logits == jnp.max(logits, axis=-1, keepdims=True)
+    return jnp.min(jnp.where(is_largest, jnp.arange(last + 1, dtype=jnp.int32), last), axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,6 +82,17 @@ def test_draws_follow_the_exact_distribution(tiny_model, tiny_params, temperatur
     assert stats.chisquare(observed_bins[keep], expected_bins[keep] * (6000 / expected_bins.sum())).pvalue > 1e-4
 
 
+def test_draws_are_those_of_jax_random_categorical():
+    logits = jnp.round(4 * jax.random.normal(jax.random.key(0), (64, 50)))  # with equal ones
+    keys = jax.random.split(jax.random.key(1), 64)
+    tokens, logprobs = sampler._draw(logits, keys, settings())
+    np.testing.assert_array_equal(tokens, jax.vmap(jax.random.categorical)(keys, logits))
+    rows = jnp.arange(64)
+    np.testing.assert_allclose(logprobs, jax.nn.log_softmax(logits)[rows, tokens], atol=1e-5)
+    greedy, _ = sampler._draw(logits, keys, settings(temperature=0))
+    np.testing.assert_array_equal(greedy, jnp.argmax(logits, axis=-1))
+
+
 def test_the_nucleus_is_the_smallest_set_that_reaches_top_p():
     logits = jnp.log(jnp.array([0.5, 0.3, 0.15, 0.05]))
     kept = np.isfinite(filtered_logits(logits, settings(top_p=0.8001)))
