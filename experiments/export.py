@@ -6,7 +6,6 @@ from absl import flags
 
 from soar_jax import program
 from soar_jax.model import export
-from soar_jax.settings import require
 
 MODEL = flags.DEFINE_string(
     "model", None, "A hub id, a Hugging Face folder, a GGUF file, or a run's workdir (:student or :teacher behind it)."
@@ -19,8 +18,8 @@ DTYPE = flags.DEFINE_enum(
 
 def main() -> None:
     """Loads the policy, adapters merged, and writes it."""
-    require(bool(MODEL.value), "--model is missing; name a model or a run's workdir")
-    require(bool(OUT.value), "--out is missing; name a folder for the model")
+    program.require_flag(MODEL)
+    program.require_flag(OUT)
     out = pathlib.Path(OUT.value).expanduser()
     export.check_target(out)
     from soar_jax.soar import policies  # seconds to import

@@ -6,11 +6,13 @@ written whole, appears whole, and is never locked.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib.util
 import io
 import os
 import re
+from collections.abc import Iterator
 from typing import IO
 
 import fsspec
@@ -84,6 +86,21 @@ def absolute(path: epath.Path) -> epath.Path:
 def names(folder: epath.Path) -> list[str]:
     """What is in a folder, sorted; nothing where there is no folder."""
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+@contextlib.contextmanager
+def claiming(folder: str, instead: str) -> Iterator[None]:
+    """Within it a folder is locked and first written to; `folder` and `instead` name it and what to change.
+
+    Raises:
+      SettingsError: another process holds it, or it cannot be written.
+    """
+    try:
+        yield
+    except BlockingIOError:
+        raise SettingsError(f"another process is running in {folder}; wait or choose another {instead}") from None
+    except OSError as error:
+        raise SettingsError(f"cannot write to {folder}: {reason(error)}; choose another {instead}") from None
 
 
 def lock(path: epath.Path) -> IO[str]:

@@ -39,7 +39,7 @@ def claim(out: epath.Path, settings: dict[str, Any]) -> IO[str]:
         another process is at work in it.
     """
     settings = json.loads(json.dumps(settings))
-    try:
+    with storage.claiming(f"--out={out}", "folder"):
         out.mkdir(parents=True, exist_ok=True)
         check(out)
         lock = storage.lock(out / LOCK)
@@ -47,10 +47,6 @@ def claim(out: epath.Path, settings: dict[str, Any]) -> IO[str]:
             _check_same(out, read_json(out / SETTINGS), settings)
         else:
             write_json(out / SETTINGS, settings)
-    except BlockingIOError:
-        raise SettingsError(f"another process is at work in --out={out}; wait for it or choose another") from None
-    except OSError as error:
-        raise SettingsError(f"cannot write to --out={out}: {storage.reason(error)}; choose another folder") from None
     return lock
 
 

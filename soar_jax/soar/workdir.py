@@ -52,17 +52,10 @@ def claim(workdir: epath.Path, config: Any) -> IO[str]:
     Raises:
       SettingsError: it cannot be written, or another process is running in it.
     """
-    try:
+    with storage.claiming(f"the workdir {workdir}", "--workdir"):
         workdir.mkdir(parents=True, exist_ok=True)
         lock = storage.lock(workdir / ".lock")
         write_json(workdir / "config.json", _as_json(config))
-    except BlockingIOError:
-        raise SettingsError(
-            f"another process is running in {workdir}; wait for it or choose another --workdir"
-        ) from None
-    except OSError as error:
-        reason = storage.reason(error)
-        raise SettingsError(f"cannot write to the workdir {workdir}: {reason}; choose another --workdir") from None
     return lock
 
 

@@ -20,7 +20,7 @@ def test_a_folder_is_taken_again_by_the_same_settings_alone(tmp_path):
 
 def test_one_process_at_a_time(tmp_path):
     lock = out_folder.claim(tmp_path / "out", SETTINGS)
-    with pytest.raises(SettingsError, match="another process is at work"):
+    with pytest.raises(SettingsError, match="another process is running in"):
         out_folder.claim(tmp_path / "out", SETTINGS)
     lock.close()
     out_folder.claim(tmp_path / "out", SETTINGS).close()
