@@ -16,6 +16,7 @@ _TAGS = {
     name: re.compile(rf"<\s*{name}\s*>(.*?)(?:<\s*/\s*{name}\s*>|(?=<\s*(?:question|answer)\s*>)|$)", re.DOTALL | re.I)
     for name in ("question", "answer")
 }
+_ANY_TAG = re.compile(r"<\s*/?\s*(?:question|answer)\s*>", re.I)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,19 @@ def question_and_answer(settings: PromptSettings, completion: str, extraction: S
     if not question or len(question) > MAX_QUESTION_CHARACTERS or not answer:
         return None
     return QuestionAnswer(question, answer)
+
+
+def question_alone(settings: PromptSettings, text: str, extraction: Sequence[str]) -> str | None:
+    """The question in a text that need not answer it; None where there is none.
+
+    "separator": as in `question_and_answer`, since a question without its answer there is one that was cut short.
+    "tags": all of the text up to the first tag, or what is in it.
+    """
+    if settings.teacher_format == "separator":
+        pair = question_and_answer(settings, text, extraction)
+        return pair.question if pair else None
+    question = next(filter(None, map(str.strip, _ANY_TAG.split(text))), "")
+    return question if 0 < len(question) <= MAX_QUESTION_CHARACTERS else None
 
 
 def _last(pattern: re.Pattern[str], text: str) -> str:

@@ -51,13 +51,14 @@ class TextSampler:
         rows = [self.tokenizer.encode_prompt(text) for text in texts]
         return prompt_batch(rows, self.tokenizer.pad_id, self.prompts.bucket_tokens)
 
-    def encode_prompts(self, prompts: Sequence[str], opening: str = "") -> PromptBatch:
+    def encode_prompts(self, prompts: Sequence[str], openings: Sequence[str] = ()) -> PromptBatch:
         """Prompts as a padded batch, in the model's chat template where the settings say so.
 
         Args:
-          opening: text behind each prompt that the model's answer begins with.
+          openings: texts, one behind each prompt, that the model's answers begin with; none: they begin freely.
         """
-        return self.encode([self._conversation(prompt) + opening for prompt in prompts])
+        conversations = map(self._conversation, prompts)
+        return self.encode([*map("".join, zip(conversations, openings or ("",) * len(prompts), strict=True))])
 
     def encode_questions(self, questions: Sequence[str]) -> PromptBatch:
         """Student prompts of questions as a padded batch."""

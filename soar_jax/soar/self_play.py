@@ -10,6 +10,7 @@ import numpy as np
 
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
+from soar_jax.problems.prompts import question_alone
 from soar_jax.reporting.display import Phase
 from soar_jax.rng import stream_generator, stream_key
 from soar_jax.soar.final_students import FinalStudents, Follower
@@ -17,7 +18,6 @@ from soar_jax.soar.intrinsic import count_votes
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.student import Curriculum
 from soar_jax.soar.syllabus import Questions, Stage
-from soar_jax.soar.teacher import parse
 from soar_jax.types import Problem, PromptBatch, QuestionAnswer
 
 
@@ -64,17 +64,24 @@ def _write(setup: Setup, params: Params, seeds: Sequence[Problem], episode: int)
     openings = [
         " ".join(seeds[index].question.split()[: config.prompts.opening_words]) for index in picks.ravel().tolist()
     ]
+    # In a chat the answer begins with the opening, and goes on with its own space; elsewhere the prompt ends with it.
+    is_chat = config.prompts.chat
     prompts = setup.sampler.encode_prompts(
-        [config.prompts.from_seed.replace("{opening}", opening) for opening in openings]
+        [config.prompts.from_seed.replace("{opening}", opening) for opening in openings],
+        openings if is_chat else (),
     )
     keys = jax.random.split(stream_key(config.seed, "self_play_write", episode), replicas)
     rollouts = setup.sampler.sample_population(params, _per_replica(prompts, replicas), keys, setup.teacher.sampling, 1)
     texts = setup.sampler.texts(rollouts)
-    pairs = [parse(setup, f"{opening} {text}") for opening, text in zip(openings, texts, strict=True)]
-    return [
-        [pair.question for pair in pairs[start : start + count] if pair is not None]
-        for start in range(0, len(pairs), count)
-    ]
+    joint = "" if is_chat else " "
+    questions = [_read(setup, opening + joint + text) for opening, text in zip(openings, texts, strict=True)]
+    return [[*filter(None, questions[start : start + count])] for start in range(0, len(questions), count)]
+
+
+def _read(setup: Setup, text: str) -> str | None:
+    """The question in an opening and its continuation; None where there is none that can be asked."""
+    question = question_alone(setup.sampler.prompts, text, setup.grader.extraction)
+    return question if question and setup.sampler.fits(question) else None
 
 
 def _new_ones(questions: Sequence[str], seen: Sequence[str], max_similarity: float) -> list[str]:

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soar_jax.problems.prompts import PromptSettings, question_and_answer, student_prompt, teacher_prompts
+from soar_jax.problems.prompts import (
+    PromptSettings,
+    question_alone,
+    question_and_answer,
+    student_prompt,
+    teacher_prompts,
+)
 from soar_jax.types import QuestionAnswer
 
 PLAIN = PromptSettings("exam {question} ?", "teacher", (8,))
@@ -58,6 +64,26 @@ def test_pairs_with_a_separator(text, pair):
 )
 def test_pairs_in_tags(text, pair):
     assert question_and_answer(TAGS, text, ("boxed",)) == pair
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("Ana has 12 apples. How many are 3 more? ", "Ana has 12 apples. How many are 3 more?"),
+        ("<question>\nq\n</question>\n<answer>2</answer>", "q"),
+        ("Ana has 12 apples.\n</question>\n<answer>2</answer>", "Ana has 12 apples."),
+        ("<question></question>", None),
+        (" \n", None),
+        ("q" * 5000, None),
+    ],
+)
+def test_a_question_alone_needs_neither_tags_nor_an_answer(text, question):
+    assert question_alone(TAGS, text, ("boxed",)) == question
+
+
+def test_with_a_separator_a_question_without_its_answer_was_cut_short():
+    assert question_alone(PLAIN, "1 + 1 ? = 2", ("after_equals",)) == "1 + 1"
+    assert question_alone(PLAIN, "1 + 1 ?", ("after_equals",)) is None
 
 
 @given(st.one_of(st.text(), st.text(alphabet="<>/ questionanswer\\boxed{}", max_size=200)))
