@@ -21,6 +21,11 @@ class Problem:
     level: int  # difficulty as its source states it; in the arithmetic world, operations
 
 
+def normal_form(question: str) -> str:
+    """What two questions have in common that count as one: the text without case and layout."""
+    return " ".join(question.lower().split())
+
+
 @dataclasses.dataclass(frozen=True)
 class QuestionAnswer:
     """A question and answer that a teacher wrote; nobody has checked either."""

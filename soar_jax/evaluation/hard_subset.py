@@ -13,7 +13,7 @@ import numpy as np
 
 from soar_jax.rng import stream_generator
 from soar_jax.settings import SettingsError, require
-from soar_jax.types import Problem
+from soar_jax.types import Problem, normal_form
 
 
 class SealedError(RuntimeError):
@@ -49,7 +49,7 @@ class SealedProblems:
 
     def holds(self, question: str) -> bool:
         """Whether a question is one of them, compared as normalised text."""
-        return _normal(question) in self.marks
+        return normal_form(question) in self.marks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +99,8 @@ def check_disjoint(split: HardSplit) -> None:
                     raise SettingsError(f"problem {problem.id} is both in hard {seen[mark]} and in hard {part}")
 
 
-def _normal(question: str) -> str:
-    return " ".join(question.lower().split())
-
-
 def _marks(problem: Problem) -> tuple[str, str]:
-    return problem.id, _normal(problem.question)
+    return problem.id, normal_form(problem.question)
 
 
 def cache_key(*parts: object) -> str:

@@ -15,16 +15,18 @@ import json
 import pathlib
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from soar_jax.grading.extraction import boxed, hash_marks
+from soar_jax.grading.extraction import MAX_ANSWER_CHARACTERS, boxed, hash_marks
 from soar_jax.settings import SettingsError, require
-from soar_jax.types import Problem
+from soar_jax.types import Problem, normal_form
 
 Row = Mapping[str, Any]
 HUB, TFDS = "hf:", "tfds:"
 MAX_QUESTION_CHARACTERS = 20_000
+_MAX_MEMBER_BYTES = 2**30  # of a file in a zip, which says itself how much it unpacks to
 _GRADABLE = ("Numerical", "Expression", "Tuple", "Interval", "Equation")  # answer types of OlympiadBench
 
 
@@ -62,8 +64,9 @@ def load(name: str, path: str, fields: Mapping[str, str]) -> Benchmark:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             left_out["fields missing or of another kind"] += 1
         else:
-            left_out["a question twice"] += problem.id in problems
-            problems.setdefault(problem.id, problem)
+            question = normal_form(problem.question)
+            left_out["a question twice"] += question in problems
+            problems.setdefault(question, problem)
     reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
     require(bool(problems), f"{path} has no row that can be graded as {name!r} ({reasons or 'it is empty'})")
     return Benchmark(tuple(problems.values()), {reason: count for reason, count in left_out.items() if count})
@@ -81,9 +84,13 @@ def _problem(name: str, fields: _Fields) -> Problem:
     question, answer = fields.question.strip(), fields.answer.strip()
     if not question or not answer:
         raise _NotGradableError("without question or answer")
-    if len(question) > MAX_QUESTION_CHARACTERS:
+    if len(question) > MAX_QUESTION_CHARACTERS or len(answer) > MAX_ANSWER_CHARACTERS:
         raise _NotGradableError("too long")
-    digest = hashlib.sha256(question.encode(errors="replace")).hexdigest()[:12]
+    try:
+        digest = hashlib.sha256(question.encode()).hexdigest()[:12]
+        (answer + fields.subject).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and no file that is written later
+        raise _NotGradableError("without valid text") from None
     return Problem(f"{name}-{digest}", question, answer, fields.subject, fields.level)
 
 
@@ -129,10 +136,13 @@ def _by_fields(names: Mapping[str, str]) -> Callable[[Row], _Fields]:
     for key in ("question", "answer"):
         require(bool(names.get(key)), f"problems.fields names no {key}; which field of a row is it?")
 
+    def text(row: Row, key: str) -> str:
+        value = row[names[key]] if names.get(key) else None
+        return "" if value is None else str(value)
+
     def read(row: Row) -> _Fields:
-        subject = row[names["subject"]] if names.get("subject") else ""
         level = _level(row[names["level"]]) if names.get("level") else 1
-        return _Fields(str(row[names["question"]]), str(row[names["answer"]]), str(subject), level)
+        return _Fields(text(row, "question"), text(row, "answer"), text(row, "subject"), level)
 
     return read
 
@@ -164,7 +174,7 @@ def _rows(path: str) -> Iterator[Row]:
 
 
 def _texts(file: pathlib.Path) -> Iterator[str]:
-    """The lines of a file, or of the JSON files in a zip, which is read in place and never unpacked."""
+    """The lines of a file, or of the files of JSON lines in a zip, which is read in place and never unpacked."""
     if file.suffix != ".zip":
         with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
             yield from lines
@@ -173,9 +183,12 @@ def _texts(file: pathlib.Path) -> Iterator[str]:
         with zipfile.ZipFile(file) as archive:
             for name in archive.namelist():
                 if name.endswith((".jsonl", ".json")) and not name.startswith("__MACOSX"):
+                    unpacked = archive.getinfo(name).file_size
+                    require(unpacked <= _MAX_MEMBER_BYTES, f"{name} in {file} has {unpacked} bytes; unpack it yourself")
                     with archive.open(name) as member:
                         yield from io.TextIOWrapper(member, encoding="utf-8", errors="replace", newline="\n")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # damaged, unknown compression, encrypted
+    # Damaged in its directory or in a member, of unknown compression, encrypted.
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise SettingsError(f"{file} is broken ({error}); fetch it again") from None
 
 

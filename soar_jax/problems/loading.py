@@ -43,14 +43,28 @@ def load_problems(section: Any, stream: str, count: int, levels: Sequence[int] |
     return arithmetic.generate_problems(stream_generator(section.seed, stream), levels, count, section.topic)
 
 
+def num_beyond(section: Any, count: int) -> int:
+    """Problems of a section's benchmark that `load_problems` leaves when it takes `count`."""
+    if section.source == "arithmetic":
+        return 0
+    levels = tuple(section.levels)
+    fitting = sum(not levels or problem.level in levels for problem in _benchmark(section).problems)
+    return max(0, fitting - count)
+
+
 def left_out(section: Any) -> dict[str, int]:
     """Rows of a section's benchmark that cannot be graded, by reason; none of the arithmetic world."""
     return {} if section.source == "arithmetic" else _benchmark(section).left_out
 
 
 def _of_benchmark(section: Any, stream: str, count: int, levels: tuple[int, ...]) -> list[Problem]:
-    problems = [problem for problem in _benchmark(section).problems if not levels or problem.level in levels]
-    require(bool(problems), f"{stream}: {section.path} has no problem of levels {levels}")
+    everything = _benchmark(section).problems
+    problems = [problem for problem in everything if not levels or problem.level in levels]
+    require(
+        bool(problems),
+        f"{stream}: {section.path} has no problem of levels {levels}; it has levels "
+        f"{', '.join(map(str, sorted({problem.level for problem in everything})))}",
+    )
     order = stream_generator(section.seed, stream).permutation(len(problems))
     return [problems[index] for index in order[:count]]
 

@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 from soar_jax.evaluation.hard_subset import cache_key
-from soar_jax.problems.loading import left_out, load_problems
+from soar_jax.problems.loading import left_out, load_problems, num_beyond
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.progress import WorkProgress
 from soar_jax.sampling.sampler import SamplingSettings
@@ -59,9 +59,11 @@ def prepare(config: Any, model: str, out: pathlib.Path, unit: str) -> Asking:
     progress = WorkProgress(unit, Interrupts())
     policy = policies.load(model, config.model.dtype)
     setup = setups.build(config, policy.model, trains=False)
-    problems = load_problems(config.problems, "problems", config.hard_subset.num_candidates)
+    limit = config.hard_subset.num_candidates
+    problems = load_problems(config.problems, "problems", limit)
     fitting = fitting_problems(setup, problems)
-    reasons = left_out(config.problems)
+    beyond = num_beyond(config.problems, limit)
+    reasons = left_out(config.problems) | ({f"beyond hard_subset.num_candidates = {limit}": beyond} if beyond else {})
     if len(fitting) < len(problems):
         longest = max(setup.sampler.prompts.bucket_tokens)
         reasons = reasons | {f"longer than {longest} tokens or with special tokens": len(problems) - len(fitting)}

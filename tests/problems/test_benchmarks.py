@@ -85,6 +85,22 @@ def test_any_file_by_its_fields(tmp_path):
         benchmarks.load("jsonl", path, {"question": "q"})
 
 
+def test_rows_that_could_never_be_graded_or_written_are_left_out(tmp_path):
+    rows = [
+        {"question": "a", "answer": "1"},
+        {"question": " A\n", "answer": "1"},  # differs in case and layout alone
+        {"question": "b", "answer": None},
+        {"question": None, "answer": "1"},
+        {"question": "c", "answer": "\ud835"},
+        {"question": "\ud835", "answer": "1"},
+        {"question": "d", "answer": "1" + " " * 2000 + "x"},
+    ]
+    loaded = benchmarks.load("jsonl", write(tmp_path / "own.jsonl", rows), {"question": "question", "answer": "answer"})
+    assert [problem.question for problem in loaded.problems] == ["a"]
+    reasons = {"a question twice": 1, "without question or answer": 2, "without valid text": 2, "too long": 1}
+    assert loaded.left_out == reasons
+
+
 @pytest.mark.parametrize("content", ["", "\n\n", "not json\n", "[" * 100_000 + "\n", "[1, 2]\n", '{"problem": {}}\n'])
 def test_a_file_without_rows_is_one_line(tmp_path, content):
     (tmp_path / "rows.jsonl").write_text(content)
@@ -98,6 +114,13 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04junk")
     with pytest.raises(SettingsError, match="is broken"):
         benchmarks.load("math", str(tmp_path / "bad.zip"), {})
+    with zipfile.ZipFile(tmp_path / "cut.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("rows.jsonl", json.dumps(ROWS["harp"][0]) * 1000)
+    damaged = bytearray((tmp_path / "cut.zip").read_bytes())
+    damaged[45:60] = b"\xff" * 15  # in the member's data
+    (tmp_path / "cut.zip").write_bytes(damaged)
+    with pytest.raises(SettingsError, match="is broken"):
+        benchmarks.load("harp", str(tmp_path / "cut.zip"), {})
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(SettingsError, match="holds no JSON list"):
         benchmarks.load("math", str(tmp_path / "bad.json"), {})
