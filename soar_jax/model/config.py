@@ -82,6 +82,11 @@ def from_hugging_face(raw: Mapping[str, Any], dtype: str = "float32") -> ModelCo
         isinstance(family, str) and family in FAMILIES,
         f"model_type {family!r} is not supported; supported: {', '.join(FAMILIES)}",
     )
+    require(
+        not raw.get("quantization_config"),
+        "config.json has a quantization_config, and quantised tensors cannot be read; fetch the model as it was before "
+        "it was quantised, or a GGUF file of it",
+    )
     try:
         config = _sizes(raw, str(family), dtype)
         config = dataclasses.replace(config, **_family_fields(raw, config))

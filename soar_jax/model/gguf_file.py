@@ -31,6 +31,19 @@ _LAYER = {
 _LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
 
+def _reader(path: pathlib.Path) -> Any:
+    """Gguf's reader, which does not read on behind the end of a file that says that it is longer than it is."""
+    from gguf import GGUFReader
+
+    class Reader(GGUFReader):
+        def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+            if offset + np.dtype(dtype).itemsize * int(count) > len(self.data):
+                raise ValueError("cut short")
+            return super()._get(offset, dtype, count, override_order)
+
+    return Reader(path)
+
+
 class GGUFFile:
     """An open file; a tensor is dequantised when it is asked for."""
 
@@ -40,11 +53,9 @@ class GGUFFile:
         Raises:
           SettingsError: the file is broken, or holds no model that this decoder computes.
         """
-        from gguf import GGUFReader
-
         self.path = path
         try:
-            reader = GGUFReader(path)
+            reader = _reader(path)
             self.fields: dict[str, Any] = {name: field.contents() for name, field in reader.fields.items()}
             self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         except Exception as error:  # the reader raises many kinds for a broken file
@@ -73,7 +84,7 @@ class GGUFFile:
             "num_hidden_layers": self._number("block_count"),
             "num_attention_heads": heads,
             "num_key_value_heads": self._number("attention.head_count_kv", heads),
-            "head_dim": self._number("attention.key_length", self._number("embedding_length") // heads),
+            "head_dim": self._number("attention.key_length", self._number("embedding_length") // max(1, heads)),
             "rope_theta": self._number("rope.freq_base", 10000.0),
             "rms_norm_eps": self._number("attention.layer_norm_rms_epsilon"),
             "max_position_embeddings": self._number("context_length"),
@@ -183,7 +194,8 @@ def load_tokenizer(file: GGUFFile) -> Tokenizer:
         pad = tokens[fields["padding_token_id"]] if "padding_token_id" in fields else None
         vocabulary = {token: place for place, token in enumerate(tokens)}
         backend = tokenizers.Tokenizer(models.BPE(vocabulary, merges))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        named = list(zip(tokens, types, strict=True))
+    except Exception as error:  # the library raises plain ones, for a merge of unknown tokens for instance
         raise SettingsError(f"the tokenizer of {file.path} is broken ({error}); fetch it again") from None
     pattern = _PRE_TOKENIZERS[pre]
     first: Any = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -196,7 +208,6 @@ def load_tokenizer(file: GGUFFile) -> Tokenizer:
     backend.pre_tokenizer, backend.decoder = first, decoders.ByteLevel()
     if pre == "qwen2":
         backend.normalizer = normalizers.NFC()
-    named = zip(tokens, types, strict=True)
     added = [AddedToken(t, special=k == _CONTROL, normalized=False) for t, k in named if k in (_CONTROL, _USER_DEFINED)]
     backend.add_tokens(added)
     wrapped = PreTrainedTokenizerFast(

@@ -31,6 +31,8 @@ def download(name: str) -> pathlib.Path:
             f"model.source {name!r} is gated: accept its licence on its page at huggingface.co, then log in with "
             "`hf auth login`"
         ) from None
+    except errors.HFValidationError:
+        raise SettingsError(f"model.source {name!r} is no local folder, and no name of a model on the hub") from None
     except errors.RepositoryNotFoundError:
         raise SettingsError(f"there is no model {name!r} on the hub, or your account cannot see it") from None
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:

@@ -32,6 +32,7 @@ class _Tensor:
     is_linear: bool
 
 
+_FLOATS = ("float16", "bfloat16", "float32", "float64")  # others are a quantisation's, and need its scales
 _TOP: dict[str, _Tensor] = {
     "embedding": _Tensor("model.embed_tokens.weight", False),
     "final_norm": _Tensor("model.norm.weight", False),
@@ -141,6 +142,7 @@ class _Reader:
         array = self.source.get(name)
         wanted = _flat_shape(shape, input_axes)[::-1] if tensor.is_linear else _flat_vector(tensor, shape)
         require(array.shape == wanted, f"tensor {name} has shape {array.shape}, config.json implies {wanted}")
+        require(str(array.dtype) in _FLOATS, f"tensor {name} is of {array.dtype}; supported: {', '.join(_FLOATS)}")
         return (array.T if tensor.is_linear else array).reshape(shape)
 
 

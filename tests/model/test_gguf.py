@@ -1,5 +1,7 @@
 """GGUF files written here: layout, quantisations, tokenizer; hostile and broken ones."""
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -160,6 +162,20 @@ def test_truncated_files_are_one_line(weights, tmp_path, kept):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(SettingsError, match="is broken"):
         GGUFFile(path).config()
+
+
+def test_an_array_longer_than_its_file_ends_with_the_file(tmp_path):
+    header = struct.pack("<4sIQQ", b"GGUF", 3, 0, 1)
+    array = struct.pack("<Q3sIIQ", 3, b"a.b", 9, 4, 2**60)  # an array of 2**60 32-bit integers
+    (tmp_path / "m.gguf").write_bytes(header + array + bytes(16))
+    with pytest.raises(SettingsError, match=r"is broken .*cut short"):
+        GGUFFile(tmp_path / "m.gguf")
+
+
+def test_a_merge_of_unknown_tokens_is_one_line(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.MERGES", [*MERGES, "no such"])
+    with pytest.raises(SettingsError, match=r"the tokenizer of .* is broken"):
+        loading.load_model(str(write(tmp_path / "m.gguf", weights)), "float32")
 
 
 def test_a_missing_tensor_is_named(weights, tmp_path):

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from soar_jax.model import config as model_config
 from soar_jax.model import decoder, hugging_face, loading
@@ -80,6 +81,7 @@ def test_a_shape_that_config_does_not_imply_is_refused(folder):
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
         ({"rope_scaling": {"type": "linear"}}, "config.json lacks 'factor'"),
         ({"final_logit_softcapping": 30.0}, "final_logit_softcapping is not supported"),
+        ({"quantization_config": {"quant_method": "compressed-tensors"}}, "quantised tensors cannot be read"),
     ],
 )
 def test_another_architecture_is_refused_and_not_computed_wrongly(folder, change, message):
@@ -123,6 +125,20 @@ def test_a_missing_shard_or_tensor_is_named(folder):
     index.write_text('{"weight_map": {"model.norm.weight": "model.safetensors"}}')
     with pytest.raises(SettingsError, match=r"tensor model.embed_tokens.weight is not in"):
         loading.load_model(str(folder), "float32")
+
+
+def test_integer_weights_are_not_taken_for_numbers(folder):
+    tensors = safetensors.numpy.load_file(folder / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    safetensors.numpy.save_file(tensors | {name: tensors[name].astype(np.int8)}, folder / "model.safetensors")
+    with pytest.raises(SettingsError, match=f"tensor {name} is of int8"):
+        loading.load_model(str(folder), "float32")
+
+
+@pytest.mark.parametrize("name", ["runs/llama--lr1e-6", "some/repository.git"])
+def test_a_name_that_the_hub_cannot_have_is_one_line(name):
+    with pytest.raises(SettingsError, match=f"model.source '{name}' is no local folder, and no name"):
+        loading.load_model(name, "float32")
 
 
 def test_an_unreachable_hub_is_one_line(monkeypatch):
