@@ -25,6 +25,7 @@ def main(*workdirs: str) -> None:
         serve.serve(folders, PORT.value)
         return
     out = pathlib.Path(OUT.value).expanduser()
+    require(out.suffix == ".html" and not out.is_dir(), f"--out={out} must be the name of an .html file")
     report.write(folders, out)
     print(f"{out} ({out.stat().st_size / 2**20:.1f} MiB), tables beside it")
 

@@ -47,8 +47,9 @@ def main() -> None:
     }
     with progress.claim(out):
         failed = progress.run_unfinished(jobs, engines[ENGINE.value], out)
-        report.write([out], out / "report.html")
-    print(f"report: {out / 'report.html'}")
+        if len(failed) < len(jobs):
+            report.write([out], out / "report.html")
+            print(f"report: {out / 'report.html'}")
     for outcome in failed:
         print(f"error: {outcome.job.name} failed: {outcome.error}; see {outcome.job.log}", file=sys.stderr)
     if failed:

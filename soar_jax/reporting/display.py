@@ -19,13 +19,15 @@ from soar_jax.reporting.interrupts import Interrupts
 # called with a phase's name; gives a context that the phase runs in (shown and timed)
 Phase = Callable[[str], contextlib.AbstractContextManager[None]]
 
+_FEW_PARSABLE = 0.5  # below such a share of a step's questions people are told
+
 
 class Display:
     """Shows phases, steps and messages, and times the phases."""
 
     def __init__(self, total_steps: int, interrupts: Interrupts) -> None:
         """Starts the live panel where standard output is a terminal."""
-        self._console = Console(highlight=False, soft_wrap=True, quiet=not hosts.is_main())
+        self._console = Console(highlight=False, markup=False, soft_wrap=True, quiet=not hosts.is_main())
         self._interrupts = interrupts
         self._total = total_steps
         self._phase = "starting"
@@ -106,6 +108,8 @@ def _step_line(metrics: dict[str, Any], total: int, seconds: float, tokens_per_s
         f"best {metrics['best_reward']:+.3f}  promotions {metrics['num_promotions']}  "
         f"validation {metrics['validation_accuracy']:.2f}  {tokens_per_s:,.0f} tokens/s  {seconds:.1f} s"
     )
+    if metrics["valid_share"] < _FEW_PARSABLE:
+        line += f"  only {metrics['valid_share']:.0%} of the questions can be parsed"
     return line + ("  ← promoted" if metrics["promoted"] else "")
 
 

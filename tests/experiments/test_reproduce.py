@@ -80,6 +80,13 @@ def test_a_failed_run_is_listed_and_stops_no_other(begin, tmp_path):
     assert [json.loads(path.read_text())["config"]["model"]["source"] for path in summaries] == ["embedded:nano"]
 
 
+def test_a_study_whose_runs_all_fail_lists_them(begin, tmp_path):
+    code, out, err = finish(begin(tmp_path, "--set=model.source=no/such/model", methods=("curated",)))
+    assert code == 1
+    assert "report:" not in out
+    assert err.startswith("error: curated seed 0 failed: error:")
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [

@@ -9,7 +9,7 @@ import numpy as np
 
 from soar_jax.evaluation.statistics import Interval, mean_interval, paired_difference, paired_ratio
 from soar_jax.reporting.report import paper
-from soar_jax.reporting.report.scores import Group, Scores, compare, find, scores
+from soar_jax.reporting.report.scores import Group, Scores, compare, find, paired, scores
 from soar_jax.reporting.report.tables import text
 
 LAST_STEPS = 3  # of the outer loop, that a teacher's diversity at the end is averaged over
@@ -175,10 +175,10 @@ def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
 
 def _share_of_gain(a: Scores, bound: Scores, base: Scores) -> Interval | None:
     """(a - base) / (bound - base), paired."""
-    seeds = [seed for seed in a.by_seed if seed in bound.by_seed and seed in base.by_seed]
-    if not seeds:
+    ours, bounds, bases = paired(a, bound, base)
+    if not ours:
         return None
-    gains = [[score.by_seed[seed] - base.by_seed[seed] for seed in seeds] for score in (a, bound)]
+    gains = [[value - zero for value, zero in zip(values, bases, strict=True)] for values in (ours, bounds)]
     return paired_ratio(*gains)
 
 

@@ -77,13 +77,16 @@ def read_runs(folders: Sequence[pathlib.Path]) -> list[Run]:
     found: dict[pathlib.Path, None] = {}
     for folder in folders:
         require(folder.is_dir(), f"{folder} is not a folder; name workdirs, or a folder that holds some")
-        workdirs = [path for path in _workdirs(folder) if _is_run(path)]
-        require(bool(workdirs), f"no run in {folder}: no folder there has a config.json that names a method and a seed")
-        found |= dict.fromkeys(workdirs)
+        with_runs = [path for path in workdirs(folder) if _is_run(path)]
+        require(
+            bool(with_runs), f"no run in {folder}: no folder there has a config.json that names a method and a seed"
+        )
+        found |= dict.fromkeys(with_runs)
     return _with_variants([_read(path) for path in found])
 
 
-def _workdirs(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+def workdirs(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Folders with a `config.json`, the folder itself or below it."""
     for root, names, files in os.walk(folder):
         names.sort()
         if "config.json" in files:

@@ -94,6 +94,7 @@ class Scores:
     """Pass@k in percent of one policy: for each seed an array [problems], means over replicas."""
 
     by_seed: dict[int, np.ndarray]
+    ids: dict[int, tuple[str, ...]]  # of each seed's problems
 
     def interval(self) -> Interval:
         """Mean and interval over seeds and problems."""
@@ -102,19 +103,26 @@ class Scores:
 
 def scores(group: Group | None, policy: str, test: str, k: int) -> Scores | None:
     """Pass@k of a policy on a test set; None where no run has it."""
-    by_seed = {}
+    by_seed, ids = {}, {}
     for run in group.runs if group else ():
         counts = run.results.get(policy, {}).get("tests", {}).get(test)
         if counts and k <= counts["num_samples"] and counts["ids"]:
             values = pass_at_k(np.array(counts["num_correct"]), counts["num_samples"], k)  # [replicas, problems]
-            by_seed[run.seed] = 100 * values.mean(axis=0)
-    return Scores(by_seed) if by_seed else None
+            by_seed[run.seed], ids[run.seed] = 100 * values.mean(axis=0), tuple(counts["ids"])
+    return Scores(by_seed, ids) if by_seed else None
+
+
+def paired(*several: Scores) -> list[list[np.ndarray]]:
+    """Each one's values over the seeds that all have with the same problems: [scores][seeds]."""
+    first, *others = several
+    seeds = [seed for seed, ids in first.ids.items() if all(other.ids.get(seed) == ids for other in others)]
+    return [[each.by_seed[seed] for seed in seeds] for each in several]
 
 
 def compare(a: Scores, b: Scores, measure: Callable[..., Interval]) -> Interval | None:
-    """A paired measure over the seeds that both have; None where they share none."""
-    seeds = [seed for seed in a.by_seed if seed in b.by_seed and len(a.by_seed[seed]) == len(b.by_seed[seed])]
-    return measure([a.by_seed[s] for s in seeds], [b.by_seed[s] for s in seeds]) if seeds else None
+    """A paired measure over the seeds that both have with the same problems; None where there are none."""
+    ours, theirs = paired(a, b)
+    return measure(ours, theirs) if ours else None
 
 
 def _seed(run: Run) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http
 import http.server
 import pathlib
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from soar_jax.reporting.report.page import live_page
+from soar_jax.reporting.report.read import workdirs
 from soar_jax.settings import SettingsError
 
 WATCHED = ("config.json", "metrics.jsonl", "summary.json", "results")
@@ -42,7 +44,10 @@ def make_server(folders: Sequence[pathlib.Path], port: int) -> http.server.Threa
 
 def version(folders: Sequence[pathlib.Path]) -> str:
     """Changes whenever a run in the folders has got further."""
-    times = [path.stat().st_mtime_ns for folder in folders for name in WATCHED for path in folder.rglob(name)]
+    times = []
+    for path in (workdir / name for folder in folders for workdir in workdirs(folder) for name in WATCHED):
+        with contextlib.suppress(OSError):  # not there, or not any more
+            times.append(path.stat().st_mtime_ns)
     return f"{len(times)}-{max(times, default=0)}"
 
 

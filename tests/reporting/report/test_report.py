@@ -117,3 +117,27 @@ def test_a_large_study_makes_a_small_page(tmp_path):
     write_run(tmp_path / "run", "soar_math", 0, num_steps=200, num_questions=256)
     report.write([tmp_path], tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 2 * 2**20
+
+
+def test_runs_on_other_problems_are_not_paired(tmp_path):
+    for method in ("soar_math", "hard_only", "curated"):
+        for seed in range(3):
+            write_run(tmp_path / method / str(seed), method, seed)
+    path = tmp_path / "hard_only" / "0" / "results" / "hard_only.json"
+    result = json.loads(path.read_text())
+    result["tests"]["hard_test"]["ids"][0] = "another"
+    path.write_text(json.dumps(result))
+    findings = judge(group_runs(read_runs([tmp_path])), (1, 32))
+    for number in (0, -1):
+        assert all("2 seeds" in sentence for sentence in findings[number].sentences)
+        assert findings[number].holds is None  # with three it would be judged
+
+
+@pytest.mark.parametrize("out", ["report.md", "."])
+def test_a_page_is_an_html_file(tmp_path, out):
+    write_run(tmp_path / "run", "soar_math", 0)
+    program = [sys.executable, "experiments/report.py", str(tmp_path), f"--out={tmp_path / out}"]
+    process = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert "must be the name of an .html file" in process.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
