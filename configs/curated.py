@@ -1,4 +1,7 @@
-"""Upper bound (paper): fresh students trained on true problems, easy to hard, then on hard train.
+"""Upper bound (paper): fresh students trained on true problems that are not hard ones, and on hard train.
+
+At the scale nano easy problems come before hard ones. At the other scales all are in one pool with hard train, as in
+the paper; of each level as many at most as a student is asked in all its training (paper: all 6,750 of MATH).
 
 python experiments/run.py --config=configs/curated.py
 """

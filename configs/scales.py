@@ -163,7 +163,8 @@ def nano() -> ml_collections.ConfigDict:
             "source": "promotions",
             "num_questions": 64,  # of the teacher; paper: 128
             "levels": (3, 4, 5, 6),  # of the curated ones, a stage each
-            # "then_hard": datasets one after the other, then hard train problems; "mixed": all in one pool.
+            # "then_hard": datasets one after the other, then hard train problems; "mixed": all in one pool (paper:
+            # "together with hard train").
             "schedule": "then_hard",
         }
     )
@@ -270,7 +271,7 @@ def _language_model(source: str) -> ml_collections.ConfigDict:
     for policy in (c.student, c.teacher):
         policy.update(rows_per_micro_batch=4, logprob_chunk_tokens=1024, remat="layers")
     c.student.bucket_tokens = (512,)
-    c.curriculum.update(num_questions=128, levels=(1, 2, 3, 4, 5))  # (paper) 128
+    c.curriculum.update(num_questions=128, levels=(1, 2, 3, 4, 5), schedule="mixed")  # (paper) 128, mixed
     c.final.num_steps = 100
     c.analysis.judge = "self_consistency"
     c.evaluation.problems_per_call = 32
@@ -293,6 +294,7 @@ def smollm2_135m() -> ml_collections.ConfigDict:
     c.prompts.subjects = ("everyday arithmetic",)
     c.teacher.temperature = 0.7
     c.student.max_completion_tokens = c.teacher.max_completion_tokens = 256
+    c.curriculum.levels = (1,)  # all that the benchmark has
     c.student.bucket_tokens = (128,)
     return c
 

@@ -102,8 +102,12 @@ def check(config: Any) -> None:
         require(0 <= seed < 2**32, f"{name} is {seed}; it must be 0 to {2**32 - 1}")
     require(config.promotion.threshold == config.promotion.threshold, "promotion.threshold is nan; give a number")
     _check_integers("prompts.bucket_tokens", config.prompts.bucket_tokens)
-    for section in ("problems", "transfer", "curriculum"):
-        if config[section].levels or config.problems.source == "arithmetic":
+    for section, source in {
+        "problems": config.problems.source,
+        "transfer": config.transfer.source,
+        "curriculum": config.problems.source,
+    }.items():
+        if config[section].levels or source == "arithmetic":
             _check_integers(f"{section}.levels", config[section].levels)
     require("{question}" in config.prompts.student, "prompts.student lacks {question}: students would be asked nothing")
     require("{opening}" in config.prompts.from_seed, "prompts.from_seed lacks {opening}: self-play would see no seed")
@@ -132,6 +136,14 @@ def check(config: Any) -> None:
         config.evaluation.num_samples >= largest,
         f"evaluation.num_samples is {config.evaluation.num_samples}; pass@{largest} needs at least {largest}",
     )
+    require(
+        config.evaluation.temperature > 0 or config.evaluation.num_samples == 1,
+        f"evaluation.num_samples is {config.evaluation.num_samples} with evaluation.temperature=0: greedy samples are "
+        "all alike, so use 1, and evaluation.pass_at=(1,)",
+    )
+    _check_positive(config, "teacher", ("solver_samples",))
+    penalty = config.teacher.invalid_penalty
+    require(penalty >= 0, f"teacher.invalid_penalty is {penalty}; it must be 0 (off) or more")
     check_choice("promotion.statistic", config.promotion.statistic, ("mean", "best"))
     check_choice("promotion.student", config.promotion.student, ("step_best", "window_best"))
     check_choice("teacher.reward", config.teacher.reward, TEACHER_REWARDS)
@@ -150,36 +162,75 @@ def _check_final(config: Any) -> None:
     check_choice("curriculum.schedule", curriculum.schedule, ("then_hard", "mixed"))
     for name in final.students:
         check_choice("final.students", name, FINAL_STUDENTS)
-    grounded = config.teacher.reward == "grounded"
     require(
-        curriculum.source != "promotions" or (grounded and config.num_outer_steps > 0),
+        curriculum.source != "promotions" or promotes(config),
         "curriculum.source is 'promotions', but without outer steps and teacher.reward='grounded' nothing is ever "
         "promoted; use 'teacher', 'curated' or 'none'",
     )
     require(
-        "promoted" not in final.students or grounded,
-        f"final.students names 'promoted', but with teacher.reward={config.teacher.reward!r} nobody is promoted",
+        "promoted" not in final.students or promotes(config),
+        f"final.students names 'promoted', but with teacher.reward={config.teacher.reward!r} and num_outer_steps="
+        f"{config.num_outer_steps} nobody is promoted",
     )
+    _check_stages(config)
     needs = [name for name in ("curriculum", "true_answers", "random_answers") if name in final.students]
     require(
         curriculum.source != "none" or not needs,
         f"final.students names {', '.join(needs)}, but curriculum.source is 'none'",
     )
-    low, high = config.self_play.agreement
-    require(0 <= low <= high <= 1, f"self_play.agreement is {(low, high)}; give two shares, the lower first")
+    agreement = tuple(config.self_play.agreement)
+    is_range = len(agreement) == 2 and 0 <= agreement[0] <= agreement[1] <= 1
+    require(is_range, f"self_play.agreement is {agreement}; give two shares, the lower first")
 
 
-def check_final_students(config: Any) -> None:
-    """Refuses final students that the problems cannot serve; for whole runs, since other programs train none.
+def _check_stages(config: Any) -> None:
+    """Refuses a curriculum that the final students have no time for."""
+    curriculum, steps = config.curriculum, config.inner.num_steps
+    stages = {
+        "teacher": -(-curriculum.num_questions // config.outer.questions_per_dataset),
+        "curated": len(curriculum.levels),
+    }.get(curriculum.source, 0)
+    require(
+        curriculum.source != "curated" or stages > 0,
+        "curriculum.levels is empty, and curriculum.source is 'curated'; name at least one level",
+    )
+    require(
+        curriculum.schedule == "mixed" or stages * steps <= config.final.num_steps,
+        f"the curriculum has {stages} stages of inner.num_steps={steps} steps, and final.num_steps is "
+        f"{config.final.num_steps}; raise it, or lower curriculum.num_questions or the number of curriculum.levels",
+    )
+
+
+def check_run(config: Any) -> None:
+    """Refuses what the problems cannot serve in a whole run; other programs train no students.
 
     Raises:
-      SettingsError: true answers are wanted of a source that cannot tell them.
+      SettingsError: true answers are wanted of a source that cannot tell them; the hard subset can never have enough
+        reward questions; or transfer problems are the problems that are trained on.
     """
+    half = config.hard_subset.num_candidates // 2
+    most = half - round(half * config.hard_subset.validation_share)
+    require(
+        not promotes(config) or most >= config.outer.num_reward_questions,
+        f"outer.num_reward_questions is {config.outer.num_reward_questions}, but of hard_subset.num_candidates="
+        f"{config.hard_subset.num_candidates} at most {most} become hard train problems; lower it or raise that",
+    )
+    place = "topic" if config.problems.source == "arithmetic" else "path"
+    require(
+        any(config.problems[key] != config.transfer[key] for key in ("source", place)),
+        f"transfer has the source and the {place} of problems, {config.transfer[place]!r}, but is never to be trained "
+        "on; choose another",
+    )
     require(
         "true_answers" not in config.final.students or config.problems.source == "arithmetic",
         f"final.students names 'true_answers', but problems.source {config.problems.source!r} cannot tell the true "
         "answers of new questions; leave it out",
     )
+
+
+def promotes(config: Any) -> bool:
+    """Whether the outer loop measures students, on reward questions, and promotes them."""
+    return config.teacher.reward == "grounded" and config.num_outer_steps > 0
 
 
 def _check_integers(name: str, values: Any) -> None:

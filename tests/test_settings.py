@@ -3,7 +3,7 @@ import importlib
 import ml_collections
 import pytest
 
-from configs import scales
+from configs import base_teacher, curated, hard_only, scales
 from configs.soar_math import get_config
 from soar_jax import settings
 from soar_jax.settings import SettingsError
@@ -33,6 +33,9 @@ BAD = {
     "teacher.kl_coef=-0.1": "teacher.kl_coef is -0.1",
     "teacher.max_completion_tokens=0": "teacher.max_completion_tokens is 0",
     "evaluation.num_samples=16": "pass@32 needs at least 32",
+    "evaluation.temperature=0.0": "greedy samples are all alike",
+    "teacher.solver_samples=0": "teacher.solver_samples is 0; it must be at least 1",
+    "teacher.invalid_penalty=-1.0": "teacher.invalid_penalty is -1.0",
     "evaluation.top_p=0.0": r"evaluation.top_p is 0.0; it must be in \(0, 1\]",
     "hard_subset.temperature=-1.0": "hard_subset.temperature is -1.0",
     "promotion.window=0": "promotion.window is 0",
@@ -63,15 +66,52 @@ def test_every_method_is_accepted_at_every_scale(method):
     for scale in scales.names():
         config = ml_collections.FrozenConfigDict(module.get_config(scale))
         settings.check(config)
-        settings.check_final_students(config)
+        settings.check_run(config)
 
 
 def test_true_answers_of_new_questions_need_a_source_that_knows_them():
     config = get_config()
-    settings.check_final_students(config)
+    settings.check_run(config)
     config.problems.source = "math"
     with pytest.raises(SettingsError, match="'math' cannot tell the true answers of new questions"):
-        settings.check_final_students(config)
+        settings.check_run(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hard_subset.num_candidates": 100}, "at most 33 become hard train problems"),
+        ({"transfer.topic": "dial"}, "transfer has the source and the topic of problems"),
+    ],
+)
+def test_what_cannot_serve_a_whole_run_is_refused(changes, message):
+    config = get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(SettingsError, match=message):
+        settings.check_run(config)
+
+
+def test_methods_without_reward_questions_need_none():
+    config = hard_only.get_config()
+    config.hard_subset.num_candidates = 8
+    settings.check_run(config)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        (curated, {"curriculum.levels": ()}, "curriculum.levels is"),
+        (curated, {"curriculum.levels": (3, 4, 5, 6, 7, 8)}, "the curriculum has 6 stages of inner.num_steps=10 steps"),
+        (base_teacher, {"curriculum.num_questions": 128}, "the curriculum has 8 stages"),
+        (hard_only, {"final.students": ("promoted",)}, "num_outer_steps=0 nobody is promoted"),
+        (hard_only, {"self_play.agreement": (0.5,)}, r"self_play.agreement is \(0.5,\); give two shares"),
+    ],
+)
+def test_final_students_that_cannot_be_trained_as_told_are_refused(method, changes, message):
+    config = method.get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(SettingsError, match=message):
+        settings.check(ml_collections.FrozenConfigDict(config))
 
 
 @pytest.mark.parametrize("change", BAD)

@@ -14,9 +14,11 @@ from etils import epath
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.evaluation.pass_at_k import summarize
 from soar_jax.model.parameters import Params
+from soar_jax.reporting import storage
 from soar_jax.reporting.display import Phase
 from soar_jax.reporting.files import read_json, replace_text, to_line, write_json
 from soar_jax.rng import stream_key
+from soar_jax.settings import promotes
 from soar_jax.soar import syllabus
 from soar_jax.soar.final_students import FinalStudents, train_through
 from soar_jax.soar.ledger import question_row
@@ -50,7 +52,7 @@ class Search:
     @property
     def promotes(self) -> bool:
         """Whether this run's method has a promoted student."""
-        return self.setup.config.teacher.reward == "grounded" and self.setup.config.num_outer_steps > 0
+        return promotes(self.setup.config)
 
 
 def conclude(search: Search) -> dict[str, Result]:
@@ -78,6 +80,12 @@ def conclude(search: Search) -> dict[str, Result]:
     if stages:
         write_curriculum(search, stages)
     return {name: _kept_or_made(search, name, make) for name, make in makers.items()}
+
+
+def kept_s(workdir: epath.Path) -> float:
+    """Wall time behind the results that earlier starts in this workdir have left."""
+    names = storage.names(workdir / "results")
+    return float(sum(read_json(workdir / "results" / name)["wall_s"] for name in names if name.endswith(".json")))
 
 
 def tables(results: dict[str, Result], ks: Sequence[int]) -> dict[str, dict[str, Any]]:
@@ -156,7 +164,7 @@ def _train(search: Search, name: str, stages: tuple[Stage, ...]) -> FinalStudent
         write_curriculum(search, written)
         return students
     if name == "promoted":
-        start, steps_before = search.arrays.best, min(search.promoted_steps, setup.config.final.num_steps)
+        start, steps_before = search.arrays.best, search.promoted_steps
         stages = ()
     elif name == "hard_only":
         stages = ()

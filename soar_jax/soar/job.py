@@ -32,15 +32,15 @@ from soar_jax.reporting.display import Display, pass_table
 from soar_jax.reporting.files import read_json, read_lines, remove, write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
-from soar_jax.settings import check_final_students, require
-from soar_jax.soar import asking, conclusion, hard_search, judging, ledger, teacher
+from soar_jax.settings import check_run, promotes, require
+from soar_jax.soar import asking, conclusion, hard_search, judging, ledger, syllabus, teacher
 from soar_jax.soar import setup as setups
 from soar_jax.soar import workdir as workdirs
 from soar_jax.soar.conclusion import Search
 from soar_jax.soar.outer_step import outer_step
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import Progress, RunArrays, initial_arrays
-from soar_jax.types import Problem
+from soar_jax.types import Problem, normal_form
 
 TESTS = {
     "hard_test": "hard test problems, solved within k samples (%)",
@@ -91,15 +91,14 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
     started = time.perf_counter()
     interrupts, compilations = Interrupts(), CompilationCounter()
     workdirs.check(workdir, config)
-    check_final_students(config)
+    check_run(config)
+    syllabus.check_curated(config)
     setup = setups.build(config)
     judging.make_judge(setup, workdir)  # what it lacks is better found now than after the run
     candidates = asking.fitting_problems(
         setup, load_problems(config.problems, "problems", config.hard_subset.num_candidates)
     )
-    transfer = tuple(
-        asking.fitting_problems(setup, load_problems(config.transfer, "transfer", config.transfer.num_problems))
-    )
+    transfer, num_shared = _transfer(setup, candidates)
     lock = workdirs.claim(workdir, config)
     display = Display(config.num_outer_steps, interrupts)
     display.say(held_text(config, setup.sampler.model, setup.mesh))
@@ -109,6 +108,8 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out(config[name]).items())
         if reasons:
             display.say(f"{name}: rows left out of {config[name].path}: {reasons}")
+    if num_shared:
+        display.say(f"transfer: {num_shared} left out, since they are among the problems that are trained on")
     try:
         split = _hard_split(this, candidates)
         this.setup = teacher.centre_embeddings(setup)
@@ -128,6 +129,20 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
     return summary
 
 
+def _transfer(setup: Setup, candidates: list[Problem]) -> tuple[tuple[Problem, ...], int]:
+    """The transfer problems, and how many were left out since they are among the candidates too.
+
+    Raises:
+      SettingsError: none is left.
+    """
+    section = setup.config.transfer
+    found = asking.fitting_problems(setup, load_problems(section, "transfer", section.num_problems))
+    asked = {normal_form(problem.question) for problem in candidates}
+    kept = tuple(problem for problem in found if normal_form(problem.question) not in asked)
+    require(bool(kept), "all transfer problems are among the problems, which are trained on; choose another transfer")
+    return kept, len(found) - len(kept)
+
+
 def _hard_split(this: _Run, problems: list[Problem]) -> HardSplit:
     """The target problems, counted by the base model once a workdir (paper: fail@128)."""
     config, setup = this.setup.config, this.setup
@@ -137,7 +152,7 @@ def _hard_split(this: _Run, problems: list[Problem]) -> HardSplit:
     hard = [problem for problem, count in zip(problems, counts, strict=True) if count == 0]
     split = hard_subset.split_hard(hard, config.seed, section.validation_share)
     require(
-        len(split.train) >= config.outer.num_reward_questions,
+        not promotes(config) or len(split.train) >= config.outer.num_reward_questions,
         f"outer.num_reward_questions is {config.outer.num_reward_questions}, but hard train has only "
         f"{len(split.train)} problems; lower it or raise hard_subset.num_candidates",
     )
@@ -213,10 +228,13 @@ def _forget_conclusion(workdir: epath.Path) -> None:
 def _conclude(this: _Run, search: Search) -> None:
     """Trains the final students, tests all policies, and writes the summary."""
     config, progress, arrays = this.setup.config, search.progress, search.arrays
-    search_s = this.wall_s
+    search_s, kept_s = this.wall_s, conclusion.kept_s(this.workdir)
     results = conclusion.conclude(search)
     judge = judging.make_judge(this.setup, this.workdir)
     num_unjudged = judging.judge_questions(this.setup, this.workdir, judge) if judge else 0
+    num_asked, num_written = config.curriculum.num_questions, len(read_lines(this.workdir / "curriculum.jsonl"))
+    if config.curriculum.source == "teacher" and num_written < num_asked:
+        this.display.say(f"of the {num_asked} questions asked of the teacher only {num_written} could be parsed")
     final_steps = sum(result["trained_steps"] * result["num_replicas"] for result in results.values())
     summary = {
         "method": config.method,
@@ -242,7 +260,7 @@ def _conclude(this: _Run, search: Search) -> None:
         "num_unjudged": num_unjudged,
         "test_questions_written": _count_test_questions(search),
         "search_s": search_s,
-        "wall_s": this.wall_s,
+        "wall_s": this.wall_s + kept_s,
         "peak_rss_gib": _peak_rss_gib(),
         "compilations": this.compilations.count,
         "compilations_s": this.compilations.seconds,
@@ -256,8 +274,11 @@ def _conclude(this: _Run, search: Search) -> None:
 
 
 def _count_test_questions(search: Search) -> int:
-    """How often a teacher happened to write a hard test problem, which it has never seen."""
-    asked = (row["question"] for row in read_lines(search.workdir / "ledger.jsonl") if row["question"])
+    """How often a teacher, or a student by itself, happened to write a hard test problem, which it has never seen."""
+    names = ["ledger.jsonl"]
+    if search.setup.config.curriculum.source != "promotions":  # those are in the ledger
+        names.append("curriculum.jsonl")
+    asked = (row["question"] for name in names for row in read_lines(search.workdir / name) if row["question"])
     return sum(map(search.split.test.holds, asked))
 
 

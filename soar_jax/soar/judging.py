@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from etils import epath
 
 from soar_jax.evaluation.judge_endpoint import EndpointJudge
@@ -48,7 +50,9 @@ def make_judge(setup: Setup, workdir: epath.Path) -> Judge | None:
 
 
 def judge_questions(setup: Setup, workdir: epath.Path, judge: Judge) -> int:
-    """Judges the final students' questions and a random choice of all others; writes `judgements.jsonl`.
+    """Judges the final students' questions and a random choice of all others.
+
+    All judgements are in `judgements.jsonl`; those of the final students' questions also in `curriculum.jsonl`.
 
     Returns:
       Questions that the judge failed on.
@@ -61,6 +65,11 @@ def judge_questions(setup: Setup, workdir: epath.Path, judge: Judge) -> int:
         for pair, judgement in zip(pairs, judgements, strict=True)
     ]
     replace_text(workdir / "judgements.jsonl", "".join(map(to_line, rows)))
+    judged = {pair: dataclasses.asdict(judgement) for pair, judgement in zip(pairs, judgements, strict=True)}
+    asked = read_lines(workdir / "curriculum.jsonl")
+    if asked:
+        rows = [row | judged.get(QuestionAnswer(row["question"], row["answer"]), {}) for row in asked]
+        replace_text(workdir / "curriculum.jsonl", "".join(map(to_line, rows)))
     return judge.num_failures
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.problems import loading
@@ -37,7 +38,9 @@ def method_stages(setup: Setup, arrays: RunArrays, progress: Progress, split: Ha
     """The synthetic stages of the run's method, by `curriculum.source`.
 
     Promotion questions come in the order of their promotions, the teacher's questions in
-    datasets of n, curated ones a stage a level; each stage is `inner.num_steps` long.
+    datasets of n, curated ones a stage a level; each stage is `inner.num_steps` long. Stages that
+    go beyond `final.num_steps` are left out, so that all methods take equally many steps; in the
+    "mixed" schedule none does.
     """
     source = setup.config.curriculum.source
     if source == "promotions":
@@ -52,18 +55,44 @@ def method_stages(setup: Setup, arrays: RunArrays, progress: Progress, split: Ha
         named = [(f"level {level}", curated_questions(setup, split, level)) for level in setup.config.curriculum.levels]
     else:
         named = []
-    return tuple(Stage(name, questions, setup.config.inner.num_steps, True) for name, questions in named)
+    steps = setup.config.inner.num_steps
+    if setup.config.curriculum.schedule == "then_hard":
+        named = named[: setup.config.final.num_steps // steps]
+    return tuple(Stage(name, questions, steps, True) for name, questions in named)
 
 
 def curated_questions(setup: Setup, split: HardSplit, level: int) -> Questions:
-    """True problems of one level, each asked once in a stage, none of them in the hard subset (paper: upper bound)."""
+    """True problems of one level, none of them in the hard subset (paper: upper bound).
+
+    At most as many as a student is asked in a stage, or, in the "mixed" schedule, in all its training.
+
+    Raises:
+      SettingsError: there are none.
+    """
     config = setup.config
-    count = config.inner.num_steps * config.inner.questions_per_step
+    is_mixed = config.curriculum.schedule == "mixed"
+    count = (config.final if is_mixed else config.inner).num_steps * config.inner.questions_per_step
     reserve = len(split.train) + len(split.validation) + len(split.test)  # at most so many are left out
     problems = loading.load_problems(config.problems, "curated", count + reserve, (level,))
     known = {problem.id for problem in (*split.train, *split.validation)}
     fresh = [problem for problem in problems if problem.id not in known and not split.test.holds(problem.question)]
+    require(
+        bool(fresh),
+        f"all problems of level {level} in {config.problems.path} are in the hard subset; take the level out of "
+        "curriculum.levels, or give a file that has others too",
+    )
     return as_questions(fresh[:count])
+
+
+def check_curated(config: Any) -> None:
+    """Refuses levels of curated problems that do not exist, where the config asks for curated problems.
+
+    Raises:
+      SettingsError: names the level.
+    """
+    if config.curriculum.source == "curated":
+        for level in config.curriculum.levels:
+            loading.load_problems(config.problems, "curated", 1, (level,))
 
 
 def with_hard_train(
@@ -71,22 +100,16 @@ def with_hard_train(
 ) -> tuple[Stage, ...]:
     """The stages, then hard train problems up to `final.num_steps`; or all in one pool, by `curriculum.schedule`.
 
-    Stages that go beyond `final.num_steps` are left out, so that all methods take equally many steps.
-
     Args:
       steps_before: student steps that the students have behind them already.
     """
-    total = setup.config.final.num_steps - steps_before
+    total = max(0, setup.config.final.num_steps - steps_before)
     hard = as_questions(split.train)
     if setup.config.curriculum.schedule == "mixed":
         pool = tuple(item for stage in stages for item in stage.questions)
         return (Stage("mixed", (*pool, *hard), total, bool(pool)),) if total else ()
-    kept: list[Stage] = []
-    for stage in stages:
-        if sum(each.num_steps for each in kept) + stage.num_steps <= total:
-            kept.append(stage)
-    left = total - sum(stage.num_steps for stage in kept)
-    return (*kept, Stage("hard train", hard, left, False)) if left else tuple(kept)
+    left = total - sum(stage.num_steps for stage in stages)
+    return (*stages, Stage("hard train", hard, left, False)) if left else stages
 
 
 def with_true_answers(setup: Setup, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:

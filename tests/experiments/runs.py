@@ -18,6 +18,8 @@ TINY = {
     "evaluation.num_samples": 32,
     "evaluation.problems_per_call": 4,
     "evaluation.validation_samples": 4,
+    "curriculum.levels": (3,),
+    "curriculum.num_questions": 4,
     "final.num_steps": 2,
     "final.num_replicas": 2,
     "transfer.num_problems": 4,

@@ -62,8 +62,42 @@ def test_curated_problems_are_true_new_and_easy_to_hard(split):
             assert item.question not in hard
 
 
+def test_stages_that_students_have_no_time_for_are_left_out(split):
+    progress = Progress(promotions=tuple(map(promotion, range(1, 9))))
+    stages = syllabus.method_stages(Setup(), None, progress, split)
+    assert [each.name for each in stages] == [f"promotion {number}" for number in range(1, 7)]
+    assert len(syllabus.method_stages(Setup(**{"curriculum.schedule": "mixed"}), None, progress, split)) == 8
+
+
+def test_curated_problems_are_a_whole_training_of_each_level_in_the_mixed_schedule(split):
+    setup = Setup(**{"curriculum.source": "curated", "curriculum.levels": (4,), "curriculum.schedule": "mixed"})
+    (stage_of_level,) = syllabus.method_stages(setup, None, Progress(), split)
+    assert len(stage_of_level.questions) == 60 * 8
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """A benchmark of one level."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"question": "{n} + {n}", "answer": "#### {2 * n}"}}\n' for n in range(8)))
+    return {"curriculum.source": "curated", "problems.source": "gsm8k", "problems.path": str(path)}
+
+
+def test_curated_levels_that_do_not_exist_are_refused_before_the_run(rows):
+    syllabus.check_curated(Setup(**rows, **{"curriculum.levels": (1,)}).config)
+    with pytest.raises(SettingsError, match=r"no problem of levels \(2,\); it has levels 1$"):
+        syllabus.check_curated(Setup(**rows, **{"curriculum.levels": (1, 2)}).config)
+
+
+def test_a_level_whose_problems_are_all_hard_gives_no_curated_ones(rows):
+    setup = Setup(**rows, **{"curriculum.levels": (1,)})
+    everything = syllabus.loading.load_problems(setup.config.problems, "problems", 8, (1,))
+    with pytest.raises(SettingsError, match=r"all problems of level 1 in .* are in the hard subset"):
+        syllabus.method_stages(setup, None, Progress(), split_hard(everything, 0, 0.25))
+
+
 def test_hard_train_fills_up_to_the_common_number_of_steps(split):
-    stages = tuple(stage(("q", "1"), name=f"promotion {number}") for number in range(8))
+    stages = tuple(stage(("q", "1"), name=f"promotion {number}") for number in range(6))
     for given, names in (
         (stages[:2], ["promotion 0", "promotion 1", "hard train"]),
         (stages, [f"promotion {number}" for number in range(6)]),
@@ -73,7 +107,8 @@ def test_hard_train_fills_up_to_the_common_number_of_steps(split):
         assert [each.name for each in full] == names
         assert sum(each.num_steps for each in full) == 60
     assert [each.num_steps for each in syllabus.with_hard_train(Setup(), (), split, steps_before=40)] == [20]
-    assert syllabus.with_hard_train(Setup(), (), split, steps_before=60) == ()
+    for steps_before in (60, 80):
+        assert syllabus.with_hard_train(Setup(), (), split, steps_before=steps_before) == ()
     hard = syllabus.with_hard_train(Setup(), (), split)[0]
     assert {item.question for item in hard.questions} == {problem.question for problem in split.train}
     assert not hard.is_synthetic
