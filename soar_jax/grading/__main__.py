@@ -18,6 +18,7 @@ PAIRS_AT_ONCE = 1000
 
 def main() -> None:
     """Grades standard input to standard output."""
+    sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]
     grader = Grader(extraction=("boxed",), equivalence="math")
     while lines := list(itertools.islice(sys.stdin, PAIRS_AT_ONCE)):
         pairs = [_pair(line) for line in lines]
@@ -34,7 +35,8 @@ def _pair(line: str) -> tuple[str, str | None]:
         return "", None
     if not isinstance(gold, str) or not isinstance(answer, str):
         return "", None
-    return boxed(gold) or gold, _final(answer)
+    gold = boxed(gold) or gold
+    return (gold, _final(answer)) if len(gold) <= MAX_ANSWER_CHARACTERS else ("", None)
 
 
 def _final(answer: str) -> str | None:
