@@ -1,4 +1,4 @@
-"""Base-T (paper): fresh students trained on questions of the untrained teacher, then on hard train.
+"""Base-T (paper): fresh students trained on questions of the untrained teacher and on hard train.
 
 python experiments/run.py --config=configs/base_teacher.py
 """

@@ -3,8 +3,8 @@
     python experiments/run.py --config=configs/intrinsic_teacher.py
 
 Reward 1 - |2p - 1|, where p is the share of the base model's answers that agree with the
-teacher's. After as many outer steps as SOAR has, fresh students are trained on its questions,
-then on hard train.
+teacher's. After as many outer steps as SOAR has, fresh students are trained on its questions
+and on hard train.
 """
 
 import ml_collections

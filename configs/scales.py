@@ -159,12 +159,12 @@ def nano() -> ml_collections.ConfigDict:
     c.curriculum = ml_collections.ConfigDict(
         {
             # Where the questions of the final fresh students come from: "promotions" (paper: PQ), "teacher"
-            # (written by the teacher as the outer loop leaves it), "curated" (true ones, easy to hard) or "none".
+            # (written by the teacher as the outer loop leaves it), "curated" (true ones) or "none".
             "source": "promotions",
             "num_questions": 64,  # of the teacher; paper: 128
-            "levels": (3, 4, 5, 6),  # of the curated ones, a stage each
-            # "then_hard": datasets one after the other, then hard train problems; "mixed": all in one pool (paper:
-            # "together with hard train").
+            "levels": (3, 4, 5, 6),  # of the curated ones
+            # "then_hard": datasets or levels one after the other, then hard train problems; "mixed": all in one pool
+            # (paper: "together with hard train").
             "schedule": "then_hard",
         }
     )

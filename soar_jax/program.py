@@ -132,8 +132,10 @@ def _guarded(main: Callable[..., None], arguments: Sequence[str], saved: str) ->
         if jax.process_count() == 1:
             raise
         hosts.end_lost(str(error).splitlines()[0][:200])
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        _fail(f"{error}; nothing that was written before is lost", settings.EXIT_BAD_INPUT)
+        _fail(f"{error}; mend it and start the same command again", settings.EXIT_BAD_INPUT)
     except KeyboardInterrupt:
         _fail("stopped", settings.EXIT_INTERRUPTED)
 

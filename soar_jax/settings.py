@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-EXIT_BAD_INPUT = 2  # a SettingsError ended the program
+EXIT_BAD_INPUT = 2  # a SettingsError, or a file that cannot be read or written, ended the program
 EXIT_NOT_FINITE = 3  # a loss or gradient was NaN or infinite
 EXIT_LOST_PROCESS = 4  # another process of the run has ended
 EXIT_INTERRUPTED = 75  # SIGTERM or Ctrl-C: state saved, the same command resumes (EX_TEMPFAIL)

@@ -100,7 +100,7 @@ def test_methods_without_reward_questions_need_none():
 @pytest.mark.parametrize(
     ("method", "changes", "message"),
     [
-        (curated, {"curriculum.levels": ()}, "curriculum.levels is"),
+        (curated, {"curriculum.levels": (), "problems.source": "math"}, "curriculum.levels is empty"),
         (curated, {"curriculum.levels": (3, 4, 5, 6, 7, 8)}, "the curriculum has 6 stages of inner.num_steps=10 steps"),
         (base_teacher, {"curriculum.num_questions": 128}, "the curriculum has 8 stages"),
         (hard_only, {"final.students": ("promoted",)}, "num_outer_steps=0 nobody is promoted"),

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from soar_jax.model import config as model_config
-from soar_jax.model import export, hugging_face, parameters
+from soar_jax.model import hugging_face, parameters
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.tokenizer import Tokenizer, build_word_tokenizer, load_tokenizer
 from soar_jax.parallel import mesh as parallel
@@ -53,7 +53,8 @@ def _model(config: Any, tokenizer: Tokenizer) -> ModelConfig:
 
 
 def _check(config: Any, out: pathlib.Path, num_devices: int) -> None:
-    export.check_target(out)
+    require(not out.is_file(), f"--out={out} is a file; name a folder")
+    require(not (out / "model.safetensors").exists(), f"--out={out} holds a model; choose another folder")
     for name in config.phases:
         require(name in config, f"phases names {name!r}, and the config has no section of that name")
     parts = num_devices * training.MICRO_BATCHES

@@ -43,13 +43,15 @@ def load_problems(section: Any, stream: str, count: int, levels: Sequence[int] |
     return arithmetic.generate_problems(stream_generator(section.seed, stream), levels, count, section.topic)
 
 
+def all_problems(section: Any) -> tuple[Problem, ...]:
+    """All problems of a section's benchmark; none of the arithmetic world, which has no end."""
+    return () if section.source == "arithmetic" else _benchmark(section).problems
+
+
 def num_beyond(section: Any, count: int) -> int:
     """Problems of a section's benchmark that `load_problems` leaves when it takes `count`."""
-    if section.source == "arithmetic":
-        return 0
     levels = tuple(section.levels)
-    fitting = sum(not levels or problem.level in levels for problem in _benchmark(section).problems)
-    return max(0, fitting - count)
+    return max(0, sum(not levels or problem.level in levels for problem in all_problems(section)) - count)
 
 
 def left_out(section: Any) -> dict[str, int]:

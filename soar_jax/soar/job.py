@@ -25,14 +25,14 @@ from soar_jax.parallel import hosts
 from soar_jax.planning import speed
 from soar_jax.planning.devices import Peaks, peaks
 from soar_jax.planning.programs import held_text
-from soar_jax.problems.loading import left_out, load_problems
+from soar_jax.problems.loading import all_problems, left_out, load_problems
 from soar_jax.reporting import plots, storage
 from soar_jax.reporting.compilations import CompilationCounter, longest_text
 from soar_jax.reporting.display import Display, pass_table
 from soar_jax.reporting.files import read_json, read_lines, remove, write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
-from soar_jax.settings import check_run, promotes, require
+from soar_jax.settings import check, check_run, promotes, require
 from soar_jax.soar import asking, conclusion, hard_search, judging, ledger, syllabus, teacher
 from soar_jax.soar import setup as setups
 from soar_jax.soar import workdir as workdirs
@@ -91,6 +91,7 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
     started = time.perf_counter()
     interrupts, compilations = Interrupts(), CompilationCounter()
     workdirs.check(workdir, config)
+    check(config)
     check_run(config)
     syllabus.check_curated(config)
     setup = setups.build(config)
@@ -130,14 +131,14 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
 
 
 def _transfer(setup: Setup, candidates: list[Problem]) -> tuple[tuple[Problem, ...], int]:
-    """The transfer problems, and how many were left out since they are among the candidates too.
+    """The transfer problems, and how many were left out since they are among the problems too.
 
     Raises:
       SettingsError: none is left.
     """
     section = setup.config.transfer
     found = asking.fitting_problems(setup, load_problems(section, "transfer", section.num_problems))
-    asked = {normal_form(problem.question) for problem in candidates}
+    asked = {normal_form(problem.question) for problem in (*candidates, *all_problems(setup.config.problems))}
     kept = tuple(problem for problem in found if normal_form(problem.question) not in asked)
     require(bool(kept), "all transfer problems are among the problems, which are trained on; choose another transfer")
     return kept, len(found) - len(kept)

@@ -50,9 +50,10 @@ def make_judge(setup: Setup, workdir: epath.Path) -> Judge | None:
 
 
 def judge_questions(setup: Setup, workdir: epath.Path, judge: Judge) -> int:
-    """Judges the final students' questions and a random choice of all others.
+    """Judges a random choice of the questions, the final students' before all others.
 
-    All judgements are in `judgements.jsonl`; those of the final students' questions also in `curriculum.jsonl`.
+    All judgements are in `judgements.jsonl`; those of the final students' questions also in `curriculum.jsonl`, where
+    the problems' source knows nothing of them.
 
     Returns:
       Questions that the judge failed on.
@@ -68,19 +69,20 @@ def judge_questions(setup: Setup, workdir: epath.Path, judge: Judge) -> int:
     judged = {pair: dataclasses.asdict(judgement) for pair, judgement in zip(pairs, judgements, strict=True)}
     asked = read_lines(workdir / "curriculum.jsonl")
     if asked:
-        rows = [row | judged.get(QuestionAnswer(row["question"], row["answer"]), {}) for row in asked]
+        known = [{} if row["well_posed"] is None else row for row in asked]
+        rows = [
+            row | judged.get(QuestionAnswer(row["question"], row["answer"]), {}) | exact
+            for row, exact in zip(asked, known, strict=True)
+        ]
         replace_text(workdir / "curriculum.jsonl", "".join(map(to_line, rows)))
     return judge.num_failures
 
 
 def _pick(setup: Setup, workdir: epath.Path) -> list[QuestionAnswer]:
     """At most `analysis.judge_questions` different pairs, those of the final students first."""
-
-    def pairs(name: str) -> list[QuestionAnswer]:
-        rows = read_lines(workdir / name)
-        return [QuestionAnswer(row["question"], row["answer"]) for row in rows if row["question"] is not None]
-
-    others = pairs("ledger.jsonl")
-    order = stream_generator(setup.config.seed, "judge").permutation(len(others))
-    different = dict.fromkeys([*pairs("curriculum.jsonl"), *(others[index] for index in order)])
+    different: dict[QuestionAnswer, None] = {}
+    for number, name in enumerate(("curriculum.jsonl", "ledger.jsonl")):
+        rows = [row for row in read_lines(workdir / name) if row["question"] is not None]
+        order = stream_generator(setup.config.seed, "judge", number).permutation(len(rows))
+        different |= dict.fromkeys(QuestionAnswer(rows[i]["question"], rows[i]["answer"]) for i in order)
     return list(different)[: setup.config.analysis.judge_questions]

@@ -20,6 +20,8 @@ from soar_jax.soar.student import Curriculum
 from soar_jax.soar.syllabus import Questions, Stage
 from soar_jax.types import Problem, PromptBatch, QuestionAnswer
 
+_MAX_OPENING_CHARACTERS = 80
+
 
 def train_by_self_play(setup: Setup, split: HardSplit, phase: Phase) -> tuple[FinalStudents, tuple[Stage, ...]]:
     """Trains replicas on questions of their own; hard train problems are the seeds.
@@ -61,21 +63,27 @@ def _write(setup: Setup, params: Params, seeds: Sequence[Problem], episode: int)
     config = setup.config
     replicas, count = config.final.num_replicas, config.self_play.questions_per_episode
     picks = stream_generator(config.seed, "self_play_seeds", episode).integers(len(seeds), size=(replicas, count))
-    openings = [
-        " ".join(seeds[index].question.split()[: config.prompts.opening_words]) for index in picks.ravel().tolist()
-    ]
-    # In a chat the answer begins with the opening, and goes on with its own space; elsewhere the prompt ends with it.
-    is_chat = config.prompts.chat
+    openings = [_opening(seeds[index].question, config.prompts.opening_words) for index in picks.ravel().tolist()]
+    # In a chat the answer begins with the opening; elsewhere the prompt ends with it.
     prompts = setup.sampler.encode_prompts(
         [config.prompts.from_seed.replace("{opening}", opening) for opening in openings],
-        openings if is_chat else (),
+        openings if config.prompts.chat else (),
     )
     keys = jax.random.split(stream_key(config.seed, "self_play_write", episode), replicas)
     rollouts = setup.sampler.sample_population(params, _per_replica(prompts, replicas), keys, setup.teacher.sampling, 1)
     texts = setup.sampler.texts(rollouts)
-    joint = "" if is_chat else " "
-    questions = [_read(setup, opening + joint + text) for opening, text in zip(openings, texts, strict=True)]
+    questions = [_read(setup, _joined(*parts, config.prompts.chat)) for parts in zip(openings, texts, strict=True)]
     return [[*filter(None, questions[start : start + count])] for start in range(0, len(questions), count)]
+
+
+def _opening(question: str, num_words: int) -> str:
+    """The first words of a question; not more where words are long, or nothing stands between them."""
+    return " ".join(question.split()[:num_words])[:_MAX_OPENING_CHARACTERS]
+
+
+def _joined(opening: str, text: str, is_chat: bool) -> str:
+    """An opening and its continuation, which in a chat may begin with a mark or with its own blank."""
+    return opening + ("" if is_chat and not text[:1].isalnum() else " ") + text
 
 
 def _read(setup: Setup, text: str) -> str | None:

@@ -104,6 +104,10 @@ BAD_STARTS = {
         ["--config.problems.levels=(1,)", "--config.hard_subset.num_candidates=6000"],
         "level 1 has only 6000 questions",
     ),
+    "not a number": (
+        ["--config.hard_subset.validation_share=nan"],
+        "validation_share is nan; it must be between 0 and 1",
+    ),
     "a number out of range": (["--config.inner.group_size=1"], "inner.group_size is 1; RLOO needs at least 2"),
     "a mesh that does not divide": (
         ["--config.outer.num_datasets=3"],

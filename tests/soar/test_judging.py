@@ -54,3 +54,10 @@ def test_the_final_students_questions_are_judged_where_they_stand(tmp_path):
 def test_a_run_without_a_curriculum_gets_none(tmp_path):
     judging.judge_questions(Setup, epath.Path(tmp_path), Judge())
     assert not (tmp_path / "curriculum.jsonl").exists()
+
+
+def test_what_the_source_knows_stays(tmp_path):
+    write(tmp_path / "curriculum.jsonl", [{"question": "1+1", "answer": "2", "well_posed": False, "right": None}])
+    judging.judge_questions(Setup, epath.Path(tmp_path), Judge())
+    (row,) = read(tmp_path / "curriculum.jsonl")
+    assert (row["well_posed"], row["right"]) == (False, None)

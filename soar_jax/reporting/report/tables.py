@@ -88,7 +88,7 @@ def headline(groups: Sequence[Group], test: str, ks: Sequence[int]) -> Table:
         test,
         title[test],
         "Mean and 95% interval over seeds and problems (hierarchical bootstrap). PS: the promoted student, chosen on "
-        "validation. PQ: fresh students trained on the method's questions, then on hard train. The paper's figures "
+        "validation. PQ: fresh students trained on the method's questions and on hard train. The paper's figures "
         "are pass@1 / pass@32 on MATH with Llama-3.2-3B-Instruct.",
         ("", "seeds", "student steps", *(f"pass@{k}" for k in ks), "paper"),
         tuple(rows),
