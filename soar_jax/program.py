@@ -132,7 +132,7 @@ def _guarded(main: Callable[..., None], arguments: Sequence[str], saved: str) ->
         if jax.process_count() == 1:
             raise
         hosts.end_lost(str(error).splitlines()[0][:200])
-    except BrokenPipeError:
+    except BrokenPipeError:  # who reads the output has gone: nothing to mend
         raise
     except OSError as error:
         _fail(f"{error}; mend it and start the same command again", settings.EXIT_BAD_INPUT)

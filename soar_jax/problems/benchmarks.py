@@ -26,6 +26,8 @@ from soar_jax.types import Problem, normal_form
 Row = Mapping[str, Any]
 HUB, TFDS = "hf:", "tfds:"
 MAX_QUESTION_CHARACTERS = 20_000
+# What zipfile raises for one that is damaged in its directory or a member, compressed in an unknown way, or encrypted.
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 _MAX_MEMBER_BYTES = 2**30  # of a file in a zip, which says itself how much it unpacks to
 _GRADABLE = ("Numerical", "Expression", "Tuple", "Interval", "Equation")  # answer types of OlympiadBench
 
@@ -187,8 +189,7 @@ def _texts(file: pathlib.Path) -> Iterator[str]:
                     require(unpacked <= _MAX_MEMBER_BYTES, f"{name} in {file} has {unpacked} bytes; unpack it yourself")
                     with archive.open(name) as member:
                         yield from io.TextIOWrapper(member, encoding="utf-8", errors="replace", newline="\n")
-    # Damaged in its directory or in a member, of unknown compression, encrypted.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _BROKEN_ZIP as error:
         raise SettingsError(f"{file} is broken ({error}); fetch it again") from None
 
 

@@ -69,10 +69,9 @@ def judge_questions(setup: Setup, workdir: epath.Path, judge: Judge) -> int:
     judged = {pair: dataclasses.asdict(judgement) for pair, judgement in zip(pairs, judgements, strict=True)}
     asked = read_lines(workdir / "curriculum.jsonl")
     if asked:
-        known = [{} if row["well_posed"] is None else row for row in asked]
         rows = [
-            row | judged.get(QuestionAnswer(row["question"], row["answer"]), {}) | exact
-            for row, exact in zip(asked, known, strict=True)
+            row | judged.get(QuestionAnswer(row["question"], row["answer"]), {}) if row["well_posed"] is None else row
+            for row in asked
         ]
         replace_text(workdir / "curriculum.jsonl", "".join(map(to_line, rows)))
     return judge.num_failures

@@ -20,7 +20,7 @@ from soar_jax.soar.student import Curriculum
 from soar_jax.soar.syllabus import Questions, Stage
 from soar_jax.types import Problem, PromptBatch, QuestionAnswer
 
-_MAX_OPENING_CHARACTERS = 80
+_MAX_OPENING_CHARACTERS = 80  # it stands in a prompt up to twice, and the prompt must fit into a bucket
 
 
 def train_by_self_play(setup: Setup, split: HardSplit, phase: Phase) -> tuple[FinalStudents, tuple[Stage, ...]]:
