@@ -29,6 +29,8 @@ PEERS = {
     # Tunix cannot read checkpoints with the newest safetensors.
     "tunix": Peer("tunix_worker", (("google-tunix==0.1.7", "safetensors<0.8"),), ("google-tunix", "jax", "flax")),
 }
+# How torch's threads wait: spinning is quick on idle cores and very slow where anything else runs on them.
+WAITING: dict[str, dict[str, str]] = {"by default": {}, "spinning": {"OMP_WAIT_POLICY": "active"}}
 
 
 def start(name: str, environment: dict[str, str] | None = None) -> Worker:

@@ -1,10 +1,14 @@
-"""A worker: a long-lived process with libraries of its own, asked by JSON lines. While it is not asked, it is idle."""
+"""A worker: a long-lived process with libraries of its own, asked by JSON lines, and stopped while it is not asked.
+
+Stopped, because threads that wait by spinning, as torch's do, would take the cores of whoever works meanwhile.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
 from typing import Any
@@ -47,9 +51,11 @@ class Worker:
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._process.send_signal(signal.SIGCONT)
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
+        self._process.send_signal(signal.SIGSTOP)
         answer = json.loads(line) if line else {"error": f"it ended with code {self._process.wait()}\n{self._said()}"}
         if "error" in answer:
             raise WorkerError(f"{self._script} failed at {do!r}: {answer['error']}")

@@ -97,6 +97,13 @@ class Ours:
         return _parts(sampled - started, time.perf_counter() - sampled, tokens)
 
 
+def peer_ways(name: str, cores: int) -> dict[str, dict[str, str]]:
+    """The environments in which a peer is tried, by what a table calls them."""
+    if name == "tunix":
+        return {f"{count} devices": {"JAX_NUM_CPU_DEVICES": str(count)} for count in sorted({1, cores})}
+    return {f"threads waiting {waiting}": environment for waiting, environment in environments.WAITING.items()}
+
+
 def _parts(sampling_s: float, update_s: float, tokens: int) -> dict[str, float]:
     rows = NUM_PROMPTS * GROUP_SIZE
     return dict(
@@ -110,7 +117,8 @@ def measure(options: Options) -> Iterator[Section]:
     sides: dict[str, Any] = {name: ours.step for name, ours in layouts.items()}
     with contextlib.ExitStack() as stack:
         for name in options.peers:
-            sides[name] = _peer_step(stack, name)
+            for way, environment in peer_ways(name, options.cores).items():
+                sides[f"{name}, {way}"] = _peer_step(stack, name, environment)
         found = interleave.interleave(sides, options.rounds)
     best = min(layouts, key=lambda name: interleave.median([parts["step_s"] for parts in found[name]]))
     yield Section(
@@ -120,9 +128,8 @@ def measure(options: Options) -> Iterator[Section]:
     )
 
 
-def _peer_step(stack: contextlib.ExitStack, name: str) -> Any:
-    # Threads that wait by spinning, the default, are many times slower where anything else runs on their cores.
-    worker = stack.enter_context(environments.start(name, {"OMP_WAIT_POLICY": "passive"}))
+def _peer_step(stack: contextlib.ExitStack, name: str, environment: dict[str, str]) -> Any:
+    worker = stack.enter_context(environments.start(name, environment))
     more = {"prompt_tokens": PROMPT_TOKENS} if name == "tunix" else {}
     worker.ask(
         "rl_start",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -23,10 +24,9 @@ from soar_jax.sampling.sampler import SamplingSettings
 READS = ("cores", "peers", "models", "smollm2", "batches", "new_tokens")
 PROMPT_TOKENS = 128
 MIXED_BATCH = 64
-# libgomp's threads wait by spinning, which is quick on idle cores and very slow where anything else runs on them.
-WAITING = {"sleeping": {"OMP_WAIT_POLICY": "passive"}, "spinning": {"OMP_WAIT_POLICY": "active"}}
 CALIBRATION_TOKENS = 16
-HOPELESS = 3  # a way that is so many times slower at first gets no second try
+NEAR = 1.15  # ways that are at most so many times slower with short completions are tried with the case's own
+Way = tuple[Worker, dict[str, Any]]  # who is asked, and how
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +49,23 @@ class Ours:
 
     base: LoadedModel
     max_slots: int
+    num_devices: int = 1
+
+    def choose(self, case: Case) -> str:
+        """Finds on how many devices short completions are fastest; what it is.
+
+        One device computes with all cores as well: many small products are faster apart, few large ones together.
+        """
+        rates = {}
+        for self.num_devices in sorted({1, min(jax.device_count(), case.batch)}):
+            self.tokens(_short(case), 0)  # compiles
+            rates[self.num_devices] = self.rate(_short(case), 1)
+        self.num_devices = max(rates, key=rates.__getitem__)
+        return f"{self.num_devices} devices"
 
     def tokens(self, case: Case, number: int) -> np.ndarray:
-        """Completions [B, C] of a round; rows are shared out over the devices as far as they go."""
-        mesh = parallel.make_mesh(min(jax.device_count(), case.batch))
+        """Completions [B, C] of a round."""
+        mesh = parallel.make_mesh(self.num_devices)
         sampler = workloads.row_sampler(mesh, self.base.config, self.max_slots)
         prompts = workloads.random_prompts(self.base.config, case.batch, PROMPT_TOKENS)
         params, settings = workloads.on_mesh(mesh, self.base.params), self.settings(case)
@@ -75,43 +88,46 @@ class Ours:
 
 
 @dataclasses.dataclass
-class Generate:
-    """transformers' `generate`, in the way that is fastest for the case: threads, how they wait, kind of cache."""
+class Peer:
+    """A peer's sampler, used in the way that is fastest for the case."""
 
-    workers: dict[str, Worker]  # by how threads wait
-    cores: int
     vocab_size: int
-    chosen: tuple[str, int, str] = ("", 0, "")
+    ways: dict[str, Way]  # by what a table calls them
+    chosen: str = ""
+
+    def __post_init__(self) -> None:
+        """No way has been tried."""
+        self._short_rates: dict[tuple[str, Case], float] = {}
 
     def choose(self, case: Case) -> str:
-        """Finds the fastest way with short completions; what it is."""
-        short = dataclasses.replace(case, new_tokens=min(case.new_tokens, CALIBRATION_TOKENS), stop_ids=())
-        threads = sorted({1, self.cores})
-        best = 0.0
-        for way in [(name, n, cache) for name in self.workers for n in threads for cache in ("dynamic", "static")]:
-            rate = self._rate(way, short, 0)
-            if rate > best / HOPELESS:
-                rate = max(rate, self._rate(way, short, 1))
-            if rate > best:
-                best, self.chosen = rate, way
-        name, n, cache = self.chosen
-        return f"{cache} cache, {n} {name} thread{'s' * (n > 1)}"
+        """Finds the fastest way, with short completions and among the best of these with the case's own; what it is."""
+        rates = {way: self._short_rate(way, _short(case)) for way in self.ways}
+        near = [way for way, rate in rates.items() if rate * NEAR >= max(rates.values())]
+        if len(near) > 1:
+            rates = {way: self._rate(way, case, 0) for way in near}
+        self.chosen = max(rates, key=rates.__getitem__)
+        return self.chosen
 
     def rate(self, case: Case, number: int) -> float:
         """Tokens/s of a round."""
         return self._rate(self.chosen, case, number)
 
-    def _rate(self, way: tuple[str, int, str], case: Case, number: int) -> float:
-        name, threads, cache = way
-        return ask_rate(self.workers[name], self.vocab_size, case, number, threads=threads, cache=cache)
+    def _short_rate(self, way: str, case: Case) -> float:
+        if (way, case) not in self._short_rates:
+            self._rate(way, case, 0)  # what compiles, compiles here
+            self._short_rates[way, case] = self._rate(way, case, 1)
+        return self._short_rates[way, case]
+
+    def _rate(self, way: str, case: Case, number: int) -> float:
+        worker, how = self.ways[way]
+        prompts = workloads.random_tokens(self.vocab_size, case.batch, PROMPT_TOKENS).tolist()
+        stops = list(case.stop_ids)
+        answer = worker.ask("sample", prompts=prompts, new_tokens=case.new_tokens, stop_ids=stops, seed=number, **how)
+        return answer["tokens"] / answer["seconds"]
 
 
-def ask_rate(worker: Worker, vocab_size: int, case: Case, number: int, **how: Any) -> float:
-    """Tokens/s of a peer's round."""
-    prompts = workloads.random_tokens(vocab_size, case.batch, PROMPT_TOKENS).tolist()
-    stops = list(case.stop_ids)
-    answer = worker.ask("sample", prompts=prompts, new_tokens=case.new_tokens, stop_ids=stops, seed=number, **how)
-    return answer["tokens"] / answer["seconds"]
+def _short(case: Case) -> Case:
+    return dataclasses.replace(case, new_tokens=min(case.new_tokens, CALIBRATION_TOKENS), stop_ids=())
 
 
 def stops_for_mean_length(tokens: np.ndarray, mean: float) -> tuple[int, ...]:
@@ -141,17 +157,36 @@ def _rows(options: Options, name: str) -> Iterator[dict[str, Any]]:
     base = load_model(str(folder), "float32")
     ours = Ours(base, models.scale(name).sampling.max_slots)
     with contextlib.ExitStack() as stack:
-        generate, tunix = None, None
-        if "torch" in options.peers:
-            workers = {way: stack.enter_context(environments.start("torch", env)) for way, env in WAITING.items()}
-            for worker in workers.values():
-                worker.ask("load", folder=str(folder), dtype="float32", device="cpu")
-            generate = Generate(workers, options.cores, base.config.vocab_size)
-        if "tunix" in options.peers:
-            tunix = stack.enter_context(environments.start("tunix"))
-            tunix.ask("load", folder=str(folder), dtype="float32")
+        peers = {
+            name: Peer(base.config.vocab_size, dict(ways(stack, str(folder), options.cores)))
+            for peer, (name, ways) in PEER_SAMPLERS.items()
+            if peer in options.peers
+        }
         for case in _cases(options, ours):
-            yield _row(options.rounds, case, ours, generate, tunix)
+            yield _row(options.rounds, case, ours, peers)
+
+
+def _generate_ways(stack: contextlib.ExitStack, folder: str, cores: int) -> Iterator[tuple[str, Way]]:
+    for waiting, environment in environments.WAITING.items():
+        worker = stack.enter_context(environments.start("torch", environment))
+        worker.ask("load", folder=folder, dtype="float32", device="cpu")
+        for threads in sorted({1, cores}):
+            for cache in ("dynamic", "static"):
+                yield (
+                    f"{cache} cache, {threads} threads waiting {waiting}",
+                    (worker, {"threads": threads, "cache": cache}),
+                )
+
+
+def _tunix_ways(stack: contextlib.ExitStack, folder: str, cores: int) -> Iterator[tuple[str, Way]]:
+    for devices in sorted({1, cores}):
+        worker = stack.enter_context(environments.start("tunix", {"JAX_NUM_CPU_DEVICES": str(devices)}))
+        worker.ask("load", folder=folder, dtype="float32")
+        yield f"{devices} devices", (worker, {})
+
+
+# By a peer: what its sampler is called, and the ways to use it.
+PEER_SAMPLERS = {"torch": ("generate", _generate_ways), "tunix": ("tunix", _tunix_ways)}
 
 
 def _cases(options: Options, ours: Ours) -> Iterator[Case]:
@@ -163,17 +198,13 @@ def _cases(options: Options, ours: Ours) -> Iterator[Case]:
     yield Case(MIXED_BATCH, longest, stops_for_mean_length(drawn, longest / 4))
 
 
-def _row(rounds: int, case: Case, ours: Ours, generate: Generate | None, tunix: Worker | None) -> dict[str, Any]:
-    sides = {"soar_jax": lambda number: ours.rate(case, number)}
-    way = generate.choose(case) if generate else ""
-    if generate:
-        sides["generate"] = lambda number: generate.rate(case, number)
-    if tunix:
-        sides["tunix"] = lambda number: ask_rate(tunix, ours.base.config.vocab_size, case, number)
-    rates = interleave.interleave(sides, rounds)
+def _row(rounds: int, case: Case, ours: Ours, peers: dict[str, Peer]) -> dict[str, Any]:
+    sides = {"soar_jax": ours, **peers}
+    ways = {f"{name} with": side.choose(case) for name, side in sides.items()}
+    rates = interleave.interleave({name: functools.partial(side.rate, case) for name, side in sides.items()}, rounds)
     row: dict[str, Any] = {"batch": case.batch, "new tokens": case.title}
-    for side, values in rates.items():
-        row |= {side: interleave.median(values), f"{side}, range": interleave.spread(values)}
-    for side in list(rates)[1:]:
-        row[f"x {side}"] = interleave.ratio(rates["soar_jax"], rates[side])
-    return row | ({"generate with": way} if way else {})
+    for name, values in rates.items():
+        row |= {name: interleave.median(values), f"{name}, range": interleave.spread(values)}
+    for name in peers:
+        row[f"x {name}"] = interleave.ratio(rates["soar_jax"], rates[name])
+    return row | ways
