@@ -40,8 +40,8 @@ def measure_limits(tiny: bool = False) -> Limits:
     """Copies an array and multiplies square matrices, each device its part of both."""
     platform, devices = jax.default_backend(), jax.device_count()
     mesh = parallel.make_mesh(-1)
-    numbers = (2**20 if tiny else COPY_BYTES[platform]) // 4
-    array = [parallel.split(mesh, jnp.ones((devices, numbers // devices), jnp.float32))]
+    copied_numbers = (2**20 if tiny else COPY_BYTES[platform]) // 4
+    array = [parallel.split(mesh, jnp.ones((devices, copied_numbers // devices), jnp.float32))]
     add = jax.jit(lambda x: x + 1, donate_argnums=0)  # in place: on a CPU, fresh memory costs more than copying
 
     def copy() -> jax.Array:
@@ -52,8 +52,10 @@ def measure_limits(tiny: bool = False) -> Limits:
     side = 256 if tiny else MATRIX_SIDE[platform]
     rates = {}
     for dtype in ("float32", "bfloat16"):
-        rows = parallel.split(mesh, jnp.ones((devices, side // devices, side), dtype))
-        whole = parallel.replicate(mesh, jnp.ones((side, side), dtype))
+        # Random numbers: of equal ones, chips use less power and multiply faster than anything real.
+        numbers = jax.random.normal(jax.random.key(0), (side, side), dtype)
+        rows = parallel.split(mesh, numbers.reshape(devices, side // devices, side))
+        whole = parallel.replicate(mesh, numbers)
         rates[dtype] = 2 * side**3 / _best(jax.jit(lambda a, b: a @ b), rows, whole)
     return Limits(2 * array[0].nbytes / copied, rates)
 
@@ -169,7 +171,6 @@ def update_phase(
         return workloads.seconds_of(work)
 
     seconds = interleave.median(interleave.interleave({"update": update}, rounds)["update"])
-    # The operations that the loss needs; those of rematerialised layers are no use of the device.
-    flops = shape.rows * costs.training_flops(model, shape.prompt_tokens, shape.new_tokens, rematerialised=False)
+    flops = shape.rows * costs.useful_training_flops(model, shape.prompt_tokens, shape.new_tokens)
     state_bytes = costs.training_state_bytes(model)
     return Phase("update", flops, 2 * state_bytes + 2 * state_bytes / 3, seconds)

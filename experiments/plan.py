@@ -34,7 +34,6 @@ PROMOTIONS = flags.DEFINE_integer("promotions", 4, "Promotions in the run.")
 COMPLETION_SHARE = flags.DEFINE_float("completion_share", 0.5, "Mean completion, as share of max_completion_tokens.")
 PROMPT_TOKENS = flags.DEFINE_integer("prompt_tokens", 0, "Padded prompt; 0: the middle one of prompts.bucket_tokens.")
 TRAINED_SHARE = flags.DEFINE_float("trained_share", 1.0, "Share of the rows that have a signal and are trained on.")
-REMATERIALISE = flags.DEFINE_bool("rematerialise", True, "Training computes the layers twice, to hold less.")
 MFU = flags.DEFINE_float("mfu", 0.4, "Operations done, as share of the peak, in training and prefill.")
 BANDWIDTH_SHARE = flags.DEFINE_float("bandwidth_share", 0.6, "Memory traffic done, as share of the peak, in decoding.")
 TOKENS_PER_S = flags.DEFINE_float(
@@ -55,7 +54,6 @@ def main() -> None:
         COMPLETION_SHARE.value,
         PROMPT_TOKENS.value,
         TRAINED_SHARE.value,
-        REMATERIALISE.value,
         MFU.value,
         BANDWIDTH_SHARE.value,
         TOKENS_PER_S.value,

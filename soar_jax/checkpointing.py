@@ -84,24 +84,38 @@ class Checkpoints:
         """Arrays and record of a step, or None and why not; the same in all processes."""
         found, trouble = None, "another process cannot read it"
         try:
-            found = self._restore(step, like)
+            found = self._read(step, like)
         except InterruptedRunError:
             raise
         except Exception as error:  # orbax and tensorstore raise many kinds for a damaged checkpoint
             trouble = why_broken(error)
+        if hosts.any_of(found is None):
+            return None, trouble
+        assert found is not None
+        try:
+            verify(*found)
+        except (TypeError, ValueError) as error:
+            found, trouble = None, why_broken(error)
         return (None, trouble) if hosts.any_of(found is None) else (found, "")
 
-    def _restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(target), record=ocp.args.JsonRestore())
-        )
-        arrays, record = restored["arrays"], restored["record"]
-        verify(arrays, record)
+    def _read(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
+        """This process's part of a step, without waiting for the others, of whom some may not come through."""
+        folder, target = self._folder(step), jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        own = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(own, active_processes={own}, barrier_sync_key_prefix=str(own))
+        arrays_of = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+        record_of = ocp.JsonCheckpointHandler(multiprocessing_options=alone)
+        with ocp.Checkpointer(arrays_of, multiprocessing_options=alone) as reader:
+            arrays = reader.restore(folder / "arrays", args=ocp.args.StandardRestore(target))
+        with ocp.Checkpointer(record_of, multiprocessing_options=alone) as reader:
+            record = reader.restore(folder / "record", args=ocp.args.JsonRestore())
         return arrays, record
 
+    def _folder(self, step: int) -> epath.Path:
+        return epath.Path(self._manager.directory) / str(step)
+
     def _move_aside(self, step: int) -> epath.Path:
-        folder = epath.Path(self._manager.directory) / str(step)
+        folder = self._folder(step)
         aside = folder.with_name(f"{step}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
         if hosts.is_main():
             folder.rename(aside)
@@ -132,10 +146,11 @@ def verify(arrays: Any, record: dict[str, Any]) -> None:
     Raises:
       ValueError: other numbers than were saved.
     """
-    saved = record.pop("checksums")
+    saved = record.pop("checksums", None)
+    sums = _checksums(arrays, record)  # by all processes together, whatever each has read
     if not isinstance(saved, dict):
         raise ValueError("it was saved by another version of soar_jax")
-    if any(saved.get(path) != found for path, found in _checksums(arrays, record).items()):
+    if any(saved.get(path) != found for path, found in sums.items()):
         raise ValueError("its numbers are not those that were saved")
 
 

@@ -17,6 +17,11 @@ from ml_collections import config_flags
 from soar_jax import settings
 from soar_jax.settings import SettingsError
 
+_LESS_MEMORY = (
+    "lower sampling.max_slots, student.rows_per_micro_batch or inner.students_at_once, or share more out by the mesh: "
+    "the same command with these goes on where it was"
+)
+
 flags.disclaim_key_flags()  # flags that are defined here are the program's that asks for them
 
 
@@ -47,32 +52,61 @@ def require_flag(flag: Any) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProcessFlags:
+    """The flags by which the processes of one program find each other."""
+
+    coordinator: Any
+    num_processes: Any
+    process_id: Any
+
+    def connect(self, num_cpu_devices: int) -> None:
+        """Connects this process to the others, if there are any, and splits the CPU into devices.
+
+        Raises:
+          SettingsError: they cannot be connected, or JAX has already started.
+        """
+        from soar_jax.parallel import hosts, mesh  # seconds to import
+
+        hosts.initialize(self.coordinator.value, self.num_processes.value, self.process_id.value)
+        mesh.set_num_cpu_devices(num_cpu_devices)
+
+
+def define_process_flags() -> ProcessFlags:
+    """Defines `--coordinator`, `--num_processes` and `--process_id`."""
+    return ProcessFlags(
+        flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where Cloud TPU or SLURM do not say it."),
+        flags.DEFINE_integer("num_processes", 1, "Processes of the program; with --coordinator."),
+        flags.DEFINE_integer("process_id", 0, "Which of them this one is; with --coordinator."),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class AskingFlags:
     """The flags of the programs that ask one policy a benchmark."""
 
     config: Any
     model: Any
     out: Any
+    processes: ProcessFlags
 
     def read(self) -> tuple[ml_collections.FrozenConfigDict, str, epath.Path]:
-        """The config, the policy's name and the folder for the results; the CPU is split into devices.
+        """The config, the policy's name and the folder for the results; processes are connected.
 
         Raises:
           SettingsError: a flag is missing, or its value cannot be used.
         """
-        from soar_jax.parallel import mesh  # seconds to import
-        from soar_jax.reporting import storage
+        from soar_jax.reporting import storage  # seconds to import
 
         sections = ("problems", "prompts", "grading", "evaluation", "hard_subset", "mesh")
         config = frozen_config(self.config, sections)
         require_flag(self.out)
         out = storage.to_path(self.out.value)
-        mesh.set_num_cpu_devices(config.mesh.cpu_devices)
+        self.processes.connect(config.mesh.cpu_devices)
         return config, self.model.value or config.model.source, out
 
 
 def define_asking_flags(out: str) -> AskingFlags:
-    """Defines `--config`, `--model` and `--out`; `out` says what that folder is for."""
+    """Defines `--config`, `--model`, `--out` and the process flags; `out` says what that folder is for."""
     return AskingFlags(
         config_flags.DEFINE_config_file("config", None, "Method config file, e.g. configs/soar_math.py:nano."),
         flags.DEFINE_string(
@@ -82,6 +116,7 @@ def define_asking_flags(out: str) -> AskingFlags:
             "default: the config's model.source.",
         ),
         flags.DEFINE_string("out", None, out),
+        define_process_flags(),
     )
 
 
@@ -128,16 +163,29 @@ def _guarded(main: Callable[..., None], arguments: Sequence[str], saved: str) ->
     except InterruptedRunError:
         command = shlex.join([sys.executable, *sys.argv])
         _fail(f"stopped; all {saved} are saved. Resume with: {command}", settings.EXIT_INTERRUPTED)
+    except hosts.DisagreementError as error:
+        _fail(str(error), settings.EXIT_BAD_INPUT)
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
-            raise
-        hosts.end_lost(str(error).splitlines()[0][:200])
+        _end_for(error)
+        raise
     except BrokenPipeError:  # who reads the output has gone: nothing to mend
         raise
     except OSError as error:
         _fail(f"{error}; mend it and start the same command again", settings.EXIT_BAD_INPUT)
     except KeyboardInterrupt:
-        _fail("stopped", settings.EXIT_INTERRUPTED)
+        _fail("stopped", settings.EXIT_STOPPED)
+
+
+def _end_for(error: Exception) -> None:
+    """Ends the program where an error of JAX's runtime has a known cause."""
+    from soar_jax.parallel import hosts
+
+    said = str(error).splitlines()[0][:200]
+    if "RESOURCE_EXHAUSTED" in said:
+        end = hosts.end_at_once if hosts.count_processes() > 1 else _fail
+        end(f"a device has too little memory ({said}); {_LESS_MEMORY}", settings.EXIT_BAD_INPUT)
+    if hosts.is_lost(error):
+        hosts.end_lost(said)
 
 
 def _fail(message: str, code: int) -> Any:

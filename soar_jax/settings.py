@@ -16,10 +16,28 @@ EXIT_BAD_INPUT = 2  # a SettingsError, or a file that cannot be read or written,
 EXIT_NOT_FINITE = 3  # a loss or gradient was NaN or infinite
 EXIT_LOST_PROCESS = 4  # another process of the run has ended
 EXIT_INTERRUPTED = 75  # SIGTERM or Ctrl-C: state saved, the same command resumes (EX_TEMPFAIL)
+EXIT_STOPPED = 130  # Ctrl-C where there is nothing to save
 
 
 FINAL_STUDENTS = ("curriculum", "true_answers", "random_answers", "promoted", "hard_only", "self_play")
 TEACHER_REWARDS = ("grounded", "learnability", "r_zero", "absolute_zero")
+
+
+# Keys, or whole sections, that say how a run is computed and not what: it may go on with others of these.
+HOW = (
+    "mesh",
+    "sampling",
+    "checkpoints",
+    "inner.students_at_once",
+    "evaluation.problems_per_call",
+    "grading.num_workers",
+    "model.attention",
+    *(
+        f"{policy}.{key}"
+        for policy in ("student", "teacher")
+        for key in ("rows_per_micro_batch", "logprob_chunk_tokens", "bucket_tokens", "remat")
+    ),
+)
 
 
 class SettingsError(ValueError):
@@ -51,6 +69,16 @@ def _first_line(error: BaseException) -> str:
     if "Traceback (most recent call last)" in text:
         text = text.strip().splitlines()[-1]
     return " ".join(text.split())
+
+
+def what(config: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    """A config, as nested dicts, without the keys in `HOW`: all that a run's results depend on, but for rounding."""
+    kept = {f"{section}.{key}".strip("."): (key, value) for key, value in config.items()}
+    return {
+        key: what(value, name) if isinstance(value, Mapping) else value
+        for name, (key, value) in kept.items()
+        if name not in HOW
+    }
 
 
 def _check_positive(config: Mapping[str, Any], section: str, names: tuple[str, ...]) -> None:
@@ -140,6 +168,11 @@ def check(config: Any) -> None:
         config.evaluation.temperature > 0 or config.evaluation.num_samples == 1,
         f"evaluation.num_samples is {config.evaluation.num_samples} with evaluation.temperature=0: greedy samples are "
         "all alike, so use 1, and evaluation.pass_at=(1,)",
+    )
+    require(
+        config.hard_subset.temperature > 0 or config.hard_subset.num_samples == 1,
+        f"hard_subset.num_samples is {config.hard_subset.num_samples} with hard_subset.temperature=0: greedy samples "
+        "are all alike, so a problem would be hard by a single try; use more than 0",
     )
     _check_positive(config, "teacher", ("solver_samples",))
     penalty = config.teacher.invalid_penalty

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -180,6 +181,26 @@ def saved_on_two_devices(tmp_path_factory):
     arrays, setup = save_run(workdir)
     assert dict(setup.mesh.shape) == {"population": 2, "data": 1, "fsdp": 1, "tensor": 1}
     return workdir, params_sha256({"teacher": arrays.teacher, "best": arrays.best}), arrays
+
+
+def test_what_one_of_two_hosts_cannot_read_is_passed_over_by_both(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    program = [sys.executable, "-m", "tests.restore_on_two_hosts", str(tmp_path / "checkpoints"), coordinator]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([*program, number], cwd=ROOT, env=environment, **pipes) for number in "01"]
+    try:
+        finished = [(*process.communicate(timeout=120), process.returncode) for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    for out, err, code in finished:
+        assert code == 0, err
+        said, result = out.splitlines()[-2:]
+        assert said.startswith("checkpoint 2 is broken (")
+        assert result == "1 {'step': 1} True"
 
 
 @pytest.mark.parametrize(("sizes", "parts"), [("4x1x1x1", 1), ("1x1x2x2", 4)])

@@ -49,12 +49,23 @@ BAD = {
     "transfer.num_problems=0": "transfer.num_problems is 0",
     "prompts.from_seed='teacher'": "prompts.from_seed lacks {opening}",
     "analysis.judge='me'": "choose one of world, self_consistency, endpoint, none",
+    "hard_subset.temperature=0": "greedy samples are all alike, so a problem would be hard by a single try",
     "sampling.population_batch=0": "sampling.population_batch is 0",
 }
 
 
 def test_the_shipped_config_is_accepted():
     settings.check(ml_collections.FrozenConfigDict(get_config()))
+
+
+def test_how_a_run_is_computed_is_apart_from_what():
+    config = get_config().to_dict()
+    kept = settings.what(config)
+    assert {"mesh", "sampling", "checkpoints"} == config.keys() - kept.keys()
+    assert config["grading"].keys() - kept["grading"].keys() == {"num_workers"}
+    for key in settings.HOW:  # each is a key that there is
+        section, _, name = key.partition(".")
+        assert not name or name in config[section]
 
 
 METHODS = {path.stem for path in (ROOT / "configs").glob("*.py")} - {"__init__", "scales", "pretrain_nano"}

@@ -113,7 +113,7 @@ def measure(options: Options) -> Iterator[Section]:
 def _plan_row(name: str, topology: str, model: ModelConfig) -> dict[str, Any]:
     config = soar_math.get_config(SCALE)
     config.update_from_flattened_dict(VARIANTS[name])
-    assumed = Assumptions(Sizes(0.2, 4), 0.5, 0, 1.0, True, MFU, BANDWIDTH_SHARE, 0.0)
+    assumed = Assumptions(Sizes(0.2, 4), 0.5, 0, 1.0, MFU, BANDWIDTH_SHARE, 0.0)
     plan: Plan = make_plan(config, model, parse_topology(topology), assumed)
     step = [cost for phase, cost in plan.phases if phase.part == STEP]
     return {

@@ -89,12 +89,20 @@ class Examiner:
         All students draw as `count_correct` does with the same key: policies whose
         parameters agree answer alike, so differences come from training alone.
         """
-        one = self.sampler.encode_questions([problem.question for problem in problems])
-        prompts = PromptBatch(*(np.repeat(leaf[None], population, axis=0) for leaf in (one.tokens, one.lengths)))
+        per_call = -(-len(problems) // -(-len(problems) // self.prompts_per_call))  # calls of one shape, nearly full
         keys = jax.numpy.stack([key] * population)
-        rollouts = self.sampler.sample_population(params, prompts, keys, settings, samples_per_problem)
-        rewards = self.grade(self.sampler.texts(rollouts), list(problems) * population, samples_per_problem)
-        return rewards.sum(axis=1).reshape(population, len(problems)).astype(np.int64)
+        parts = []
+        for start in range(0, len(problems), per_call):
+            part = list(problems[start : start + per_call])
+            filled = part + [part[-1]] * (per_call - len(part))  # one compiled shape
+            one = self.sampler.encode_questions([problem.question for problem in filled])
+            prompts = PromptBatch(*(np.repeat(leaf[None], population, axis=0) for leaf in (one.tokens, one.lengths)))
+            rollouts = self.sampler.sample_population(
+                params, prompts, keys, settings, samples_per_problem, first_prompt=start
+            )
+            rewards = self.grade(self.sampler.texts(rollouts), filled * population, samples_per_problem)
+            parts.append(rewards.sum(axis=1).reshape(population, per_call)[:, : len(part)])
+        return np.concatenate(parts, axis=1).astype(np.int64)
 
     def grade(self, texts: Sequence[str], problems: Sequence[Problem], samples_per_problem: int) -> np.ndarray:
         """Rewards [len(problems), samples_per_problem] of texts in the order of the problems."""

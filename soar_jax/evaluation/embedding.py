@@ -67,6 +67,7 @@ class ModelEmbedder:
             prompts = parallel.split(self.sampler.mesh, prompts)
             sampler = self.sampler
             pooled = mean_pooled(self.weights, sampler.frozen, prompts, mesh=sampler.mesh, model=sampler.model)
+            sampler.meter.watch(pooled)
             parts.append(pooled)
         return np.concatenate([hosts.fetch(part) for part in parts])[: len(texts)]
 

@@ -40,6 +40,7 @@ _SAME_UNITS |= {"m": "meter", "cm": "centimeter", "km": "kilometer", "g": "gram"
 _SAME_UNITS |= {"min": "minute", "h": "hour", "hr": "hour", "lb": "pound", "oz": "ounce", "mi": "mile"}
 _TRAILING_TEXT = re.compile(r"\s*\\(?:text|textrm|mathrm|mbox|rm|operatorname)\s*\{([^{}]*)\}(?:\^\{?([23])\}?)?$")
 _TRAILING_WORD = re.compile(rf"(?<=[\d)}}])\s+({_UNITS})s?(?:\^\{{?([23])\}}?)?$", re.IGNORECASE)
+_NO_UNIT = re.compile(r"(?![mgshl]$)[a-z]$|(?i:pi|hundred|thousand|million|billion|trillion|dozen)\b")
 _TRAILING_SIGN = re.compile(r"\s*(?:(\\?%)|(\^\{?\\circ\}?|\\degree|°))$")
 _LEADING_DOLLAR = re.compile(r"^\\?\$\s*(?=[\d.])")
 _WRAPPED_TEXT = re.compile(r"\\(?:text|textrm|textbf|mathrm|mathbf|mbox|operatorname|rm)\s*\{([^{}]*)\}")
@@ -147,6 +148,8 @@ def _without_unit(text: str) -> tuple[str, str]:
         match = pattern.search(text)
         rest = text[: match.start()].strip() if match else ""
         if match and re.search(r"[\d}]$|\)$", rest) and re.search(r"\d", rest):
+            if pattern is _TRAILING_TEXT and _NO_UNIT.match(match[1].strip()):
+                return text, ""  # a factor
             if pattern is _TRAILING_SIGN:
                 return rest, "percent" if match[1] else "degree"
             return rest, _unit(*match.groups())

@@ -9,7 +9,7 @@ MAX_ANSWER_CHARACTERS = 1000  # a longer "answer" is none
 MAX_SEARCHED_CHARACTERS = 20_000  # at the end of a text, where its final answer is looked for
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
-_NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
+_NUMBER = re.compile(r"(?:(?<![\w)])-)?\$?\d[\d,]*(?:\.\d+)?(?:/\d+)?")
 
 
 def after_equals(text: str) -> str | None:
@@ -33,9 +33,9 @@ def hash_marks(text: str) -> str | None:
 
 
 def last_number(text: str) -> str | None:
-    """The last number in the text."""
+    """The last number in the text; a minus between two numbers is no sign."""
     found = _NUMBER.findall(text)
-    return found[-1].rstrip(",") if found else None
+    return found[-1].rstrip(",").replace("-$", "-") if found else None
 
 
 EXTRACTORS: dict[str, Callable[[str], str | None]] = {

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 
 START_DEADLINE_S = 60.0  # for a worker to import its libraries
-MAX_STARTS_WITHOUT_ANSWER = 3
+MAX_VAIN_STARTS = 3  # in a row, a worker, that none of the processes came through
 
 
 @dataclasses.dataclass
@@ -33,7 +33,7 @@ class AlgebraPool:
         """No process is started before the first pair."""
         self._num_workers, self._deadline_s = num_workers, deadline_s
         self._workers: list[_Worker] = []
-        self._starts_without_answer = 0
+        self._vain_starts = 0
 
     def compare(self, pairs: Sequence[tuple[str, str]]) -> list[bool | None]:
         """Whether each pair is the same; None where that was not known by its deadline.
@@ -63,9 +63,9 @@ class AlgebraPool:
         self._workers.clear()
 
     def _start(self) -> _Worker:
-        if self._starts_without_answer >= MAX_STARTS_WITHOUT_ANSWER * self._num_workers:
+        if self._vain_starts >= MAX_VAIN_STARTS * self._num_workers:
             raise RuntimeError("workers for grading cannot be started; try: python -m soar_jax.grading.worker")
-        self._starts_without_answer += 1
+        self._vain_starts += 1
         process = subprocess.Popen(
             [sys.executable, "-m", "soar_jax.grading.worker"],
             stdin=subprocess.PIPE,
@@ -99,9 +99,9 @@ class AlgebraPool:
                 self._replace(selector, worker)
             elif not worker.is_ready:
                 worker.is_ready = True
+                self._vain_starts = 0
             elif worker.item is not None:
                 results[worker.item], worker.item = json.loads(said), None
-                self._starts_without_answer = 0
         now = time.monotonic()
         for worker in [w for w in self._workers if (w.item is not None or not w.is_ready) and w.deadline < now]:
             self._replace(selector, worker)

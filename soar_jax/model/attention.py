@@ -139,8 +139,13 @@ def _splash(query: jax.Array, key: jax.Array, value: jax.Array, key_valid: jax.A
 
 
 def _cudnn(query: jax.Array, key: jax.Array, value: jax.Array, key_valid: jax.Array, scale: float) -> jax.Array:
-    slots = jnp.arange(query.shape[2])
-    mask = key_valid[:, None, None, :] & (slots <= slots[:, None])  # [B, 1, T, T]
-    query, key, value = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
+    num_slots = query.shape[2]
+    padding = num_slots % 2  # in training the kernel takes even numbers of slots alone
+    query, key, value = (
+        jnp.pad(jnp.swapaxes(x, 1, 2), ((0, 0), (0, padding), (0, 0), (0, 0))) for x in (query, key, value)
+    )
+    slots = jnp.arange(num_slots + padding)
+    valid = jnp.pad(key_valid, ((0, 0), (0, padding)))
+    mask = valid[:, None, None, :] & (slots <= slots[:, None])  # [B, 1, T, T]
     attended = jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale, implementation="cudnn")
-    return jnp.swapaxes(attended, 1, 2)
+    return jnp.swapaxes(attended[:, :num_slots], 1, 2)

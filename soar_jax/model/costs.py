@@ -78,6 +78,14 @@ def training_flops(
     return layers + attention + logits + adapters
 
 
+def useful_training_flops(
+    config: ModelConfig, prompt_tokens: int, completion_tokens: int, adapting: LoRASettings | None = None
+) -> int:
+    """`training_flops` without what is computed twice: what MFU counts."""
+    once = training_flops(config, prompt_tokens, completion_tokens, rematerialised=False, adapting=adapting)
+    return once - completion_tokens * _unembedding_flops(config)
+
+
 def reference_flops(config: ModelConfig, prompt_tokens: int, completion_tokens: int) -> int:
     """Operations of a row's log-probabilities under a policy that is not trained (the KL term's)."""
     tokens = prompt_tokens + completion_tokens - 1

@@ -19,6 +19,9 @@ import numpy as np
 from soar_jax.settings import SettingsError, require
 from soar_jax.types import PromptBatch
 
+# Stands before chat templates, some of which write the date: a run's prompts are the same on every day and every host.
+_FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}\n"
+
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
@@ -31,6 +34,7 @@ class Tokenizer:
     vocab_size: int  # ids that the tokenizer can write
     stop_ids: tuple[int, ...]  # that end a completion; EOS is one of them
     adds_bos: bool  # whether a prompt that does not begin with BOS gets one
+    special_texts: tuple[str, ...]  # that are read as special tokens wherever they stand
 
     def encode_prompt(self, text: str) -> list[int]:
         """Token ids of a prompt; where the model wants a BOS, exactly one."""
@@ -48,7 +52,10 @@ class Tokenizer:
         turns = [{"role": "system", "content": system}] if system else []
         turns.append({"role": "user", "content": user})
         try:
-            return self.backend.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            template = _FIXED_DATE + self.backend.get_chat_template()
+            return self.backend.apply_chat_template(
+                turns, chat_template=template, tokenize=False, add_generation_prompt=True
+            )
         except Exception as error:  # templates are programs of the checkpoint (run in a sandbox by transformers)
             raise SettingsError(
                 f"prompts.chat is on, but the model's chat template cannot be used ({_first_line(error)}); turn it off"
@@ -56,7 +63,7 @@ class Tokenizer:
 
     def holds_special(self, text: str) -> bool:
         """Whether text would be read as a special token somewhere: nothing that may stand in a question."""
-        return any(token in text for token in self.backend.all_special_tokens)
+        return any(token in text for token in self.special_texts)
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Texts of rows of token ids, special tokens left out."""
@@ -88,8 +95,17 @@ def wrap(backend: Any, name: str, stops: Sequence[int] = ()) -> Tokenizer:
     eos_id, bos_id = backend.eos_token_id, backend.bos_token_id
     require(eos_id is not None, f"the tokenizer in {name} names no EOS token")
     pad_id = eos_id if backend.pad_token_id is None else backend.pad_token_id
+    # Those with a role, and those without one, as many chat models' marks of a turn are.
+    specials = {token.content for token in backend.added_tokens_decoder.values() if token.special}
     return Tokenizer(
-        backend, bos_id, eos_id, pad_id, len(backend), tuple(sorted({eos_id, *stops})), _adds_bos(backend, bos_id)
+        backend=backend,
+        bos_id=bos_id,
+        eos_id=eos_id,
+        pad_id=pad_id,
+        vocab_size=len(backend),
+        stop_ids=tuple(sorted({eos_id, *stops})),
+        adds_bos=_adds_bos(backend, bos_id),
+        special_texts=tuple(sorted(specials | set(backend.all_special_tokens))),
     )
 
 

@@ -94,7 +94,7 @@ class WorkMeter:
         self._add(Work(flops=flops), self._phase)
 
     def sampled(self, prompt_lengths: np.ndarray, lengths: np.ndarray, num_slots: int) -> None:
-        """Adds completions: lengths [R] of their prompts and their own, decoded `num_slots` at once on a device."""
+        """Adds completions: lengths [R] of their prompts and their own; a read of the weights serves `num_slots`."""
         num_tokens, prompt, completion = int(lengths.sum()), float(prompt_lengths.mean()), float(lengths.mean())
         read = num_tokens / num_slots * costs.matrix_bytes(self._model)
         context = num_tokens * (prompt + completion / 2)
@@ -108,7 +108,7 @@ class WorkMeter:
         if num_rows == 0:
             return
         prompt, completion = round(prompt_tokens), max(1, round(completion_tokens))
-        flops = costs.training_flops(self._model, prompt, completion, False, self._adapting)
+        flops = costs.useful_training_flops(self._model, prompt, completion, self._adapting)
         if has_reference:
             flops += costs.reference_flops(self._model, prompt, completion)
         self._add(Work(flops=num_rows * flops), self._phase)

@@ -23,6 +23,8 @@ from soar_jax.settings import EXIT_LOST_PROCESS, SettingsError, require
 
 HEARTBEAT_S = 20  # without a sign of life for so long a process counts as dead, and the others end
 START_S = 300  # processes wait so long for each other at start
+# In errors of XLA's runtime, its coordination service, gloo and NCCL when a process is lost.
+_LOST_WORDS = ("unavailable", "deadline_exceeded", "aborted", "coordination", "heartbeat", "gloo", "nccl", "peer")
 
 Item = TypeVar("Item")
 
@@ -49,6 +51,7 @@ def initialize(coordinator: str, num_processes: int, process_id: int) -> None:
         require(num_processes >= 1, f"--num_processes is {num_processes}; it must be at least 1")
         require(0 <= process_id < num_processes, f"--process_id is {process_id}; it must be 0 to {num_processes - 1}")
         given = {"coordinator_address": coordinator, "num_processes": num_processes, "process_id": process_id}
+    ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)  # also when a process waits in vain for the others
     try:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(**given, initialization_timeout=START_S, heartbeat_timeout_seconds=HEARTBEAT_S)
@@ -58,17 +61,27 @@ def initialize(coordinator: str, num_processes: int, process_id: int) -> None:
             f"cannot connect the processes of {where} ({str(error).splitlines()[0]}); is the same command running on "
             "every host?"
         ) from None
-    ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
 
 
 def end_lost(reason: str) -> NoReturn:
-    """Ends this process at once, since another one is lost: JAX's own clean-up would wait for it, and then abort."""
-    message = (
-        f"error: another process of this run has ended or cannot be reached ({reason}); start the same command on all "
-        "hosts again, and it resumes\n"
+    """Ends this process, since another one is lost."""
+    end_at_once(
+        f"another process of this run has not come, has ended or cannot be reached ({reason}); start the same command "
+        "on all hosts again, and it resumes",
+        EXIT_LOST_PROCESS,
     )
-    os.write(2, message.encode())
-    os._exit(EXIT_LOST_PROCESS)
+
+
+def end_at_once(message: str, code: int) -> NoReturn:
+    """Ends this process where others are lost or at work: JAX's own clean-up would wait for them, and then abort."""
+    os.write(2, f"error: {message}\n".encode())
+    os._exit(code)
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether an error of JAX means that another process is lost."""
+    said = str(error).lower()
+    return count_processes() > 1 and any(word in said for word in _LOST_WORDS)
 
 
 # A thread of JAX aborts the process when another one's heartbeats stay away. Python's own signal handlers run in the
@@ -116,6 +129,16 @@ def any_of(told: bool) -> bool:
     if count_processes() == 1:
         return told
     return bool(multihost_utils.process_allgather(np.array([told])).any())
+
+
+def from_main(make: Callable[[], Any]) -> Any:
+    """`make()` of process 0, anything that JSON can hold, in all processes; the others do not call it."""
+    if count_processes() == 1:
+        return make()
+    text = np.frombuffer(json.dumps(make()).encode() if is_main() else b"", np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(text.size)))
+    told = multihost_utils.broadcast_one_to_all(text if is_main() else np.zeros(size, np.uint8))
+    return json.loads(told.tobytes())
 
 
 def sync() -> None:

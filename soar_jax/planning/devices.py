@@ -20,7 +20,9 @@ from soar_jax.settings import require
 
 PRICES_OF = "early 2026"
 MAX_CHIPS = 16_384
-_SIDE, _COPIED = 1024, 2**24  # of the matrix that is squared, and the numbers that are copied, to measure a device
+# Of the matrix that is squared, and the numbers that are copied, to measure a CPU or another device.
+_CPU_SIDE, _SIDE = 1024, 8192
+_CPU_COPIED, _COPIED = 2**24, 2**27
 _TOPOLOGY = re.compile(r"([a-z0-9-]+):([0-9]{1,6}(?:x[0-9]{1,6}){0,3})")
 
 
@@ -88,17 +90,20 @@ class Peaks:
         return flops / seconds / self.flops_per_s, moved_bytes / seconds / self.bytes_per_s
 
 
-def peaks(mesh: Mesh) -> Peaks:
-    """The table's figures of a mesh's devices, or what they do now where the table does not have them (0.5 s)."""
-    device = _BY_KIND.get(mesh.devices.flat[0].device_kind)
+def peaks(mesh: Mesh, dtype: str) -> Peaks:
+    """The table's figures of a mesh's devices, or what they do now, multiplying in `dtype`, where it lacks them."""
+    first = mesh.devices.flat[0]
+    device, is_cpu = _BY_KIND.get(first.device_kind), first.platform == "cpu"
     if device is not None:
         return Peaks(mesh.size * device.peak_flops, mesh.size * device.bandwidth, are_measured=False)
     everywhere = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-    matrices = jax.device_put(jnp.ones((mesh.size, _SIDE, _SIDE), jnp.float32), everywhere)
-    numbers = jax.device_put(jnp.ones((mesh.size, _COPIED), jnp.float32), everywhere)
+    side, copied = (_CPU_SIDE, _CPU_COPIED) if is_cpu else (_SIDE, _COPIED)
+    matrix = jax.random.normal(jax.random.key(0), (side, side), dtype)
+    matrices = jax.device_put(jnp.broadcast_to(matrix, (mesh.size, side, side)), everywhere)
+    numbers = jax.device_put(jnp.ones((mesh.size, copied), jnp.float32), everywhere)
     product_s = _best_time(jax.jit(lambda x: x @ x), matrices)
     copy_s = _best_time(jax.jit(lambda x: x + 1), numbers)
-    return Peaks(mesh.size * 2 * _SIDE**3 / product_s, mesh.size * 8 * _COPIED / copy_s, are_measured=True)
+    return Peaks(mesh.size * 2 * side**3 / product_s, mesh.size * 8 * copied / copy_s, are_measured=True)
 
 
 def _best_time(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> float:

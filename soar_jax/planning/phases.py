@@ -41,6 +41,7 @@ class Update:
     max_tokens: int  # of a completion
     bucket_tokens: tuple[int, ...]  # that completions are padded to, besides their limit
     has_reference: bool  # whether a KL term needs the log-probabilities of another policy
+    rematerialised: bool  # whether the layers are computed twice, to hold fewer activations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,8 +181,13 @@ def _asked(config: Any, problems: int, samples: int) -> Draw:
 
 
 def _update(policy: Any, rows: int) -> Update:
-    buckets = tuple(policy.bucket_tokens)
-    return Update(rows * policy.updates_per_batch, policy.max_completion_tokens, buckets, policy.kl_coef > 0)
+    return Update(
+        rows=rows * policy.updates_per_batch,
+        max_tokens=policy.max_completion_tokens,
+        bucket_tokens=tuple(policy.bucket_tokens),
+        has_reference=policy.kl_coef > 0,
+        rematerialised=policy.remat != "none",
+    )
 
 
 def _num_hard(config: Any, sizes: Sizes) -> int:

@@ -26,7 +26,6 @@ class Assumptions:
     completion_share: float  # mean completion, as share of the limit
     prompt_tokens: int  # that a prompt is padded to; 0 takes the config's middle bucket
     trained_share: float  # of the rows, that have a signal: an advantage that is not zero
-    rematerialised: bool  # whether training computes the layers twice, to hold fewer activations
     mfu: float  # operations done, as share of the peak, in training and prefill
     bandwidth_share: float  # memory traffic done, as share of the peak, in decoding
     tokens_per_s: float  # sampled by one chip, where that has been measured; 0 takes the roofline
@@ -220,7 +219,7 @@ class _Counter:
         return Cost(training_flops=flops, training_s=flops / (self._chips * self._flops_per_s))
 
     def _row_flops(self, update: Update, width: int) -> float:
-        flops = costs.training_flops(self._model, self._prompt, width, self._assumed.rematerialised, self.adapting)
+        flops = costs.training_flops(self._model, self._prompt, width, update.rematerialised, self.adapting)
         if update.has_reference:
             flops += costs.reference_flops(self._model, self._prompt, width)
         return flops

@@ -59,6 +59,8 @@ class RunShapes:
         self.prompt_tokens = max(config.prompts.bucket_tokens)
         self.student, self.teacher = (self._policy(name, config[name]) for name in ("student", "teacher"))
         self.wave = shares.students_at_once(config)
+        # Final students are trained at once, beside all that the outer loop has left.
+        self.num_students = max(self.wave, config.final.num_replicas if config.final.students else 0)
 
     def _policy(self, name: str, section: Any) -> PolicySettings:
         sampling = SamplingSettings(section.max_completion_tokens, section.temperature, 1.0, _STOP_IDS, _PAD_ID)
@@ -80,8 +82,8 @@ class RunShapes:
         return {name: size for name, size in held.items() if size}
 
     def population(self) -> dict[str, int]:
-        """Bytes that one device holds while a wave of students is alive, by name."""
-        students = self.policies.population(self.student.optimizer, self.wave)
+        """Bytes that one device holds while the most students are alive, by name."""
+        students = self.policies.population(self.student.optimizer, self.num_students)
         held = {
             "students": bytes_a_device(students.weights),
             "students' optimisers": bytes_a_device(students.opt_state),
@@ -123,8 +125,15 @@ class RunShapes:
             greedy = dataclasses.replace(self.student.sampling, temperature=outer.reward_temperature)
             yield self._answering("measuring students", outer.num_reward_questions, outer.reward_samples, greedy)
             yield self._taking()
+        if config.num_outer_steps and config.teacher.reward != "grounded":
+            asked = self._sampling(
+                "answering questions", "base policy", written, config.teacher.solver_samples, self.student.sampling
+            )
+            yield asked
         if config.num_outer_steps and config.teacher.train:
             yield self._updating_teacher(written)
+        if config.final.students:
+            yield self._answering("testing students", per_call, samples, testing)
         yield self._sampling("testing a policy", "best student", per_call, samples, testing)
 
     def _sampling(self, name: str, policy: str, prompts: int, samples: int, settings: SamplingSettings) -> Program:
@@ -159,7 +168,7 @@ class RunShapes:
                 mesh=self.mesh,
                 model=self.model,
                 optimizer=self.student.optimizer,
-                size=self.wave,
+                size=self.num_students,
             )
 
         return Program("copying the baseline student", lower, ("baseline student",), False, 0.0)
@@ -169,8 +178,9 @@ class RunShapes:
             return sample_population.lower(
                 self._population().weights,
                 self.policies.frozen(),
-                self._prompts(self.wave, prompts),
-                self._key(self.wave),
+                self._prompts(self.num_students, prompts),
+                self._key(self.num_students),
+                0,
                 mesh=self.mesh,
                 model=self.model,
                 settings=settings,
@@ -179,7 +189,7 @@ class RunShapes:
                 population_batch=self.config.sampling.population_batch,
             )
 
-        flops = self.wave * self._sampling_flops(prompts, samples, settings)
+        flops = self.num_students * self._sampling_flops(prompts, samples, settings)
         return Program(name, lower, ("frozen base", "students"), True, flops)
 
     def _updating_students(self) -> Program:
@@ -189,7 +199,7 @@ class RunShapes:
         def lower() -> jax.stages.Lowered:
             return update_population.lower(
                 self._population(),
-                self._batch(student, self.wave, rows),
+                self._batch(student, self.num_students, rows),
                 self.policies.weights() if student.loss.kl_coef > 0 else None,
                 self.policies.frozen(),
                 **self._update_options(student),
@@ -197,7 +207,7 @@ class RunShapes:
             )
 
         given = ("frozen base", "students", "students' optimisers") + ("baseline student",) * (student.loss.kl_coef > 0)
-        return Program("updating students", lower, given, True, self.wave * self._training_flops(student, rows))
+        return Program("updating students", lower, given, True, self.num_students * self._training_flops(student, rows))
 
     def _taking(self) -> Program:
         def lower() -> jax.stages.Lowered:
@@ -221,7 +231,7 @@ class RunShapes:
         return Program("updating the teacher", lower, given, False, self._training_flops(teacher, rows))
 
     def _population(self) -> Any:
-        return self.policies.population(self.student.optimizer, self.wave)
+        return self.policies.population(self.student.optimizer, self.num_students)
 
     def _update_options(self, policy: PolicySettings) -> dict[str, Any]:
         return {

@@ -9,11 +9,12 @@ from soar_jax.model.work import Work
 from soar_jax.planning.devices import Peaks
 
 
-def step_timings(seconds: Mapping[str, float], work: Mapping[str, Work], peaks: Peaks) -> dict[str, Any]:
+def step_timings(step_s: float, seconds: Mapping[str, float], work: Mapping[str, Work], peaks: Peaks) -> dict[str, Any]:
     """An outer step's row of `timings.jsonl`.
 
     Args:
-      seconds: of each phase, by the clock.
+      step_s: seconds of the whole step, by the clock.
+      seconds: of each of its phases.
       work: of each phase that had the devices do any.
 
     Returns:
@@ -22,7 +23,7 @@ def step_timings(seconds: Mapping[str, float], work: Mapping[str, Work], peaks: 
       against the devices' peak) and `decoding_bandwidth` (bytes that decoding had to read against the peak of memory;
       above 1 where they lie in a processor's cache).
     """
-    step_s, total = sum(seconds.values()), sum(work.values(), Work())
+    total = sum(work.values(), Work())
     return {
         "step_s": step_s,
         "tokens_per_s": total.sampled_tokens / step_s,

@@ -16,7 +16,7 @@ import pathlib
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from soar_jax.grading.extraction import MAX_ANSWER_CHARACTERS, boxed, hash_marks
@@ -172,14 +172,14 @@ def _rows(path: str) -> Iterator[Row]:
         return _tfds_rows(path.removeprefix(TFDS))
     file = pathlib.Path(path).expanduser()
     require(file.is_file(), f"there is no benchmark file {path}")
-    return _parsed(_texts(file), file)
+    return _file_rows(file)
 
 
-def _texts(file: pathlib.Path) -> Iterator[str]:
-    """The lines of a file, or of the files of JSON lines in a zip, which is read in place and never unpacked."""
+def _file_rows(file: pathlib.Path) -> Iterator[Row]:
+    """Rows of a file, or of the files in a zip, which is read in place and never unpacked."""
     if file.suffix != ".zip":
         with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
-            yield from lines
+            yield from _parsed(lines, str(file), file.suffix == ".json")
         return
     try:
         with zipfile.ZipFile(file) as archive:
@@ -188,27 +188,29 @@ def _texts(file: pathlib.Path) -> Iterator[str]:
                     unpacked = archive.getinfo(name).file_size
                     require(unpacked <= _MAX_MEMBER_BYTES, f"{name} in {file} has {unpacked} bytes; unpack it yourself")
                     with archive.open(name) as member:
-                        yield from io.TextIOWrapper(member, encoding="utf-8", errors="replace", newline="\n")
+                        lines = io.TextIOWrapper(member, encoding="utf-8", errors="replace", newline="\n")
+                        yield from _parsed(lines, f"{name} in {file}", name.endswith(".json"))
     except _BROKEN_ZIP as error:
         raise SettingsError(f"{file} is broken ({error}); fetch it again") from None
 
 
-def _parsed(lines: Iterator[str], file: pathlib.Path) -> Iterator[Row]:
-    """Rows of JSON lines, or of one JSON list; lines that are neither count as rows without fields."""
-    if file.suffix == ".json":
-        value = None
-        with contextlib.suppress(ValueError, RecursionError):
-            value = json.loads("".join(lines))
-        require(isinstance(value, list), f"{file} holds no JSON list of rows")
-        assert isinstance(value, list)
-        yield from (row if isinstance(row, dict) else {} for row in value)
-        return
-    for line in lines:
-        if line.strip():
-            row = None
-            with contextlib.suppress(ValueError, RecursionError):
-                row = json.loads(line)
-            yield row if isinstance(row, dict) else {}
+def _parsed(lines: Iterable[str], name: str, is_json: bool) -> Iterator[Row]:
+    """Rows of JSON lines, or of one JSON value, a row or a list of them; what is none counts as one without fields."""
+    values: Iterable[Any] = (_json(line) for line in lines if line.strip())
+    if is_json:
+        text = "".join(lines)
+        whole = _json(text)
+        values = whole if isinstance(whole, list) else [whole]
+        if whole is None:  # lines under the other's name
+            values = [_json(line) for line in text.split("\n") if line.strip()]
+        require(any(isinstance(row, dict) for row in values), f"{name} holds no rows as JSON")
+    yield from (row if isinstance(row, dict) else {} for row in values)
+
+
+def _json(text: str) -> Any:
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return None
 
 
 def _hub_rows(place: str) -> Iterator[Row]:

@@ -12,10 +12,9 @@ from soar_jax.types import QuestionAnswer
 MAX_QUESTION_CHARACTERS = 4000
 FORMATS = ("separator", "tags")
 
-_TAGS = {
-    name: re.compile(rf"<\s*{name}\s*>(.*?)(?:<\s*/\s*{name}\s*>|(?=<\s*(?:question|answer)\s*>)|$)", re.DOTALL | re.I)
-    for name in ("question", "answer")
-}
+_TAGGED = re.compile(
+    r"<\s*(question|answer)\s*>(.*?)(?:<\s*/\s*\1\s*>|(?=<\s*(?:question|answer)\s*>)|$)", re.DOTALL | re.I
+)
 _ANY_TAG = re.compile(r"<\s*/?\s*(?:question|answer)\s*>", re.I)
 
 
@@ -48,11 +47,11 @@ def question_and_answer(settings: PromptSettings, completion: str, extraction: S
     """The pair in a teacher's completion; None where there is none.
 
     "separator": the question, `question_end`, and text with a final answer. "tags": the last text in <question> tags
-    and the last in <answer> tags, a missing end tag forgiven; the answer is what `extraction` finds in it, or all of
-    a single line.
+    that one in <answer> tags follows, a missing end tag forgiven; the answer is what `extraction` finds in that, or all
+    of a single line.
     """
     if settings.teacher_format == "tags":
-        question, rest = (_last(_TAGS[name], completion) for name in ("question", "answer"))
+        question, rest = _last_pair(completion)
         answer = extract(rest, extraction) or (rest if "\n" not in rest and len(rest) <= 200 else None)
     else:
         question, mark, rest = completion.partition(settings.question_end)
@@ -76,6 +75,12 @@ def question_alone(settings: PromptSettings, text: str, extraction: Sequence[str
     return question if 0 < len(question) <= MAX_QUESTION_CHARACTERS else None
 
 
-def _last(pattern: re.Pattern[str], text: str) -> str:
-    found = pattern.findall(text)
-    return found[-1].strip() if found else ""
+def _last_pair(text: str) -> tuple[str, str]:
+    """The last question with an answer behind it: one that was cut short does not get the answer of another."""
+    question, pair = "", ("", "")
+    for name, held in _TAGGED.findall(text):
+        if name.lower() == "question":
+            question = held
+        elif question:
+            pair = question, held.strip()
+    return pair

@@ -72,8 +72,7 @@ class JsonLines:
         """Adds rows, on disk when this returns; the file's size in bytes."""
         if hosts.is_main():
             storage.append(self.path, "".join(map(to_line, rows)).encode())
-        hosts.sync()
-        return storage.size(self.path)
+        return int(hosts.from_main(lambda: storage.size(self.path)))  # others may not see it at once
 
     def cut(self, size: int) -> None:
         """Drops everything behind `size` bytes: rows of a step that was never saved.
@@ -91,6 +90,14 @@ class JsonLines:
         if found > size and hosts.is_main():
             storage.truncate(self.path, size)
         hosts.sync()
+
+
+def rename(path: epath.Path, other: epath.Path) -> None:
+    """Gives a file another name."""
+    hosts.sync()  # all know what there is
+    if hosts.is_main():
+        path.replace(other)
+    hosts.sync()
 
 
 def remove(path: epath.Path) -> None:

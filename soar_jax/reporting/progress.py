@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from soar_jax.parallel import hosts
 from soar_jax.reporting.interrupts import Interrupts
 
 LINE_EVERY_S = 15.0  # where standard output is no terminal
@@ -20,7 +21,8 @@ class WorkProgress:
     def __init__(self, what: str, interrupts: Interrupts) -> None:
         """Shows nothing before the first `update`."""
         self._what, self._interrupts = what, interrupts
-        self._console = Console(highlight=False, soft_wrap=True, markup=False)  # names of data may hold brackets
+        # Names of data may hold brackets; of several processes the first shows.
+        self._console = Console(highlight=False, soft_wrap=True, markup=False, quiet=not hosts.is_main())
         if not self._console.is_terminal:
             self._console.width = max(self._console.width, MIN_WIDTH)
         self._first: tuple[float, float] | None = None  # clock and units done at the first update

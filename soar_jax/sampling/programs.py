@@ -77,6 +77,7 @@ def sample_population(
     frozen: Frozen | None,
     prompts: PromptBatch,  # [P, Q, T]
     keys: jax.Array,  # [P]
+    first_prompt: jax.Array | int,  # number of each student's first prompt in its whole draw
     *,
     mesh: Mesh,
     model: ModelConfig,
@@ -90,10 +91,17 @@ def sample_population(
     Each share of the population axis takes its students, `population_batch` of them at a time.
     """
 
-    def share(weights: Params, frozen: Frozen | None, prompts: PromptBatch, keys: jax.Array) -> RolloutBatch:
+    def share(
+        weights: Params, frozen: Frozen | None, prompts: PromptBatch, keys: jax.Array, first_prompt: jax.Array
+    ) -> RolloutBatch:
         def one_student(inputs: tuple[Params, PromptBatch, jax.Array]) -> RolloutBatch:
             def part(
-                place: jax.Array, num_places: int, params: Params, prompts: PromptBatch, key: jax.Array
+                place: jax.Array,
+                num_places: int,
+                params: Params,
+                prompts: PromptBatch,
+                key: jax.Array,
+                first_prompt: jax.Array,
             ) -> RolloutBatch:
                 return sample(
                     params,
@@ -102,17 +110,20 @@ def sample_population(
                     model,
                     settings,
                     samples_per_prompt,
-                    max_slots=max_slots,
+                    first_prompt,
+                    max_slots,
                     part=place,
                     num_parts=num_places,
                     together=parallel.STUDENTS if population_batch > 1 else None,
                 )
 
             weights, prompts, key = inputs
-            return parallel.by_rows(mesh, part)(decoder_params(weights, frozen, model), prompts, key)
+            return parallel.by_rows(mesh, part)(decoder_params(weights, frozen, model), prompts, key, first_prompt)
 
         return parallel.map_students(one_student, (weights, prompts, keys), population_batch)
 
-    in_specs = (parallel.SPLIT, parallel.WHOLE, parallel.SPLIT, parallel.SPLIT)
-    rollouts = parallel.spread(mesh, share, in_specs, parallel.SPLIT)(weights, frozen, prompts, keys)
+    in_specs = (parallel.SPLIT, parallel.WHOLE, parallel.SPLIT, parallel.SPLIT, parallel.WHOLE)
+    rollouts = parallel.spread(mesh, share, in_specs, parallel.SPLIT)(
+        weights, frozen, prompts, keys, jnp.asarray(first_prompt, jnp.int32)
+    )
     return jax.tree.map(lambda leaf: leaf[:, : prompts.lengths.shape[1] * samples_per_prompt], rollouts)

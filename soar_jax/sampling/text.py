@@ -77,10 +77,19 @@ class TextSampler:
     def texts(self, rollouts: RolloutBatch) -> list[str]:
         """Completion texts of all rows, in order (leading axes flattened); their tokens are metered."""
         tokens, lengths = hosts.fetch(rollouts.tokens), hosts.fetch(rollouts.lengths).reshape(-1)
-        num_slots = max(1, min(self.max_slots, lengths.size // self.mesh.size))
-        self.meter.sampled(hosts.fetch(rollouts.prompts.lengths), lengths, num_slots)
+        self.meter.sampled(hosts.fetch(rollouts.prompts.lengths), lengths, self._rows_a_read(tokens.shape[:-1]))
         rows = tokens.reshape(-1, tokens.shape[-1])
         return self.tokenizer.decode([row[:length].tolist() for row, length in zip(rows, lengths, strict=True)])
+
+    def _rows_a_read(self, shape: tuple[int, ...]) -> int:
+        """How many of a policy's rows [R], or of a population's [P, R], a read of the weights serves on a device."""
+        *population, num_rows = shape
+        shares = dict(self.mesh.shape)
+        num_sharing = shares[parallel.DATA] * shares[parallel.FSDP] * (1 if population else shares[parallel.POPULATION])
+        rows = max(1, min(self.max_slots, num_rows // num_sharing))
+        if population and self.frozen is not None:  # students at once have one base
+            rows *= min(self.population_batch, -(-population[0] // shares[parallel.POPULATION]))
+        return rows
 
     def sample_policy(
         self,
@@ -116,13 +125,18 @@ class TextSampler:
         keys: jax.Array,
         settings: SamplingSettings,
         samples_per_prompt: int,
+        first_prompt: int = 0,
     ) -> RolloutBatch:
-        """Rollouts [P, R, ...] of a population, each student answering its own prompts [P, Q, T]."""
+        """Rollouts [P, R, ...] of a population, each student answering its own prompts [P, Q, T].
+
+        They are prompts `first_prompt`, `first_prompt + 1`, … of each student's draw.
+        """
         rollouts = programs.sample_population(
             weights,
             self.frozen,
             parallel.split(self.mesh, prompts),
             parallel.split(self.mesh, keys),
+            first_prompt,
             mesh=self.mesh,
             model=self.model,
             settings=settings,

@@ -11,7 +11,7 @@ from soar_jax.problems.loading import left_out, load_problems, num_beyond
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.progress import WorkProgress
 from soar_jax.sampling.sampler import SamplingSettings
-from soar_jax.settings import require
+from soar_jax.settings import require, what
 from soar_jax.soar import out_folder, policies
 from soar_jax.soar import setup as setups
 from soar_jax.soar.setup import Setup
@@ -39,7 +39,7 @@ class Asking:
             "seed": config.seed,
             "problems": config.problems.to_dict() | {"count": len(self.problems), "key": cache_key(self.problems)},
             "prompts": config.prompts.to_dict(),
-            "grading": config.grading.to_dict(),
+            "grading": what(config.to_dict())["grading"],
             "sampling": dataclasses.asdict(sampling),
         }
 
@@ -65,11 +65,15 @@ def prepare(config: Any, model: str, out: pathlib.Path, unit: str) -> Asking:
     beyond = num_beyond(config.problems, limit)
     reasons = left_out(config.problems) | ({f"beyond hard_subset.num_candidates = {limit}": beyond} if beyond else {})
     if len(fitting) < len(problems):
-        longest = max(setup.sampler.prompts.bucket_tokens)
-        reasons = reasons | {f"longer than {longest} tokens or with special tokens": len(problems) - len(fitting)}
+        reasons = reasons | {why_unfit(setup): len(problems) - len(fitting)}
     counted = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     progress.say(f"{policy.name} is asked {len(fitting)} problems{f'; left out: {counted}' if counted else ''}")
     return Asking(policy.name, setup, fitting, reasons, progress)
+
+
+def why_unfit(setup: Setup) -> str:
+    """Why a problem cannot be asked, in words."""
+    return f"longer than {max(setup.sampler.prompts.bucket_tokens)} tokens or with special tokens"
 
 
 def fitting_problems(setup: Setup, problems: list[Problem]) -> list[Problem]:

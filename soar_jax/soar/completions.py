@@ -9,7 +9,7 @@ from typing import Any
 from etils import epath
 
 from soar_jax.evaluation.accuracy import Answer
-from soar_jax.reporting.files import JsonLines
+from soar_jax.reporting.files import JsonLines, rename
 from soar_jax.types import Problem
 
 
@@ -20,6 +20,8 @@ class CompletionFile:
         """Reads what an earlier start has left, and cuts it back to whole problems."""
         self._path, self._num_samples = path, num_samples
         self._lines = JsonLines(path.with_name(path.name + ".partial"))
+        if path.exists() and not self._lines.path.exists():  # an earlier start ended before it used the whole file
+            rename(path, self._lines.path)
         self.verdicts: list[list[str]] = []  # of each problem answered so far
         self._lines.cut(self._read())
 
@@ -58,7 +60,7 @@ class CompletionFile:
 
     def finish(self) -> None:
         """Gives the file its name."""
-        self._lines.path.replace(self._path)
+        rename(self._lines.path, self._path)
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

@@ -14,9 +14,10 @@ from etils import epath
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.evaluation.pass_at_k import summarize
 from soar_jax.model.parameters import Params
+from soar_jax.parallel import hosts
 from soar_jax.reporting import storage
 from soar_jax.reporting.display import Phase
-from soar_jax.reporting.files import read_json, replace_text, to_line, write_json
+from soar_jax.reporting.files import read_json, remove, replace_text, to_line, write_json
 from soar_jax.rng import stream_key
 from soar_jax.settings import promotes
 from soar_jax.soar import syllabus
@@ -79,6 +80,8 @@ def conclude(search: Search) -> dict[str, Result]:
         makers[name] = functools.partial(_train_and_test, search, name, stages)
     if stages:
         write_curriculum(search, stages)
+    elif "self_play" not in setup.config.final.students:
+        remove(search.workdir / "curriculum.jsonl")  # of another config, whose run got no further
     return {name: _kept_or_made(search, name, make) for name, make in makers.items()}
 
 
@@ -113,14 +116,17 @@ def write_curriculum(search: Search, stages: Sequence[Stage]) -> None:
 
 def _kept_or_made(search: Search, name: str, make: Callable[[], Result]) -> Result:
     path = search.workdir / "results" / f"{name}.json"
-    if not path.exists():
-        started, tokens_before = time.perf_counter(), search.setup.sampler.meter.num_tokens
-        result: Result = {"policy": name} | make()
-        result["num_sampled_tokens"] = search.setup.sampler.meter.num_tokens - tokens_before
-        result["wall_s"] = time.perf_counter() - started
-        path.parent.mkdir(exist_ok=True)  # every process may
-        write_json(path, result)
-    return read_json(path)
+    if path.exists():
+        kept: Result = read_json(path)
+        return kept
+    started, tokens_before = time.perf_counter(), search.setup.sampler.meter.num_tokens
+    result: Result = {"policy": name} | make()
+    result["num_sampled_tokens"] = search.setup.sampler.meter.num_tokens - tokens_before
+    hosts.agree(f"the result {name!r}", result)
+    result["wall_s"] = time.perf_counter() - started
+    path.parent.mkdir(exist_ok=True)  # every process may
+    write_json(path, result)
+    return result
 
 
 def _test_policy(search: Search, policy: Params, student_steps: int) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 from etils import epath
 
 from soar_jax.evaluation import hard_subset
+from soar_jax.model.attention import PLAIN
 from soar_jax.reporting.files import JsonLines, remove, replace_text
 from soar_jax.rng import stream_key
+from soar_jax.settings import require, what
 from soar_jax.soar.setup import Setup
 from soar_jax.types import Problem
 
@@ -44,23 +47,31 @@ class CountFile:
         self.known |= {(number, problem.id): count for problem, count in pairs}
 
 
-def count_correct(setup: Setup, problems: Sequence[Problem], folder: epath.Path, report: Report) -> np.ndarray:
+def count_correct(
+    setup: Setup, problems: Sequence[Problem], folder: epath.Path, report: Report, is_begun: bool = False
+) -> np.ndarray:
     """Right answers of the base model to each candidate problem, as `hard_subset` in the config says (paper: fail@k).
 
     A problem that was solved in a round is not asked in the next, so counts are whole only of problems that were
     never solved. `hard_subset.jsonl` in the folder keeps them, under a key made of all that they depend on.
 
+    Args:
+      is_begun: whether a run has begun with them, so that they must not become others.
+
     Returns:
       [len(problems)] int64.
+
+    Raises:
+      SettingsError: a run has begun with other counts.
     """
     config, section = setup.config, setup.config.hard_subset
     settings = setup.evaluation_sampling(section.temperature, section.top_p)
     key = hard_subset.cache_key(
         setup.base_sha256,
-        setup.sampler.model,
+        dataclasses.replace(setup.sampler.model, attention=PLAIN),  # a run may go on on other devices
         list(problems),
         config.prompts.to_dict(),
-        config.grading.to_dict(),
+        what(config.to_dict())["grading"],
         settings,
         (section.num_samples, section.samples_per_round),
         config.seed,
@@ -69,6 +80,11 @@ def count_correct(setup: Setup, problems: Sequence[Problem], folder: epath.Path,
     counts = hard_subset.read_counts(path, key)
     if counts is not None:
         return counts
+    require(
+        not is_begun,
+        f"model.source {config.model.source!r}, problems or settings of sampling are not what they were when this run "
+        f"found its hard problems ({path}); bring them back or choose another --workdir",
+    )
 
     def ask(asked: Sequence[Problem], first_place: int, number: int) -> np.ndarray:
         draw = stream_key(config.seed, "hard_subset", *([number] if number else []))

@@ -9,7 +9,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -32,7 +32,7 @@ from soar_jax.reporting.display import Display, pass_table
 from soar_jax.reporting.files import read_json, read_lines, remove, write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
-from soar_jax.settings import check, check_run, promotes, require
+from soar_jax.settings import check, check_run, promotes, require, what
 from soar_jax.soar import asking, conclusion, hard_search, judging, ledger, syllabus, teacher
 from soar_jax.soar import setup as setups
 from soar_jax.soar import workdir as workdirs
@@ -60,13 +60,21 @@ class _Run:
     peaks: Peaks
     compilations: CompilationCounter
     started: float
-    earlier_s: float  # wall time of earlier starts in this workdir, up to the saved step
+    earlier_s: float = 0.0  # wall time of earlier starts in this workdir, up to the saved step
+    num_told: int = 0  # programs whose compilation has been shown
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Runs a phase: shown and timed, and what the devices do in it is its work."""
         with self.display.phase(name), self.setup.sampler.meter.phase(name):
             yield
+
+    def say_compiled(self) -> None:
+        """Names the programs that took long to compile since this was last asked."""
+        programs = self.compilations.programs
+        slow, self.num_told = longest_text(programs[self.num_told :]), len(programs)
+        if slow:
+            self.display.say(f"compiled: {slow}")
 
     @property
     def wall_s(self) -> float:
@@ -89,38 +97,46 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
       InterruptedRunError: a stop signal came; the same call resumes.
     """
     started = time.perf_counter()
+    require(not profiled or config.num_outer_steps > 0, "--profile traces an outer step, and num_outer_steps is 0")
     interrupts, compilations = Interrupts(), CompilationCounter()
-    workdirs.check(workdir, config)
+    changed = workdirs.check(workdir, config)
     check(config)
     check_run(config)
     syllabus.check_curated(config)
     setup = setups.build(config)
     judging.make_judge(setup, workdir)  # what it lacks is better found now than after the run
-    candidates = asking.fitting_problems(
-        setup, load_problems(config.problems, "problems", config.hard_subset.num_candidates)
-    )
+    problems = load_problems(config.problems, "problems", config.hard_subset.num_candidates)
+    candidates = asking.fitting_problems(setup, problems)
     transfer, num_shared = _transfer(setup, candidates)
+    hosts.agree("config, model and problems", [what(config.to_dict()), setup.base_sha256, _ids(candidates, transfer)])
     lock = workdirs.claim(workdir, config)
     display = Display(config.num_outer_steps, interrupts)
     display.say(held_text(config, setup.sampler.model, setup.mesh))
     checkpoints = Checkpoints(workdir / "checkpoints", **config.checkpoints)
-    this = _Run(setup, workdir, RunFiles(workdir), checkpoints, display, peaks(setup.mesh), compilations, started, 0.0)
+    reachable = peaks(setup.mesh, setup.sampler.model.dtype)
+    this = _Run(setup, workdir, RunFiles(workdir), checkpoints, display, reachable, compilations, started)
+    if changed:
+        display.say(f"going on with another {', '.join(changed)}")
     for name in ("problems", "transfer"):
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out(config[name]).items())
         if reasons:
             display.say(f"{name}: rows left out of {config[name].path}: {reasons}")
+    if len(candidates) < len(problems):
+        display.say(f"problems: {len(problems) - len(candidates)} left out, {asking.why_unfit(setup)}")
     if num_shared:
         display.say(f"transfer: {num_shared} left out, since they are among the problems that are trained on")
     try:
         split = _hard_split(this, candidates)
+        this.say_compiled()
         this.setup = teacher.centre_embeddings(setup)
         arrays, progress = _start(this)
         arrays, progress = _search(this, arrays, progress, split, profiled)
         path = workdir / "summary.json"
         if not path.exists():
             search = Search(this.setup, workdir, arrays, progress, split, transfer, this.phase)
-            _conclude(this, search)
-        summary = read_json(path)
+            summary = _conclude(this, search, len(candidates))
+        else:
+            summary = read_json(path)
         _show(this, summary)
     finally:
         checkpoints.close()
@@ -128,6 +144,10 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
         display.close()
         lock.close()
     return summary
+
+
+def _ids(*parts: Sequence[Problem]) -> list[list[str]]:
+    return [[problem.id for problem in part] for part in parts]
 
 
 def _transfer(setup: Setup, candidates: list[Problem]) -> tuple[tuple[Problem, ...], int]:
@@ -149,7 +169,9 @@ def _hard_split(this: _Run, problems: list[Problem]) -> HardSplit:
     config, setup = this.setup.config, this.setup
     section = config.hard_subset
     with this.phase("finding problems that the base model never solves"):
-        counts = hard_search.count_correct(setup, problems, this.workdir, lambda *_: this.display.check())
+        is_begun = workdirs.has_begun(this.workdir)
+        counts = hard_search.count_correct(setup, problems, this.workdir, lambda *_: this.display.check(), is_begun)
+    hosts.agree("the hard problems", counts.tolist())
     hard = [problem for problem, count in zip(problems, counts, strict=True) if count == 0]
     split = hard_subset.split_hard(hard, config.seed, section.validation_share)
     require(
@@ -175,11 +197,6 @@ def _start(this: _Run) -> tuple[RunArrays, Progress]:
         step, arrays, record = found
         progress = Progress.from_json(record["progress"])
         this.earlier_s = record["wall_s"]
-        require(
-            record["base_sha256"] == this.setup.base_sha256,
-            f"model.source {this.setup.config.model.source!r} holds other weights than when this run began; "
-            "bring them back or choose another --workdir",
-        )
         this.display.resume(progress.outer_step)
         this.display.say(f"resuming after outer step {step}")
     this.files.open_at(progress.file_sizes, progress.outer_step)
@@ -193,6 +210,7 @@ def _search(
     meter, num_steps = this.setup.sampler.meter, this.setup.config.num_outer_steps
     this.display.seconds.clear()  # of what came before the first step
     meter.take()
+    began = time.perf_counter()
     traced = min(progress.outer_step + 1, num_steps - 1) if profiled else None  # a step that compiles nothing, if any
     while not progress.finished and progress.outer_step < num_steps:
         compiled_before = this.compilations.count
@@ -200,14 +218,14 @@ def _search(
         with trace:
             result = outer_step(this.setup, arrays, progress, split, this.phase)
         arrays, progress = result.arrays, result.progress
-        timings = speed.step_timings(this.display.seconds, meter.take(), this.peaks)
+        work, now = meter.take(), time.perf_counter()
+        timings = speed.step_timings(now - began, this.display.seconds, work, this.peaks)
+        began = now  # what is written and saved from here on is part of the next step
         timings |= {
             "outer_step": result.metrics["outer_step"],
             "compilations": this.compilations.count - compiled_before,
         }
-        slow = longest_text(this.compilations.programs[compiled_before:])
-        if slow:
-            this.display.say(f"compiled: {slow}")
+        this.say_compiled()
         hosts.agree(f"outer step {progress.outer_step}", [result.metrics, result.ledger, progress.to_json()])
         sizes = this.files.write_step(result.metrics, result.ledger, timings, result.promoted)
         progress = dataclasses.replace(progress, file_sizes=sizes)
@@ -226,11 +244,12 @@ def _forget_conclusion(workdir: epath.Path) -> None:
         remove(path)
 
 
-def _conclude(this: _Run, search: Search) -> None:
-    """Trains the final students, tests all policies, and writes the summary."""
+def _conclude(this: _Run, search: Search, num_candidates: int) -> dict[str, Any]:
+    """Trains the final students, tests all policies, and writes the summary, which it returns."""
     config, progress, arrays = this.setup.config, search.progress, search.arrays
     search_s, kept_s = this.wall_s, conclusion.kept_s(this.workdir)
     results = conclusion.conclude(search)
+    this.say_compiled()
     judge = judging.make_judge(this.setup, this.workdir)
     num_unjudged = judging.judge_questions(this.setup, this.workdir, judge) if judge else 0
     num_asked, num_written = config.curriculum.num_questions, len(read_lines(this.workdir / "curriculum.jsonl"))
@@ -244,7 +263,7 @@ def _conclude(this: _Run, search: Search) -> None:
         "command": shlex.join(["python", *sys.argv]),
         "policies": conclusion.tables(results, config.evaluation.pass_at),
         "hard_subset": {
-            "num_candidates": config.hard_subset.num_candidates,
+            "num_candidates": num_candidates,
             "train": len(search.split.train),
             "validation": len(search.split.validation),
             "test": len(search.split.test),
@@ -271,7 +290,9 @@ def _conclude(this: _Run, search: Search) -> None:
     }
     if progress.outer_step and hosts.is_main():
         plots.learning_curve(this.workdir)
-    write_json(this.workdir / "summary.json", json.loads(json.dumps(summary, default=_plain)))
+    summary = json.loads(json.dumps(summary, default=_plain))
+    write_json(this.workdir / "summary.json", summary)
+    return summary
 
 
 def _count_test_questions(search: Search) -> int:

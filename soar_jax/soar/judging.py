@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 from etils import epath
 
 from soar_jax.evaluation.judge_endpoint import EndpointJudge
-from soar_jax.evaluation.quality import Judge, SelfConsistencyJudge
+from soar_jax.evaluation.quality import Judge, Judgement, SelfConsistencyJudge
+from soar_jax.parallel import hosts
 from soar_jax.reporting import storage
 from soar_jax.reporting.files import read_lines, replace_text, to_line
 from soar_jax.rng import stream_generator, stream_key
@@ -59,7 +62,7 @@ def judge_questions(setup: Setup, workdir: epath.Path, judge: Judge) -> int:
       Questions that the judge failed on.
     """
     pairs = _pick(setup, workdir)
-    judgements = judge.judge(pairs)
+    judgements = _judged(judge, pairs)
     rows = [
         {"question": pair.question, "answer": pair.answer, "judge": setup.config.analysis.judge}
         | {"well_posed": judgement.well_posed, "right": judgement.right}
@@ -75,6 +78,18 @@ def judge_questions(setup: Setup, workdir: epath.Path, judge: Judge) -> int:
         ]
         replace_text(workdir / "curriculum.jsonl", "".join(map(to_line, rows)))
     return judge.num_failures
+
+
+def _judged(judge: Judge, pairs: Sequence[QuestionAnswer]) -> list[Judgement]:
+    """The judge's word on each pair; an endpoint is asked, and paid, by one process alone."""
+    if not isinstance(judge, EndpointJudge):
+        return judge.judge(pairs)
+
+    def ask() -> Any:
+        return [dataclasses.astuple(judgement) for judgement in judge.judge(pairs)], judge.num_failures
+
+    told, judge.num_failures = hosts.from_main(ask)
+    return [Judgement(*values) for values in told]
 
 
 def _pick(setup: Setup, workdir: epath.Path) -> list[QuestionAnswer]:

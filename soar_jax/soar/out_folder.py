@@ -7,6 +7,7 @@ from typing import IO, Any
 
 from etils import epath
 
+from soar_jax.parallel import hosts
 from soar_jax.reporting import storage
 from soar_jax.reporting.files import read_json, write_json
 from soar_jax.settings import SettingsError, require
@@ -43,7 +44,7 @@ def claim(out: epath.Path, settings: dict[str, Any]) -> IO[str]:
         out.mkdir(parents=True, exist_ok=True)
         check(out)
         lock = storage.lock(out / LOCK)
-        if (out / SETTINGS).exists():
+        if hosts.any_of((out / SETTINGS).exists()):  # as it is before any process writes it
             _check_same(out, read_json(out / SETTINGS), settings)
         else:
             write_json(out / SETTINGS, settings)

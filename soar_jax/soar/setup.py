@@ -19,7 +19,7 @@ from soar_jax.model.lora import Frozen, LoRASettings
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import mesh as parallel
 from soar_jax.planning import shares
-from soar_jax.problems.prompts import FORMATS, PromptSettings
+from soar_jax.problems.prompts import FORMATS, PromptSettings, teacher_prompts
 from soar_jax.rl.advantages import ADVANTAGES
 from soar_jax.rl.policy import PolicySettings, policy_settings
 from soar_jax.rng import stream_key
@@ -164,6 +164,8 @@ def build(config: Any, base: LoadedModel | None = None, trains: bool = True) -> 
         f"prompts.bucket_tokens and max_completion_tokens add up to {longest} tokens, but the model was made for "
         f"{base.config.max_position_tokens}",
     )
+    if trains:
+        sampler.encode_prompts(teacher_prompts(prompts))  # refuses what is longer than all buckets
     student = sampler.settings(config.student.max_completion_tokens, config.student.temperature)
     teacher = sampler.settings(config.teacher.max_completion_tokens, config.teacher.temperature)
     rows = config.outer.num_datasets * config.outer.questions_per_dataset

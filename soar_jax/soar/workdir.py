@@ -1,4 +1,4 @@
-"""A workdir belongs to one config."""
+"""A workdir belongs to one config, but for the keys that say how a run is computed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from etils import epath
 
 from soar_jax.reporting import storage
 from soar_jax.reporting.files import write_json
-from soar_jax.settings import SettingsError, require
+from soar_jax.settings import SettingsError, require, what
 
 
-def check(workdir: epath.Path, config: Any) -> None:
+def check(workdir: epath.Path, config: Any) -> list[str]:
     """Refuses a workdir that holds another config's run; writes nothing.
 
     A start that got no further than its hard subset left nothing that another config could
     spoil, so its workdir may be taken over.
+
+    Returns:
+      Keys in which the run that goes on here is computed in another way than before.
 
     Raises:
       SettingsError: names what differs.
@@ -24,22 +27,28 @@ def check(workdir: epath.Path, config: Any) -> None:
     path = workdir / "config.json"
     storage.check_bucket(workdir)
     try:
-        begun = any((workdir / name).exists() for name in ("metrics.jsonl", "results"))
-        begun = begun or any(name[:1].isdigit() for name in storage.names(workdir / "checkpoints"))
-        if not path.exists() or not begun:
-            return
+        if not path.exists() or not has_begun(workdir):
+            return []
         found = json.loads(path.read_text())
     except ValueError:
         raise SettingsError(f"{path} is broken; choose another --workdir or remove {workdir}") from None
     except OSError as error:
         reason = storage.reason(error)
         raise SettingsError(f"cannot read the workdir {workdir}: {reason}; choose another --workdir") from None
-    different = sorted(_differences(found, _as_json(config)))
+    found, given = (value if isinstance(value, dict) else {} for value in (found, _as_json(config)))
+    different = sorted(_differences(what(found), what(given)))
     require(
         not different,
         f"workdir {workdir} holds the run of another config (different: {', '.join(different[:5])}); "
         "choose another --workdir or remove it",
     )
+    return sorted(_differences(found, given))
+
+
+def has_begun(workdir: epath.Path) -> bool:
+    """Whether a run has got further than its hard subset."""
+    begun = any((workdir / name).exists() for name in ("metrics.jsonl", "results"))
+    return begun or any(name[:1].isdigit() for name in storage.names(workdir / "checkpoints"))
 
 
 def claim(workdir: epath.Path, config: Any) -> IO[str]:

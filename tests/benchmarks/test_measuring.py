@@ -89,7 +89,7 @@ def test_pairs_to_grade_differ_and_are_what_they_say():
 def test_the_phases_of_a_step_are_those_of_the_timings():
     peaks = Peaks(flops_per_s=100.0, bytes_per_s=10.0, are_measured=False)
     work = {"sampling": Work(sampled_tokens=40, flops=50.0, busy_s=1.5)}
-    steps = [step_timings({"grading": grading_s, "sampling": 2.0}, work, peaks) for grading_s in (1.0, 2.0, 3.0)]
+    steps = [step_timings(2.0 + s, {"grading": s, "sampling": 2.0}, work, peaks) for s in (1.0, 2.0, 3.0)]
     section = outer_step.table(steps)
     assert section.title.startswith("nano: an outer step of 4.0 s, 10 sampled tokens/s")
     assert section.rows == [

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import time
 
@@ -140,6 +141,20 @@ def test_a_killed_evaluation_goes_on_to_the_same_completions(evaluate, evaluated
     first, second = (json.loads((folder / "evaluation.json").read_text()) for folder in (out, evaluated[0]))
     assert {**first, "command": ""} == {**second, "command": ""}
     assert printed.splitlines()[-2] == evaluated[1].splitlines()[-2]
+
+
+def test_whole_answers_without_their_tables_are_not_asked_again(evaluate, evaluated, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(evaluated[0], out)
+    (out / "evaluation.json").unlink()
+    marked = (out / "completions.jsonl").read_text().replace('"completion": "', '"completion": "kept ')
+    (out / "completions.jsonl").write_text(marked)
+    process = evaluate(out)
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert (out / "completions.jsonl").read_text() == marked
+    first, second = (json.loads((folder / "evaluation.json").read_text()) for folder in (out, evaluated[0]))
+    assert first["tables"] == second["tables"]
 
 
 def test_a_folder_keeps_the_results_of_its_policy(evaluate, evaluated, tmp_path):

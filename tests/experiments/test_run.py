@@ -176,6 +176,18 @@ def test_a_workdir_of_another_config_is_refused_and_kept(command, whole_run):
     assert outcome(workdir) == before
 
 
+def test_a_run_does_not_go_on_with_other_hard_problems(command, whole_run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(whole_run[0], copy)
+    path = copy / "hard_subset.jsonl"
+    path.write_text(path.read_text().replace('{"key": "', '{"key": "other', 1))
+    before = outcome(copy)
+    code, _, err = finish(start(command, copy, *PROMOTE))
+    assert code == 2
+    assert "not what they were when this run found its hard problems" in err
+    assert outcome(copy) == before
+
+
 BROKEN = {
     "a ledger": (lambda run: (run / "ledger.jsonl").open("r+b").write(b"XXXX"), "ledger.jsonl is broken"),
     "a summary": (lambda run: (run / "summary.json").write_text("{"), "summary.json is broken; remove it"),

@@ -64,6 +64,15 @@ FAMILIES: dict[str, list[list[str]]] = {
         [r"3\text{ hours}", r"3 hours", r"3 hour"],
         [r"3 minutes"],
     ],
+    "letters and words that are no units": [
+        [r"3i", r"3\mathrm{i}"],
+        [r"3"],
+        [r"2"],
+        [r"2\mathrm{e}"],
+        [r"6"],
+        [r"6\text{ million}"],
+        [r"7", r"7\text{ apples}"],
+    ],
     "tuples": [
         [r"(1,2)", r"(1, 2)", r"\left(1,2\right)", r"( 1 , 2 )", r"(\frac{2}{2},2)"],
         [r"(2,1)"],

@@ -33,6 +33,10 @@ from soar_jax.grading.extraction import EXTRACTORS, extract
         ("last_number", "from 3 to 1,200.50 dollars.", "1,200.50"),
         ("last_number", "it is -4", "-4"),
         ("last_number", "either 3/4, or", "3/4"),
+        ("last_number", "so 8-3", "3"),
+        ("last_number", "between 5-10", "10"),
+        ("last_number", "x=-3", "-3"),
+        ("last_number", "he owes -$5", "-5"),
         ("last_number", "none", None),
     ],
 )

@@ -68,6 +68,12 @@ def test_a_worker_that_hangs_is_a_timeout_and_is_replaced():
     assert fast.compare(["x+1", "x+1"], ["1+x", "x+2"]) == [Verdict.CORRECT, Verdict.WRONG]
 
 
+def test_timeouts_in_a_row_do_not_end_the_run():
+    grader = Grader(("boxed",), "math", num_workers=1, deadline_s=1e-4)
+    answers = [f"x+{number}" for number in range(1, 6)]
+    assert grader.compare(answers, [f"{number}+x" for number in range(1, 6)]) == [Verdict.TIMEOUT] * 5
+
+
 ANSWERS = st.one_of(
     st.text(max_size=40),
     st.text(alphabet=r"0123456789\frac{}/^_+-.,()[]x ", max_size=30),

@@ -73,6 +73,22 @@ def test_the_tpu_kernel_gives_what_the_plain_form_gives_and_its_gradients(
     jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4), found, expected)
 
 
+@pytest.mark.parametrize("num_slots", [1535, 37, 64])  # cuDNN trains even numbers alone
+def test_the_gpu_kernel_takes_rows_of_any_length_with_their_gradients(monkeypatch, num_slots):
+    cudnn = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91200)  # what it says of shapes, without a GPU
+    monkeypatch.setattr(cudnn, "check_compute_capability", lambda _: True)
+    monkeypatch.setattr(cudnn, "is_cuda_compute_capability_equal", lambda _: False)
+    query, key, value, valid, _ = inputs(4, 2, num_slots, 64, seed=0)
+    half = [leaf.astype(jnp.bfloat16) for leaf in (query, key, value)]
+
+    def total(query, key, value):
+        return attention.attend_to_row(CUDNN, query, key, value, valid, 0.1).astype(jnp.float32).sum()
+
+    gradients = jax.eval_shape(jax.grad(total, (0, 1, 2)), *half)
+    assert [leaf.shape for leaf in gradients] == [leaf.shape for leaf in half]
+
+
 @pytest.mark.parametrize("num_layers", [2, 6])  # unrolled, and scanned
 def test_whole_rows_have_the_same_hidden_states_by_the_kernel(interpreted, tiny_model, num_layers):
     model = dataclasses.replace(tiny_model, num_layers=num_layers)

@@ -48,6 +48,7 @@ def test_operations_of_training_by_hand():
     layers, attention, logits = 4 * 2 * LAYERS, (1 + 2 + 3 + 4) * per_key, 3 * 2 * TOP  # 2 + 3 - 1 tokens, 3 logits
     assert costs.training_flops(HAND, 2, 3, False) == 3 * layers + 3 * attention + 4 * logits
     assert costs.training_flops(HAND, 2, 3, True) == 4 * (layers + attention + logits)
+    assert costs.useful_training_flops(HAND, 2, 3) == 3 * (layers + attention + logits)
     assert costs.reference_flops(HAND, 2, 3) == layers + attention + logits
     adapting = LoRASettings(1, 1.0, ("query",))
     adapters = 4 * 2 * (2 * 8)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tokenizers
 
 from soar_jax.model.loading import EMBEDDED_FOLDER
 from soar_jax.model.tokenizer import load_tokenizer, prompt_batch
@@ -28,6 +29,25 @@ def test_a_prompt_has_exactly_one_bos(tokenizer):
 
 def test_special_tokens_are_not_text(tokenizer):
     assert tokenizer.decode([[tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id]]) == [""]
+
+
+def test_a_special_token_without_a_role_is_no_text_for_a_question(tmp_path):
+    backend = load_tokenizer(EMBEDDED_FOLDER).backend
+    backend.add_tokens([tokenizers.AddedToken("<|turn|>", special=True), tokenizers.AddedToken("plain")])
+    backend.save_pretrained(str(tmp_path))
+    loaded = load_tokenizer(tmp_path)
+    assert "<|turn|>" not in loaded.backend.all_special_tokens
+    assert loaded.holds_special("a <|turn|> b")
+    assert not loaded.holds_special("a plain b")
+
+
+def test_a_chat_is_the_same_on_every_day():
+    tokenizer = load_tokenizer(EMBEDDED_FOLDER)
+    tokenizer.backend.chat_template = "\n {%- set d = strftime_now('%d') %}\n {{ d }} {{ messages[0]['content'] }}"
+    assert tokenizer.chat("q", "") == " 26 Jul 2024 q"
+    tokenizer.backend.chat_template = "\n {% if true %}\n {{ messages[0]['content'] }}{% endif %}"
+    plain = [{"role": "user", "content": "q"}]
+    assert tokenizer.chat("q", "") == tokenizer.backend.apply_chat_template(plain, tokenize=False)
 
 
 def test_prompts_are_padded_to_the_smallest_bucket():

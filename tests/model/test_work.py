@@ -19,7 +19,7 @@ def test_work_is_counted_under_its_phase_and_taken_once(tiny_model):
     decode = 2 * costs.prefill_flops(tiny_model, 5) + 8 * costs.decode_flops(tiny_model, 5, 3)
     read = 24 / 4 * costs.matrix_bytes(tiny_model) + 24 * 6.5 * costs.cache_bytes_per_token(tiny_model)
     assert taken["sampling"] == Work(24, decode, read)
-    assert taken["training"] == Work(flops=6 * costs.training_flops(tiny_model, 5, 3, False))
+    assert taken["training"] == Work(flops=6 * costs.useful_training_flops(tiny_model, 5, 3))
     assert meter.take() == {}
     assert meter.num_tokens == 24
 

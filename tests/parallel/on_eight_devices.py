@@ -56,7 +56,7 @@ def main(sizes: list[int], adapting: bool) -> None:
     states = init_population(weights, mesh=mesh, model=base.config, optimizer=ADAM, size=POPULATION)
     keys = jax.random.split(jax.random.key(5), POPULATION)
     one_each = programs.sample_population(
-        states.weights, frozen, parallel.split(mesh, many), keys, settings=stop, population_batch=1, **options
+        states.weights, frozen, parallel.split(mesh, many), keys, 0, settings=stop, population_batch=1, **options
     )
     batches = TrainBatch(one_each, parallel.split(mesh, np.stack([advantages] * POPULATION)))
     states, population_metrics = update_population(states, batches, None, frozen, population_batch=1, **update)

@@ -20,6 +20,7 @@ import jax
 
 hosts.agree("the answer", 42)
 print(jax.process_count(), jax.process_index(), hosts.is_main(), hosts.share_out(lambda items: items, [5, 6, 7]))
+print(hosts.from_main(lambda: {"process": jax.process_index(), "values": [1, None, 0.5, "é"]}))
 try:
     hosts.agree("its number", jax.process_index())
 except hosts.DisagreementError as error:
@@ -65,7 +66,8 @@ def test_the_tasks_of_a_slurm_step_are_the_processes_of_a_run():
             task.kill()
     for number, (out, err, code) in enumerate(finished):
         assert code == 0, err
-        first, second = out.splitlines()[-2:]  # gloo has its say before
+        first, told, second = out.splitlines()[-3:]  # gloo has its say before
+        assert told == "{'process': 0, 'values': [1, None, 0.5, 'é']}"
         assert first == f"2 {number} {number == 0} [5, 6, 7]"
         assert second.startswith("the processes do not agree on its number")
 

@@ -13,7 +13,7 @@ from soar_jax.settings import SettingsError
 
 MODEL = ModelConfig(384, 128, 256, 4, 4, 2, 32, 1e4, 1e-5, True, 64, "bfloat16")
 SIZES = Sizes(hard_share=0.5, num_promotions=2)
-ASSUMED = Assumptions(SIZES, 0.5, 20, 1.0, True, 0.5, 0.5, 0.0)
+ASSUMED = Assumptions(SIZES, 0.5, 20, 1.0, 0.5, 0.5, 0.0)
 ONE = Topology(dataclasses.replace(H100, peak_flops=1e12, bandwidth=1e9, memory_bytes=1e9, usd_per_hour=2.0), 1)
 
 
@@ -56,9 +56,9 @@ def test_phases_of_an_outer_step(config):
     assert phases["writing questions"].draws == (Draw(1, 1, 10, 21, 1),)
     # 6 students, 2 steps of 3 questions, 4 answers each
     assert phases["students' answers"].draws == (Draw(6, 6, 4, 11, 3),)
-    assert phases["students' updates"].updates == (Update(6 * 2 * 3 * 4, 11, (), False),)
+    assert phases["students' updates"].updates == (Update(6 * 2 * 3 * 4, 11, (), False, False),)
     assert phases["measuring improvement"].draws == (Draw(6, 7, 2, 11, 7), Draw(1, 7, 2, 11, 8))
-    assert phases["updating the teacher"].updates == (Update(10, 21, (), False),)
+    assert phases["updating the teacher"].updates == (Update(10, 21, (), False, False),)
 
 
 def test_phases_before_and_after_the_outer_steps(config):
@@ -83,7 +83,7 @@ def test_updates_may_be_several_and_need_a_reference(config):
     config.student.update(updates_per_batch=3, kl_coef=0.1)
     config.teacher.train = False
     phases = named(run_phases(config, SIZES))
-    assert phases["students' updates"].updates == (Update(3 * 6 * 2 * 3 * 4, 11, (), True),)
+    assert phases["students' updates"].updates == (Update(3 * 6 * 2 * 3 * 4, 11, (), True, False),)
     assert "updating the teacher" not in phases
 
 
@@ -170,18 +170,19 @@ def test_a_measured_speed_takes_the_place_of_the_roofline(config):
 def test_time_of_training_by_hand(config):
     two = dataclasses.replace(ONE, num_chips=2)
     config.student.kl_coef = 0.1
+    config.student.remat = "layers"
     row = costs.training_flops(MODEL, 20, 11, True) + costs.reference_flops(MODEL, 20, 11)
     cost = cost_of(config, "students' updates", two)
     assert cost.training_flops == 144 * row
     assert cost.seconds == pytest.approx(144 * row / (2 * 0.5e12))
-    once = dataclasses.replace(ASSUMED, rematerialised=False)
-    assert cost_of(config, "students' updates", two, once).training_flops < cost.training_flops
+    config.student.remat = "none"
+    assert cost_of(config, "students' updates", two).training_flops < cost.training_flops
 
 
 def test_rows_are_trained_on_padded_to_their_bucket(config):
     config.student.update(max_completion_tokens=16, bucket_tokens=(12, 4, 99))
     cost = cost_of(config, "students' updates")  # lengths spread over 0 to 16: 1/4 up to 4, 1/2 up to 12
-    flops = [costs.training_flops(MODEL, 20, width, True) for width in (4, 12, 16)]
+    flops = [costs.training_flops(MODEL, 20, width, False) for width in (4, 12, 16)]
     assert cost.training_flops == pytest.approx(144 * (flops[0] / 4 + flops[1] / 2 + flops[2] / 4))
     short = cost_of(config, "students' updates", assumed=dataclasses.replace(ASSUMED, completion_share=0.125))
     assert short.training_flops == pytest.approx(144 * flops[0])  # 0 to 4
@@ -195,7 +196,7 @@ def test_adapters_train_cheaper_and_share_the_weights(config):
     config.sampling.population_batch = 3
     train, sample = cost_of(config, "students' updates"), cost_of(config, "students' answers")
     adapting = LoRASettings(2, 2.0, tuple(config.lora.layers))
-    assert train.training_flops == 144 * costs.training_flops(MODEL, 20, 11, True, adapting)
+    assert train.training_flops == 144 * costs.training_flops(MODEL, 20, 11, False, adapting)
     assert train.training_s < full[0].training_s
     saved = 12 * 10 * costs.matrix_bytes(MODEL) * 2 / 3
     assert sample.sampling_bytes == pytest.approx(full[1].sampling_bytes - saved)

@@ -73,6 +73,12 @@ def test_a_zip_and_a_list_are_read_like_lines(tmp_path):
     (tmp_path / "harp.json").write_text(json.dumps(ROWS["harp"]))
     zipped = benchmarks.load("harp", str(tmp_path / "HARP.jsonl.zip"), {})
     assert zipped == benchmarks.load("harp", str(tmp_path / "harp.json"), {})
+    with zipfile.ZipFile(tmp_path / "each.zip", "w") as archive:  # a file a problem, as MATH first came
+        for number, row in enumerate(ROWS["harp"]):
+            archive.writestr(f"test/{number}.json", json.dumps(row, indent=4))
+    assert zipped.problems == benchmarks.load("harp", str(tmp_path / "each.zip"), {}).problems
+    (tmp_path / "lines.json").write_text("".join(json.dumps(row) + "\n" for row in ROWS["harp"]))
+    assert zipped == benchmarks.load("harp", str(tmp_path / "lines.json"), {})
     assert len(zipped.problems) == 1
 
 
@@ -121,6 +127,6 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "cut.zip").write_bytes(damaged)
     with pytest.raises(SettingsError, match="is broken"):
         benchmarks.load("harp", str(tmp_path / "cut.zip"), {})
-    (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(SettingsError, match="holds no JSON list"):
+    (tmp_path / "bad.json").write_text("[1")
+    with pytest.raises(SettingsError, match="holds no rows as JSON"):
         benchmarks.load("math", str(tmp_path / "bad.json"), {})

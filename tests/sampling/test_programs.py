@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from soar_jax.model.lora import LAYERS, Frozen, LoRASettings, init_adapters
 from soar_jax.sampling import programs
 from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.types import PromptBatch
@@ -21,12 +22,39 @@ def students(tiny_params):
     return jax.tree.map(lambda leaf: jnp.stack([leaf * (1 + 0.1 * n) for n in range(STUDENTS)]), tiny_params)
 
 
+def test_adapters_answer_alike_however_many_a_device_runs_at_once(mesh, tiny_model, tiny_params, prompts):
+    adapting = LoRASettings(rank=2, scale=1.0, layers=LAYERS)
+    one = init_adapters(adapting, tiny_model, jax.random.key(1))
+    shaken = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(2), (STUDENTS, *leaf.shape)), one)
+    asked = PromptBatch(*(np.stack([leaf] * STUDENTS) for leaf in (prompts.tokens, prompts.lengths)))
+    given = shaken, Frozen(tiny_params, jnp.float32(1.0)), asked, jax.random.split(jax.random.key(0), STUDENTS), 0
+    options = {"mesh": mesh, "model": tiny_model, "settings": SETTINGS, "samples_per_prompt": SAMPLES}
+    found = [
+        programs.sample_population(*given, population_batch=batch, max_slots=slots, **options)
+        for batch, slots in ((1, 64), (2, 2))
+    ]
+    np.testing.assert_array_equal(found[0].tokens, found[1].tokens)
+    assert len({np.asarray(tokens).tobytes() for tokens in found[0].tokens}) == STUDENTS
+
+
+def test_prompts_in_two_calls_draw_what_they_draw_in_one(mesh, tiny_model, students, prompts):
+    asked = PromptBatch(*(np.stack([leaf] * STUDENTS) for leaf in (prompts.tokens, prompts.lengths)))
+    options = {"mesh": mesh, "model": tiny_model, "settings": SETTINGS, "samples_per_prompt": SAMPLES, "max_slots": 4}
+    keys = jax.random.split(jax.random.key(0), STUDENTS)
+    whole = programs.sample_population(students, None, asked, keys, 0, population_batch=1, **options)
+    for first in (0, 1):
+        part = PromptBatch(asked.tokens[:, first : first + 1], asked.lengths[:, first : first + 1])
+        found = programs.sample_population(students, None, part, keys, first, population_batch=1, **options)
+        np.testing.assert_array_equal(found.tokens, whole.tokens[:, first * SAMPLES : (first + 1) * SAMPLES])
+
+
 def test_students_answer_alike_however_many_a_device_runs_at_once(mesh, tiny_model, students, prompts):
     asked = PromptBatch(*(np.stack([leaf] * STUDENTS) for leaf in (prompts.tokens, prompts.lengths)))
     options = {"mesh": mesh, "model": tiny_model, "settings": SETTINGS, "samples_per_prompt": SAMPLES, "max_slots": 2}
     keys = jax.random.split(jax.random.key(0), STUDENTS)
     one, two = (
-        programs.sample_population(students, None, asked, keys, population_batch=batch, **options) for batch in (1, 2)
+        programs.sample_population(students, None, asked, keys, 0, population_batch=batch, **options)
+        for batch in (1, 2)
     )
     np.testing.assert_array_equal(one.tokens, two.tokens)
     assert len({np.asarray(tokens).tobytes() for tokens in one.tokens}) == STUDENTS

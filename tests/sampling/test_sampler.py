@@ -140,6 +140,22 @@ def test_few_slots_draw_what_many_draw(tiny_model, tiny_params, prompts, max_slo
     np.testing.assert_allclose(whole.sampler_logprobs, few.sampler_logprobs, atol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_slots_and_ring_sizes_change_no_draw_at_random_shapes(tiny_model, tiny_params, monkeypatch, seed):
+    rng = np.random.default_rng(seed)
+    num_prompts, width, length, samples = (int(rng.integers(*span)) for span in ((1, 6), (1, 8), (2, 50), (1, 5)))
+    tokens = rng.integers(2, tiny_model.vocab_size, (num_prompts, width), dtype=np.int32)
+    asked = PromptBatch(tokens, rng.integers(1, width + 1, num_prompts, dtype=np.int32))
+    draw = functools.partial(sampler.sample, tiny_params, asked, jax.random.key(seed), tiny_model)
+    plain = draw(settings(length=length), samples)
+    monkeypatch.setattr(ring, "_SMALLEST", 4)
+    for max_slots in {1, int(rng.integers(1, num_prompts * samples + 1)), num_prompts * samples + 3}:
+        found = draw(settings(length=length), samples, max_slots=max_slots)
+        np.testing.assert_array_equal(found.tokens, plain.tokens)
+        np.testing.assert_array_equal(found.lengths, plain.lengths)
+        np.testing.assert_allclose(found.sampler_logprobs, plain.sampler_logprobs, atol=1e-5)
+
+
 @pytest.mark.parametrize("int8_cache", [False, True])
 def test_a_cache_that_grows_draws_what_a_wide_one_draws(tiny_model, tiny_params, prompts, monkeypatch, int8_cache):
     tiny_model = dataclasses.replace(tiny_model, int8_cache=int8_cache)

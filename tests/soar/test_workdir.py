@@ -37,6 +37,18 @@ def test_a_workdir_may_be_taken_over_only_before_its_run_has_begun(config, other
         workdir.check(tmp_path, other)
 
 
+def test_a_run_may_go_on_computed_in_another_way(config, tmp_path):
+    workdir.claim(tmp_path, config).close()
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    assert workdir.check(tmp_path, config) == []
+    elsewhere = get_config()
+    elsewhere.mesh.fsdp = 2
+    elsewhere.student.rows_per_micro_batch = 4
+    elsewhere.grading.num_workers = 7
+    changed = workdir.check(tmp_path, ml_collections.FrozenConfigDict(elsewhere))
+    assert changed == ["grading.num_workers", "mesh.fsdp", "student.rows_per_micro_batch"]
+
+
 def test_a_path_is_no_pattern(config, other, tmp_path):
     folder = storage.to_path(str(tmp_path / "[seed]*"))
     workdir.claim(folder, config).close()

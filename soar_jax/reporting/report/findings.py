@@ -9,6 +9,7 @@ import numpy as np
 
 from soar_jax.evaluation.statistics import Interval, mean_interval, paired_difference, paired_ratio
 from soar_jax.reporting.report import paper
+from soar_jax.reporting.report.read import Run
 from soar_jax.reporting.report.scores import Group, Scores, compare, find, paired, scores
 from soar_jax.reporting.report.tables import text
 
@@ -20,6 +21,7 @@ _CONTROLS = (
 )
 MIN_SEEDS = 3  # below, no finding is judged
 STAYS = 0.1  # relative change of diversity that counts as none
+SAME_SIZE = 0.1  # relative difference up to which sets count as equally large
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +29,13 @@ class Finding:
     """A claim of the paper, and what these runs say to it."""
 
     title: str
-    holds: bool | None  # None: too few runs to say
+    holds: bool | None  # None: these runs cannot say, for the most part since they are too few
     sentences: tuple[str, ...]
 
     @property
     def verdict(self) -> str:
         """In two or three words."""
-        return {True: "holds here", False: "does not hold here", None: "not enough runs"}[self.holds]
+        return {True: "holds here", False: "does not hold here", None: "undecided"}[self.holds]
 
 
 def judge(groups: Sequence[Group], ks: Sequence[int]) -> list[Finding]:
@@ -107,18 +109,32 @@ def _keeps_diversity(groups: Sequence[Group]) -> Finding:
             continue
         start = [np.array([run.metrics[0]["vendi"]]) for run in runs]
         end = [np.array([np.mean([row["vendi"] for row in run.metrics[-LAST_STEPS:]])]) for run in runs]
-        num_seeds.append(len(runs))
-        changes[method] = paired_ratio(end, start).mean - 1
+        change = paired_ratio(end, start).mean - 1
         sentences.append(
             f"{group.name}: Vendi score {text(mean_interval(start))} in the first outer step (untrained teacher), "
-            f"{text(mean_interval(end))} in the last {LAST_STEPS}: {100 * changes[method]:+.0f}% ({_seeds(len(runs))})."
+            f"{text(mean_interval(end))} in the last {LAST_STEPS}: {100 * change:+.0f}% ({_seeds(len(runs))})."
         )
+        growth = _growth(runs)
+        if abs(growth) <= SAME_SIZE:
+            num_seeds.append(len(runs))
+            changes[method] = change
+        else:  # a larger set has the larger score, however alike its questions are
+            sentences.append(
+                f"{group.name}: not judged, since {100 * growth:+.0f}% questions could be parsed in these."
+            )
     holds = None
     if len(changes) == 2:
         holds = _judged(changes["intrinsic_teacher"] < -STAYS <= changes["soar_math"], min(num_seeds))
     title = f"2b. Diversity falls with intrinsic reward and stays with SOAR (within {100 * STAYS:.0f}%)"
     known = ", ".join(f"{name} {value}" for name, value in paper.VENDI.items())
     return Finding(title, holds, (*sentences, f"The paper's Vendi scores: {known}."))
+
+
+def _growth(runs: Sequence[Run]) -> float:
+    """Relative change of the number of parsable questions a step, from the first step to the last ones."""
+    start = np.mean([run.metrics[0]["valid_share"] for run in runs])
+    end = np.mean([row["valid_share"] for run in runs for row in run.metrics[-LAST_STEPS:]])
+    return float(end / start - 1) if start > 0 else np.inf
 
 
 def _structure_over_answers(groups: Sequence[Group], k: int) -> Finding:
@@ -137,6 +153,8 @@ def _structure_over_answers(groups: Sequence[Group], k: int) -> Finding:
     holds = None
     if own and true and random and base:
         fixed, kept = compare(true, own, paired_difference), _share_of_gain(random, own, base)
+        if fixed and kept is None:
+            sentences.append(f"SOAR: PQ has no certain gain over Hard-Only at pass@{k} to keep a share of.")
         if fixed and kept:
             holds = _judged(kept.low > 0.5, kept.num_seeds)
             sentences.append(
@@ -161,8 +179,12 @@ def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
         for k in ks:
             ours, bound = scores(soar, policy, "hard_test", k), scores(curated, "curriculum", "hard_test", k)
             base = scores(hard, "hard_only", "hard_test", k)
-            share = _share_of_gain(ours, bound, base) if ours and bound and base else None
-            if soar is None or bound is None or share is None:
+            if soar is None or ours is None or bound is None or base is None or not paired(ours, bound, base)[0]:
+                continue
+            share = _share_of_gain(ours, bound, base)
+            if share is None:
+                holds.append(None)
+                sentences.append(f"The curated bound has no certain gain over Hard-Only at pass@{k} to share.")
                 continue
             holds.append(_judged(share.mean >= paper.SHARE_OF_CURATED, share.num_seeds))
             sentences.append(
@@ -174,9 +196,9 @@ def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
 
 
 def _share_of_gain(a: Scores, bound: Scores, base: Scores) -> Interval | None:
-    """(a - base) / (bound - base), paired."""
+    """(a - base) / (bound - base), paired; None where bound - base may be zero, or less."""
     ours, bounds, bases = paired(a, bound, base)
-    if not ours:
+    if not ours or paired_difference(bounds, bases).low <= 0:
         return None
     gains = [[value - zero for value, zero in zip(values, bases, strict=True)] for values in (ours, bounds)]
     return paired_ratio(*gains)

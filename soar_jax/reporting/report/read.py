@@ -26,7 +26,7 @@ _SUMMARY = (
     "curriculum",
 )
 _RESULT = ("student_steps", "curve", "tests")
-_METRICS = ("outer_step", "validation_accuracy", "promoted", "vendi", "subjects", "levels")
+_METRICS = ("outer_step", "validation_accuracy", "promoted", "valid_share", "vendi", "subjects", "levels")
 _LEDGER = ("outer_step", "dataset", "question", "answer", "reward")
 _CURRICULUM = ("stage", "question", "answer")
 

@@ -40,7 +40,7 @@ def question(rng, step, dataset, promoted=0):
     }
 
 
-def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True, **values):
+def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True, valid_share=(1.0, 1.0), **values):
     """A workdir of a method; `values` are further entries of its config."""
     rng = np.random.default_rng((seed, len(method)))
     workdir.mkdir(parents=True)
@@ -58,6 +58,7 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
                 "outer_step": step,
                 "validation_accuracy": step / num_steps,
                 "promoted": step == 2,
+                "valid_share": valid_share[0] + (valid_share[1] - valid_share[0]) * min(1, step / 2),
                 "vendi": first + (last - first) * min(1, step / 2),
                 "distinct_share": 1.0,
                 "subjects": {"dial": 3, "sum": 5},

@@ -43,7 +43,33 @@ def test_findings_follow_the_figures(study):
 def test_without_the_runs_a_finding_is_open(tmp_path):
     write_run(tmp_path / "only", "curated", 0)
     judged = judge(group_runs(read_runs([tmp_path])), (1, 32))
-    assert [finding.verdict for finding in judged] == ["not enough runs"] * 5
+    assert [finding.verdict for finding in judged] == ["undecided"] * 5
+
+
+def test_a_share_of_no_gain_is_not_judged(tmp_path):
+    for method in ("soar_math", "hard_only", "curated"):
+        for seed in range(3):
+            folder = tmp_path / method / f"seed{seed}"
+            write_run(folder, method, seed)
+            for path in (folder / "results").iterdir():  # all policies of all methods do as well
+                made = json.loads(path.read_text())
+                for test in made["tests"].values():
+                    test["num_correct"] = [[3] * len(test["ids"]) for _ in test["num_correct"]]
+                path.write_text(json.dumps(made))
+    judged = judge(group_runs(read_runs([tmp_path])), (1, 32))
+    assert [finding.holds for finding in judged[-2:]] == [None, None]
+    text = " ".join(sentence for finding in judged for sentence in finding.sentences)
+    assert "The curated bound has no certain gain over Hard-Only at pass@1 to share" in text
+    assert "SOAR: PQ has no certain gain over Hard-Only at pass@1 to keep a share of" in text
+
+
+def test_diversity_of_more_questions_is_not_judged(tmp_path):
+    for method in ("soar_math", "intrinsic_teacher"):
+        for seed in range(3):
+            write_run(tmp_path / method / f"seed{seed}", method, seed, valid_share=(0.5, 0.8))
+    diversity = judge(group_runs(read_runs([tmp_path])), (1, 32))[2]
+    assert diversity.holds is None
+    assert "SOAR: not judged, since +60% questions could be parsed in these" in " ".join(diversity.sentences)
 
 
 def test_tables_stand_beside_the_page(written):
