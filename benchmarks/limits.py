@@ -54,7 +54,7 @@ def measure_limits(tiny: bool = False) -> Limits:
     for dtype in ("float32", "bfloat16"):
         # Random numbers: of equal ones, chips use less power and multiply faster than anything real.
         numbers = jax.random.normal(jax.random.key(0), (side, side), dtype)
-        rows = parallel.split(mesh, numbers.reshape(devices, side // devices, side))
+        rows = parallel.split(mesh, numbers[: side // devices * devices].reshape(devices, -1, side))
         whole = parallel.replicate(mesh, numbers)
         rates[dtype] = 2 * side**3 / _best(jax.jit(lambda a, b: a @ b), rows, whole)
     return Limits(2 * array[0].nbytes / copied, rates)

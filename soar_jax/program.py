@@ -18,8 +18,8 @@ from soar_jax import settings
 from soar_jax.settings import SettingsError
 
 _LESS_MEMORY = (
-    "lower sampling.max_slots, student.rows_per_micro_batch or inner.students_at_once, or share more out by the mesh: "
-    "the same command with these goes on where it was"
+    "lower sampling.max_slots, student.rows_per_micro_batch or inner.students_at_once, or share more out by the mesh, "
+    "with which a run goes on where it was; or lower final.num_replicas in a new one"
 )
 
 flags.disclaim_key_flags()  # flags that are defined here are the program's that asks for them
@@ -177,14 +177,14 @@ def _guarded(main: Callable[..., None], arguments: Sequence[str], saved: str) ->
 
 
 def _end_for(error: Exception) -> None:
-    """Ends the program where an error of JAX's runtime has a known cause."""
+    """Ends the program where an error of JAX's runtime has a known cause, or other processes wait for this one."""
     from soar_jax.parallel import hosts
 
-    said = str(error).splitlines()[0][:200]
+    said, are_several = str(error).splitlines()[0][:200], hosts.count_processes() > 1
     if "RESOURCE_EXHAUSTED" in said:
-        end = hosts.end_at_once if hosts.count_processes() > 1 else _fail
+        end = hosts.end_at_once if are_several else _fail
         end(f"a device has too little memory ({said}); {_LESS_MEMORY}", settings.EXIT_BAD_INPUT)
-    if hosts.is_lost(error):
+    if are_several:
         hosts.end_lost(said)
 
 

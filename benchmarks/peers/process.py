@@ -5,6 +5,7 @@ Stopped, because threads that wait by spinning, as torch's do, would take the co
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -52,8 +53,9 @@ class Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.send_signal(signal.SIGCONT)
-        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which the missing answer shows
+            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._process.stdin.flush()
         line = self._process.stdout.readline()
         self._process.send_signal(signal.SIGSTOP)
         answer = json.loads(line) if line else {"error": f"it ended with code {self._process.wait()}\n{self._said()}"}

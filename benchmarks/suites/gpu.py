@@ -144,7 +144,10 @@ def _smollm2(options: Options, shape: Shape, peak: Limits) -> list[dict[str, Any
     rows = _sampling(_model(SMOLLM2, options.tiny), shape, peak, options.rounds)
     if not _has_torch():
         return rows
-    rates = _generate(_raw(SMOLLM2, options.tiny), shape, options.tiny)
+    try:
+        rates = _generate(_raw(SMOLLM2, options.tiny), shape, options.tiny)
+    except WorkerError as error:  # torch sees no GPU, or has no memory for the model
+        rates = {"either": str(error).strip().splitlines()[-1][:200]}
     best = max((rate for rate in rates.values() if isinstance(rate, float)), default=math.nan)
     theirs = {f"generate, {cache} cache, tokens/s": rate for cache, rate in rates.items()}
     return [row | theirs | {"x generate": row["tokens/s of both"] / best} for row in rows]

@@ -23,8 +23,6 @@ from soar_jax.settings import EXIT_LOST_PROCESS, SettingsError, require
 
 HEARTBEAT_S = 20  # without a sign of life for so long a process counts as dead, and the others end
 START_S = 300  # processes wait so long for each other at start
-# In errors of XLA's runtime, its coordination service, gloo and NCCL when a process is lost.
-_LOST_WORDS = ("unavailable", "deadline_exceeded", "aborted", "coordination", "heartbeat", "gloo", "nccl", "peer")
 
 Item = TypeVar("Item")
 
@@ -64,10 +62,10 @@ def initialize(coordinator: str, num_processes: int, process_id: int) -> None:
 
 
 def end_lost(reason: str) -> NoReturn:
-    """Ends this process, since another one is lost."""
+    """Ends this process, since another one is lost, or this one and the others would wait for it."""
     end_at_once(
-        f"another process of this run has not come, has ended or cannot be reached ({reason}); start the same command "
-        "on all hosts again, and it resumes",
+        f"a process of this run has not come, has failed or cannot be reached ({reason}); start the same command on "
+        "all hosts again, and it resumes",
         EXIT_LOST_PROCESS,
     )
 
@@ -76,12 +74,6 @@ def end_at_once(message: str, code: int) -> NoReturn:
     """Ends this process where others are lost or at work: JAX's own clean-up would wait for them, and then abort."""
     os.write(2, f"error: {message}\n".encode())
     os._exit(code)
-
-
-def is_lost(error: Exception) -> bool:
-    """Whether an error of JAX means that another process is lost."""
-    said = str(error).lower()
-    return count_processes() > 1 and any(word in said for word in _LOST_WORDS)
 
 
 # A thread of JAX aborts the process when another one's heartbeats stay away. Python's own signal handlers run in the

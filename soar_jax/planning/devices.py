@@ -98,9 +98,12 @@ def peaks(mesh: Mesh, dtype: str) -> Peaks:
         return Peaks(mesh.size * device.peak_flops, mesh.size * device.bandwidth, are_measured=False)
     everywhere = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     side, copied = (_CPU_SIDE, _CPU_COPIED) if is_cpu else (_SIDE, _COPIED)
-    matrix = jax.random.normal(jax.random.key(0), (side, side), dtype)
-    matrices = jax.device_put(jnp.broadcast_to(matrix, (mesh.size, side, side)), everywhere)
-    numbers = jax.device_put(jnp.ones((mesh.size, copied), jnp.float32), everywhere)
+
+    def make() -> tuple[jax.Array, jax.Array]:
+        matrix = jax.random.normal(jax.random.key(0), (side, side), dtype)
+        return jnp.broadcast_to(matrix, (mesh.size, side, side)), jnp.ones((mesh.size, copied), jnp.float32)
+
+    matrices, numbers = jax.jit(make, out_shardings=everywhere)()  # each device its own
     product_s = _best_time(jax.jit(lambda x: x @ x), matrices)
     copy_s = _best_time(jax.jit(lambda x: x + 1), numbers)
     return Peaks(mesh.size * 2 * side**3 / product_s, mesh.size * 8 * copied / copy_s, are_measured=True)

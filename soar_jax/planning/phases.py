@@ -97,7 +97,7 @@ def _scoring(config: Any) -> Iterator[Phase]:
     yield Phase("students' answers", STEP, steps, (answers,))
     yield Phase("students' updates", STEP, steps, (), (_update(config.student, answers.rollouts),))
     questions, samples = outer.num_reward_questions, outer.reward_samples
-    measured = Draw(students, questions, samples, config.student.max_completion_tokens, questions)
+    measured = _asked(config, questions, samples, students)
     yield Phase("measuring improvement", STEP, steps, (measured, _asked(config, questions, samples)))
 
 
@@ -132,20 +132,18 @@ def _end(config: Any, sizes: Sizes) -> Iterator[Phase]:
 
 def _final_student(config: Any, sizes: Sizes, name: str) -> Iterator[Phase]:
     """Training and tests of one kind of final students."""
-    replicas, max_tokens = config.final.num_replicas, config.student.max_completion_tokens
+    replicas = config.final.num_replicas
     steps = config.final.num_steps
     if name == "promoted":  # it has steps behind it
         steps = max(0, steps - sizes.num_promotions * config.inner.num_steps)
     episodes = steps // config.inner.num_steps
     answers = _student_answers(config, replicas, steps)
     validation = _split(config, sizes)[0]
-    looks = [Draw(replicas, validation, config.evaluation.validation_samples, max_tokens, validation)] * (episodes + 1)
+    looks = [_asked(config, validation, config.evaluation.validation_samples, replicas)] * (episodes + 1)
     own = _self_play(config, episodes) if name == "self_play" else ()
     yield Phase(f"{name}: answers", END, 1, (*own, answers))
     yield Phase(f"{name}: updates", END, 1, (), (_update(config.student, answers.rollouts),))
-    tests = [
-        Draw(replicas, size, config.evaluation.num_samples, max_tokens, size) for size in _test_sizes(config, sizes)
-    ]
+    tests = [_asked(config, size, config.evaluation.num_samples, replicas) for size in _test_sizes(config, sizes)]
     yield Phase(f"{name}: validation and tests", END, 1, (*looks, *tests))
 
 
@@ -175,9 +173,9 @@ def _student_answers(config: Any, students: int, steps: int) -> Draw:
     return Draw(students, steps * per_call, inner.group_size, config.student.max_completion_tokens, per_call)
 
 
-def _asked(config: Any, problems: int, samples: int) -> Draw:
-    """Problems that one policy is asked by the examiner."""
-    return Draw(1, problems, samples, config.student.max_completion_tokens, config.evaluation.problems_per_call)
+def _asked(config: Any, problems: int, samples: int, policies: int = 1) -> Draw:
+    """Problems that each policy is asked by the examiner."""
+    return Draw(policies, problems, samples, config.student.max_completion_tokens, config.evaluation.problems_per_call)
 
 
 def _update(policy: Any, rows: int) -> Update:

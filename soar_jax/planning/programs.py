@@ -37,7 +37,7 @@ class Program:
     name: str
     lower: Callable[[], jax.stages.Lowered]
     given: tuple[str, ...]  # what of the run's state (`RunShapes.state`) it is given
-    has_population: bool  # whether a wave of students is alive while it runs
+    has_population: bool  # whether students are alive while it runs
     flops: float  # operations of one call, all devices together
 
 
@@ -123,13 +123,12 @@ class RunShapes:
             yield self._updating_students()
         if grounded:
             greedy = dataclasses.replace(self.student.sampling, temperature=outer.reward_temperature)
-            yield self._answering("measuring students", outer.num_reward_questions, outer.reward_samples, greedy)
+            asked = min(outer.num_reward_questions, per_call)
+            yield self._answering("measuring students", asked, outer.reward_samples, greedy)
             yield self._taking()
         if config.num_outer_steps and config.teacher.reward != "grounded":
-            asked = self._sampling(
-                "answering questions", "base policy", written, config.teacher.solver_samples, self.student.sampling
-            )
-            yield asked
+            samples_each = config.teacher.solver_samples
+            yield self._sampling("answering questions", "base policy", written, samples_each, self.student.sampling)
         if config.num_outer_steps and config.teacher.train:
             yield self._updating_teacher(written)
         if config.final.students:

@@ -179,7 +179,7 @@ def _file_rows(file: pathlib.Path) -> Iterator[Row]:
     """Rows of a file, or of the files in a zip, which is read in place and never unpacked."""
     if file.suffix != ".zip":
         with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
-            yield from _parsed(lines, str(file), file.suffix == ".json")
+            yield from _parsed(lines, file.suffix == ".json")
         return
     try:
         with zipfile.ZipFile(file) as archive:
@@ -189,12 +189,12 @@ def _file_rows(file: pathlib.Path) -> Iterator[Row]:
                     require(unpacked <= _MAX_MEMBER_BYTES, f"{name} in {file} has {unpacked} bytes; unpack it yourself")
                     with archive.open(name) as member:
                         lines = io.TextIOWrapper(member, encoding="utf-8", errors="replace", newline="\n")
-                        yield from _parsed(lines, f"{name} in {file}", name.endswith(".json"))
+                        yield from _parsed(lines, name.endswith(".json"))
     except _BROKEN_ZIP as error:
         raise SettingsError(f"{file} is broken ({error}); fetch it again") from None
 
 
-def _parsed(lines: Iterable[str], name: str, is_json: bool) -> Iterator[Row]:
+def _parsed(lines: Iterable[str], is_json: bool) -> Iterator[Row]:
     """Rows of JSON lines, or of one JSON value, a row or a list of them; what is none counts as one without fields."""
     values: Iterable[Any] = (_json(line) for line in lines if line.strip())
     if is_json:
@@ -203,7 +203,6 @@ def _parsed(lines: Iterable[str], name: str, is_json: bool) -> Iterator[Row]:
         values = whole if isinstance(whole, list) else [whole]
         if whole is None:  # lines under the other's name
             values = [_json(line) for line in text.split("\n") if line.strip()]
-        require(any(isinstance(row, dict) for row in values), f"{name} holds no rows as JSON")
     yield from (row if isinstance(row, dict) else {} for row in values)
 
 

@@ -62,7 +62,7 @@ def count_correct(
       [len(problems)] int64.
 
     Raises:
-      SettingsError: a run has begun with other counts.
+      SettingsError: a run has begun, and its counts are lost or are others.
     """
     config, section = setup.config, setup.config.hard_subset
     settings = setup.evaluation_sampling(section.temperature, section.top_p)
@@ -82,8 +82,8 @@ def count_correct(
         return counts
     require(
         not is_begun,
-        f"model.source {config.model.source!r}, problems or settings of sampling are not what they were when this run "
-        f"found its hard problems ({path}); bring them back or choose another --workdir",
+        f"this run has found its hard problems already, and {path} is missing or of another model.source, other "
+        "problems or settings of sampling; bring back what it was, or choose another --workdir",
     )
 
     def ask(asked: Sequence[Problem], first_place: int, number: int) -> np.ndarray:

@@ -32,7 +32,7 @@ from soar_jax.reporting.display import Display, pass_table
 from soar_jax.reporting.files import read_json, read_lines, remove, write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
-from soar_jax.settings import check, check_run, promotes, require, what
+from soar_jax.settings import check, check_run, promotes, require
 from soar_jax.soar import asking, conclusion, hard_search, judging, ledger, syllabus, teacher
 from soar_jax.soar import setup as setups
 from soar_jax.soar import workdir as workdirs
@@ -101,6 +101,7 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
     interrupts, compilations = Interrupts(), CompilationCounter()
     changed = workdirs.check(workdir, config)
     check(config)
+    hosts.agree("the config", config.to_dict())  # also on what decides which programs are compiled
     check_run(config)
     syllabus.check_curated(config)
     setup = setups.build(config)
@@ -108,7 +109,7 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
     problems = load_problems(config.problems, "problems", config.hard_subset.num_candidates)
     candidates = asking.fitting_problems(setup, problems)
     transfer, num_shared = _transfer(setup, candidates)
-    hosts.agree("config, model and problems", [what(config.to_dict()), setup.base_sha256, _ids(candidates, transfer)])
+    hosts.agree("model and problems", [setup.base_sha256, _ids(candidates, transfer)])
     lock = workdirs.claim(workdir, config)
     display = Display(config.num_outer_steps, interrupts)
     display.say(held_text(config, setup.sampler.model, setup.mesh))

@@ -165,7 +165,10 @@ def build(config: Any, base: LoadedModel | None = None, trains: bool = True) -> 
         f"{base.config.max_position_tokens}",
     )
     if trains:
-        sampler.encode_prompts(teacher_prompts(prompts))  # refuses what is longer than all buckets
+        asked = teacher_prompts(prompts)
+        sampler.encode_prompts(
+            asked, (prompts.teacher_opening,) * len(asked)
+        )  # refuses what is longer than all buckets
     student = sampler.settings(config.student.max_completion_tokens, config.student.temperature)
     teacher = sampler.settings(config.teacher.max_completion_tokens, config.teacher.temperature)
     rows = config.outer.num_datasets * config.outer.questions_per_dataset

@@ -180,11 +180,11 @@ def test_a_run_does_not_go_on_with_other_hard_problems(command, whole_run, tmp_p
     copy = tmp_path / "run"
     shutil.copytree(whole_run[0], copy)
     path = copy / "hard_subset.jsonl"
-    path.write_text(path.read_text().replace('{"key": "', '{"key": "other', 1))
+    path.write_text(path.read_text().replace('{"key": "', '{"key": "other', 1))  # as with other weights, say
     before = outcome(copy)
     code, _, err = finish(start(command, copy, *PROMOTE))
     assert code == 2
-    assert "not what they were when this run found its hard problems" in err
+    assert "hard_subset.jsonl is missing or of another model.source" in err
     assert outcome(copy) == before
 
 

@@ -72,7 +72,7 @@ def test_a_killed_process_ends_the_other_and_both_resume(start_both, run_by_two,
         assert finish(processes[victim])[0] == -signal.SIGKILL
         assert code == EXIT_LOST_PROCESS, err
         line = [line for line in err.splitlines() if line.startswith("error: ")][-1]
-        assert line.startswith("error: another process of this run has not come, has ended or cannot be reached (")
+        assert line.startswith("error: a process of this run has not come, has failed or cannot be reached (")
         assert line.endswith("start the same command on all hosts again, and it resumes")
     (code, out, err), (second_code, _, second_err) = map(finish, start_both(workdir))
     assert (code, second_code) == (0, 0), err + second_err

@@ -57,7 +57,7 @@ def test_phases_of_an_outer_step(config):
     # 6 students, 2 steps of 3 questions, 4 answers each
     assert phases["students' answers"].draws == (Draw(6, 6, 4, 11, 3),)
     assert phases["students' updates"].updates == (Update(6 * 2 * 3 * 4, 11, (), False, False),)
-    assert phases["measuring improvement"].draws == (Draw(6, 7, 2, 11, 7), Draw(1, 7, 2, 11, 8))
+    assert phases["measuring improvement"].draws == (Draw(6, 7, 2, 11, 8), Draw(1, 7, 2, 11, 8))
     assert phases["updating the teacher"].updates == (Update(10, 21, (), False, False),)
 
 

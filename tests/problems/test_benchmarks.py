@@ -128,5 +128,5 @@ def test_what_cannot_be_read_is_named(tmp_path):
     with pytest.raises(SettingsError, match="is broken"):
         benchmarks.load("harp", str(tmp_path / "cut.zip"), {})
     (tmp_path / "bad.json").write_text("[1")
-    with pytest.raises(SettingsError, match="holds no rows as JSON"):
+    with pytest.raises(SettingsError, match="no row that can be graded as 'math'"):
         benchmarks.load("math", str(tmp_path / "bad.json"), {})

@@ -153,7 +153,7 @@ def _structure_over_answers(groups: Sequence[Group], k: int) -> Finding:
     holds = None
     if own and true and random and base:
         fixed, kept = compare(true, own, paired_difference), _share_of_gain(random, own, base)
-        if fixed and kept is None:
+        if fixed and kept is None and paired(random, own, base)[0]:
             sentences.append(f"SOAR: PQ has no certain gain over Hard-Only at pass@{k} to keep a share of.")
         if fixed and kept:
             holds = _judged(kept.low > 0.5, kept.num_seeds)
@@ -184,7 +184,9 @@ def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
             share = _share_of_gain(ours, bound, base)
             if share is None:
                 holds.append(None)
-                sentences.append(f"The curated bound has no certain gain over Hard-Only at pass@{k} to share.")
+                sentences.append(
+                    f"{soar.row_name(policy)}: the curated bound has no certain gain over Hard-Only at pass@{k}."
+                )
                 continue
             holds.append(_judged(share.mean >= paper.SHARE_OF_CURATED, share.num_seeds))
             sentences.append(

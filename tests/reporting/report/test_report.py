@@ -59,7 +59,7 @@ def test_a_share_of_no_gain_is_not_judged(tmp_path):
     judged = judge(group_runs(read_runs([tmp_path])), (1, 32))
     assert [finding.holds for finding in judged[-2:]] == [None, None]
     text = " ".join(sentence for finding in judged for sentence in finding.sentences)
-    assert "The curated bound has no certain gain over Hard-Only at pass@1 to share" in text
+    assert "SOAR: PS: the curated bound has no certain gain over Hard-Only at pass@1." in text
     assert "SOAR: PQ has no certain gain over Hard-Only at pass@1 to keep a share of" in text
 
 
