@@ -14,7 +14,7 @@ from absl import flags
 
 EXIT_BAD_INPUT = 2  # a SettingsError, or a file that cannot be read or written, ended the program
 EXIT_NOT_FINITE = 3  # a loss or gradient was NaN or infinite
-EXIT_LOST_PROCESS = 4  # another process of the run has ended
+EXIT_LOST_PROCESS = 4  # a process of several has ended, failed or cannot be reached
 EXIT_INTERRUPTED = 75  # SIGTERM or Ctrl-C: state saved, the same command resumes (EX_TEMPFAIL)
 EXIT_STOPPED = 130  # Ctrl-C where there is nothing to save
 

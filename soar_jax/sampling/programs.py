@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -34,35 +35,16 @@ def sample_policy(
 ) -> RolloutBatch:
     """Samples one policy's completions, each device taking its share of the R = Q * samples rows."""
     num_shares = mesh.shape[parallel.POPULATION]
+    sampling = functools.partial(
+        sample, model=model, settings=settings, samples_per_prompt=samples_per_prompt, max_slots=max_slots
+    )
 
     def share(
         weights: Params, frozen: Frozen | None, prompts: PromptBatch, key: jax.Array, first_prompt: jax.Array
     ) -> RolloutBatch:
-        def part(
-            place: jax.Array,
-            num_places: int,
-            params: Params,
-            prompts: PromptBatch,
-            key: jax.Array,
-            first_prompt: jax.Array,
-            share: jax.Array,
-        ) -> RolloutBatch:
-            return sample(
-                params,
-                prompts,
-                key,
-                model,
-                settings,
-                samples_per_prompt,
-                first_prompt,
-                max_slots,
-                part=share * num_places + place,
-                num_parts=num_shares * num_places,
-            )
-
         params = decoder_params(weights, frozen, model)
         number = jax.lax.axis_index(parallel.POPULATION)
-        return parallel.by_rows(mesh, part)(params, prompts, key, first_prompt, number)
+        return _by_rows(mesh, params, prompts, key, first_prompt, number, num_shares, sampling)
 
     in_specs = (parallel.WHOLE,) * 5
     rollouts = parallel.spread(mesh, share, in_specs, parallel.SPLIT)(
@@ -90,35 +72,22 @@ def sample_population(
 
     Each share of the population axis takes its students, `population_batch` of them at a time.
     """
+    sampling = functools.partial(
+        sample,
+        model=model,
+        settings=settings,
+        samples_per_prompt=samples_per_prompt,
+        max_slots=max_slots,
+        together=parallel.STUDENTS if population_batch > 1 else None,
+    )
 
     def share(
         weights: Params, frozen: Frozen | None, prompts: PromptBatch, keys: jax.Array, first_prompt: jax.Array
     ) -> RolloutBatch:
         def one_student(inputs: tuple[Params, PromptBatch, jax.Array]) -> RolloutBatch:
-            def part(
-                place: jax.Array,
-                num_places: int,
-                params: Params,
-                prompts: PromptBatch,
-                key: jax.Array,
-                first_prompt: jax.Array,
-            ) -> RolloutBatch:
-                return sample(
-                    params,
-                    prompts,
-                    key,
-                    model,
-                    settings,
-                    samples_per_prompt,
-                    first_prompt,
-                    max_slots,
-                    part=place,
-                    num_parts=num_places,
-                    together=parallel.STUDENTS if population_batch > 1 else None,
-                )
-
             weights, prompts, key = inputs
-            return parallel.by_rows(mesh, part)(decoder_params(weights, frozen, model), prompts, key, first_prompt)
+            params = decoder_params(weights, frozen, model)
+            return _by_rows(mesh, params, prompts, key, first_prompt, jnp.int32(0), 1, sampling)
 
         return parallel.map_students(one_student, (weights, prompts, keys), population_batch)
 
@@ -127,3 +96,30 @@ def sample_population(
         weights, frozen, prompts, keys, jnp.asarray(first_prompt, jnp.int32)
     )
     return jax.tree.map(lambda leaf: leaf[:, : prompts.lengths.shape[1] * samples_per_prompt], rollouts)
+
+
+def _by_rows(
+    mesh: Mesh,
+    params: Params,
+    prompts: PromptBatch,
+    key: jax.Array,
+    first_prompt: jax.Array,
+    share: jax.Array,  # [] int32, which of `num_shares` parts of a policy's rows
+    num_shares: int,
+    sampling: Callable[..., RolloutBatch],  # `sample`, what is the same for all
+) -> RolloutBatch:
+    """A share of one policy's rows, sampled by the devices that share them out further."""
+
+    def part(
+        place: jax.Array,
+        num_places: int,
+        params: Params,
+        prompts: PromptBatch,
+        key: jax.Array,
+        first_prompt: jax.Array,
+        share: jax.Array,
+    ) -> RolloutBatch:
+        place, num_parts = share * num_places + place, num_shares * num_places
+        return sampling(params, prompts, key, first_prompt=first_prompt, part=place, num_parts=num_parts)
+
+    return parallel.by_rows(mesh, part)(params, prompts, key, first_prompt, share)
