@@ -167,10 +167,10 @@ def _assumption_note(config: Any, assumed: Assumptions) -> str:
     sampling = (
         f"{assumed.tokens_per_s:,.0f} tokens/s a chip in sampling"
         if assumed.tokens_per_s
-        else f"{assumed.bandwidth_share:.0%} of the peak bandwidth in decoding, chunks as long as their longest row"
+        else f"{assumed.bandwidth_share:.0%} of the peak bandwidth in decoding, the last row as long as the limit"
     )
     return (
-        f"assumed: completions of {assumed.completion_share:.0%} of their limit, {sampling}, {assumed.mfu:.0%} of the "
+        f"assumed: completions of {assumed.completion_share:.0%} of their limit, spread evenly, {sampling}, {assumed.mfu:.0%} of the "
         f"bfloat16 peak in training and prefill, {assumed.trained_share:.0%} of the rows trained on, "
         f"{assumed.sizes.hard_share:.0%} of the "
         f"candidates hard, {assumed.sizes.num_promotions} promotions, all {config.num_outer_steps} outer steps; "

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from soar_jax.model import costs, lora
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import LoRASettings
@@ -13,6 +15,8 @@ from soar_jax.planning.devices import H100, Topology
 from soar_jax.planning.phases import Draw, Phase, Sizes, Update, run_phases
 from soar_jax.planning.shares import students_at_once
 from soar_jax.rl.losses import completion_widths
+from soar_jax.sampling import ring
+from soar_jax.sampling.sampler import fewer_slots
 from soar_jax.settings import require
 
 PAPER_GPU_HOURS = (1536, 1920)  # of H100 or H200, a run of the paper
@@ -191,20 +195,37 @@ class _Counter:
 
         Chips share out the policies, then a policy's rows. A chip decodes its rows in a number of slots, a finished
         row making room for the next, until the last ends, which is taken to be at the limit. Every step reads the
-        weights once and all of the slots' caches.
+        weights once and the caches of all slots.
         """
         per_call = min(draw.prompts, draw.prompts_per_call)
         num_calls = -(-draw.prompts // per_call)
         parts = max(1, self._chips // draw.policies)  # of a policy's rows
-        rows = -(-per_call * draw.samples // parts)
-        slots = min(self._max_slots, rows)
-        steps = (-(-rows // slots) - 1) * tokens + draw.max_tokens - 1
-        cache = slots * (self._prompt + draw.max_tokens - 1) * costs.cache_bytes_per_token(self._model)
-        part_bytes = steps * (costs.matrix_bytes(self._model) / self._num_sharing(draw) + cache)
+        slots, width = self._steps(-(-per_call * draw.samples // parts), tokens, draw.max_tokens)
+        cache = (slots * (self._prompt + width)).sum() * costs.cache_bytes_per_token(self._model)
+        part_bytes = float(slots.size * costs.matrix_bytes(self._model) / self._num_sharing(draw) + cache)
         whole_flops = costs.decode_flops(self._model, self._prompt, draw.max_tokens)
-        part_flops = steps * slots * whole_flops / max(1, draw.max_tokens - 1)
+        part_flops = float(slots.sum() * whole_flops / max(1, draw.max_tokens - 1))
         part_s = max(part_bytes / self._bytes_per_s, part_flops / self._flops_per_s)
         return num_calls * -(-draw.policies // self._chips) * part_s, num_calls * draw.policies * parts * part_bytes
+
+    def _steps(self, rows: int, mean_tokens: int, max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+        """Slots and completion tokens whose cache is read, at each decoding step of a chip's rows.
+
+        The ring is as wide as the steps made so far need. When no row waits, those left become fewer as lengths that
+        are spread evenly about their mean make them, and slots are halved with them.
+        """
+        num_slots = min(self._max_slots, rows)
+        refilled = (-(-rows // num_slots) - 1) * mean_tokens
+        step = np.arange(refilled + max_tokens - 1)
+        widths = np.array(ring.sizes(max_tokens - 1))
+        width = widths[np.minimum(np.searchsorted(widths, step, side="right"), widths.size - 1)]
+        spread = min(mean_tokens, max_tokens - mean_tokens)
+        slots = np.full(step.shape, num_slots)
+        for fewer in fewer_slots(num_slots, max_tokens):
+            share_ended = 1 - fewer / num_slots
+            fits = step - refilled >= mean_tokens + spread * (2 * share_ended - 1)
+            slots[fits & (width == widths[-1])] = fewer
+        return slots, width
 
     def _num_sharing(self, draw: Draw) -> int:
         """Students that are decoded at once with the same weights: those that share a frozen base."""

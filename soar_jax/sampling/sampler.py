@@ -2,13 +2,16 @@
 
 A prompt is prefilled once and its cache copied to each of its rows. Rows are decoded in a fixed number of slots: one
 `lax.while_loop` decodes a token a slot a turn, and when enough slots have finished, another gives them to rows that
-wait, so that a few long rows do not hold the rest. A row's draws depend on its own key and its own token count alone,
-never on what else is in the batch.
+wait, so that a few long rows do not hold the rest. When none waits any more and half of the slots are free, the rows
+that are left go on in half as many. A row's draws depend on its own key and its own token count alone, never on what
+else is in the batch.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -21,6 +24,8 @@ from soar_jax.sampling import ring
 from soar_jax.types import PromptBatch, RolloutBatch
 
 _SHARE_TO_FILL = 8  # rows that wait begin when an eighth of the slots is free
+_MOST_HALVINGS = 2  # of the slots; each is one more loop to compile
+_FEWEST_SLOTS = 8  # fewer take about as long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,9 +168,26 @@ class _Decoding:
         """Whether rows wait or are in the making."""
         return self._any(self._is_live(state).any() | (state.waiting < self.num_rows))
 
-    def is_too_old(self, state: _State, num_places: int) -> jax.Array:
-        """Whether a row has filled the ring."""
-        return self._any((self._is_live(state) & (state.step - state.begun >= num_places)).any())
+    def decode(self, state: _State, num_places: int, goes_on: Callable[[_State], jax.Array]) -> _State:
+        """Fills slots and draws tokens in a ring of `num_places` until all rows are complete, or while `goes_on`."""
+
+        def fill_and_draw(state: _State) -> _State:
+            return jax.lax.while_loop(
+                lambda state: ~self.should_fill(state) & goes_on(state),
+                lambda state: self.advance(state, num_places),
+                self.fill(state),
+            )
+
+        return jax.lax.while_loop(lambda state: self.is_unfinished(state) & goes_on(state), fill_and_draw, state)
+
+    def has_room(self, state: _State, num_places: int) -> jax.Array:
+        """Whether no row has filled the ring."""
+        return ~self._any((self._is_live(state) & (state.step - state.begun >= num_places)).any())
+
+    def needs_more(self, state: _State, num_slots: int) -> jax.Array:
+        """Whether there are more rows left than so many slots hold."""
+        num_live = jnp.sum(self._is_live(state))
+        return self._any((state.waiting < self.num_rows) | (num_live > num_slots))
 
     def should_fill(self, state: _State) -> jax.Array:
         """Whether enough slots are free that filling them pays for copying the prompts' caches."""
@@ -173,6 +195,16 @@ class _Decoding:
         num_free = is_live.size - jnp.sum(is_live)
         many_free = (num_free * _SHARE_TO_FILL >= is_live.size) & (state.waiting < self.num_rows)
         return self._any(many_free) | ~self._any(is_live.any())
+
+    def compacted(self, state: _State, num_slots: int) -> _State:
+        """The state in `num_slots` slots, which hold all rows in the making."""
+        kept = jnp.argsort(~self._is_live(state))[:num_slots]
+        return state._replace(
+            row=state.row[kept],
+            begun=state.begun[kept],
+            token=state.token[kept],
+            cache=jax.tree.map(lambda leaf: leaf[kept], state.cache),
+        )
 
     def _is_live(self, state: _State) -> jax.Array:
         return state.row < self.keys.size
@@ -186,27 +218,24 @@ class _Decoding:
 
 
 def _decode(rows: _Decoding, num_slots: int) -> _State:
-    """Decodes all rows in `num_slots` slots."""
-    num_prompt_slots = rows.prompts.tokens.shape[1]
-    sizes = ring.sizes(rows.settings.max_completion_tokens - 1)  # a row's last token is never read
-    state = rows.start(num_slots, sizes[0])
-    for num_places in sizes:
-        is_widest = num_places == sizes[-1]
+    """Decodes all rows: in a ring that grows to its widest, then in slots that become fewer."""
+    widths = ring.sizes(rows.settings.max_completion_tokens - 1)  # a row's last token is never read
+    state = rows.start(num_slots, widths[0])
+    for num_places in widths[:-1]:
+        state = rows.decode(state, num_places, functools.partial(rows.has_room, num_places=num_places))
+        state = state._replace(cache=ring.widen(state.cache, rows.prompts.tokens.shape[1]))
+    for fewer in fewer_slots(num_slots, rows.settings.max_completion_tokens):
+        state = rows.decode(state, widths[-1], functools.partial(rows.needs_more, num_slots=fewer))
+        state = rows.compacted(state, fewer)
+    return rows.decode(state, widths[-1], lambda _: jnp.bool_(True))
 
-        def has_room(state: _State, num_places: int = num_places, is_widest: bool = is_widest) -> jax.Array:
-            return jnp.bool_(True) if is_widest else ~rows.is_too_old(state, num_places)
 
-        def fill_and_decode(state: _State, num_places: int = num_places) -> _State:
-            return jax.lax.while_loop(
-                lambda state: ~rows.should_fill(state) & has_room(state),
-                lambda state: rows.advance(state, num_places),
-                rows.fill(state),
-            )
-
-        state = jax.lax.while_loop(lambda state: rows.is_unfinished(state) & has_room(state), fill_and_decode, state)
-        if not is_widest:
-            state = state._replace(cache=ring.widen(state.cache, num_prompt_slots))
-    return state
+def fewer_slots(num_slots: int, max_completion_tokens: int) -> tuple[int, ...]:
+    """The numbers of slots in which the last of long completions are decoded: half of the slots and half again."""
+    if len(ring.sizes(max_completion_tokens - 1)) == 1:
+        return ()
+    halves = [-(-num_slots // 2**power) for power in range(1, _MOST_HALVINGS + 1)]
+    return tuple(half for half in halves if half >= _FEWEST_SLOTS)
 
 
 def _prefilled(params: Params, prompts: PromptBatch, model: ModelConfig) -> tuple[ring.Cache, jax.Array]:

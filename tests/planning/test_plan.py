@@ -142,6 +142,16 @@ def test_rows_that_wait_take_the_mean_length_and_the_last_the_whole(config):
     assert cost.sampling_bytes == 6 * 2 * (2 * 6 + 10) * step
 
 
+def test_long_completions_are_read_as_far_as_the_ring_goes_and_the_last_in_fewer_slots(config):
+    config.student.max_completion_tokens, config.inner.questions_per_step = 129, 4
+    cost = cost_of(config, "students' answers")
+    assert cost.sampled_tokens == 6 * 2 * 16 * 64
+    # 16 rows in as many slots: 64 steps in a ring of 64, then half of the rows have ended, and 64 steps in one of 128
+    slots_read = 64 * 16 * (20 + 64) + 64 * 8 * (20 + 128)
+    step_bytes = 128 * costs.matrix_bytes(MODEL) + slots_read * costs.cache_bytes_per_token(MODEL)
+    assert cost.sampling_bytes == 6 * 2 * step_bytes
+
+
 def test_decoding_is_bound_by_operations_where_these_take_longer(config):
     slow = dataclasses.replace(ONE, device=dataclasses.replace(ONE.device, peak_flops=1e9))
     cost = cost_of(config, "students' answers", slow)

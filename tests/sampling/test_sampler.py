@@ -149,6 +149,7 @@ def test_slots_and_ring_sizes_change_no_draw_at_random_shapes(tiny_model, tiny_p
     draw = functools.partial(sampler.sample, tiny_params, asked, jax.random.key(seed), tiny_model)
     plain = draw(settings(length=length), samples)
     monkeypatch.setattr(ring, "_SMALLEST", 4)
+    monkeypatch.setattr(sampler, "_FEWEST_SLOTS", 2)
     for max_slots in {1, int(rng.integers(1, num_prompts * samples + 1)), num_prompts * samples + 3}:
         found = draw(settings(length=length), samples, max_slots=max_slots)
         np.testing.assert_array_equal(found.tokens, plain.tokens)
@@ -167,6 +168,32 @@ def test_a_cache_that_grows_draws_what_a_wide_one_draws(tiny_model, tiny_params,
     np.testing.assert_allclose(wide.sampler_logprobs, grown.sampler_logprobs, atol=1e-5)
 
 
+def test_the_last_rows_are_decoded_in_fewer_slots(tiny_model, tiny_params, prompts, monkeypatch):
+    def draw():
+        return sampler.sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=24), 6, max_slots=12)
+
+    plain = draw()
+    monkeypatch.setattr(ring, "_SMALLEST", 4)
+    monkeypatch.setattr(sampler, "_FEWEST_SLOTS", 3)
+    assert sampler.fewer_slots(12, 24) == (6, 3)
+    asked = []
+
+    def counting(decoding, state, num_places):
+        asked.append((state.row.size, int((state.row < 18).sum())))
+        return advance(decoding, state, num_places)
+
+    advance = sampler._Decoding.advance
+    monkeypatch.setattr(sampler._Decoding, "advance", counting)
+    with jax.disable_jit():
+        found = draw()
+    np.testing.assert_array_equal(found.tokens, plain.tokens)
+    slots = [num_slots for num_slots, _ in asked]
+    assert slots == sorted(slots, reverse=True)
+    assert set(slots) == {12, 6, 3}
+    assert all(num_live <= num_slots for num_slots, num_live in asked)
+    assert sum(slots) < 12 * len(slots) * 0.9
+
+
 @pytest.mark.parametrize(("num_parts", "samples"), [(2, 4), (4, 5), (8, 1)])
 def test_parts_are_the_whole_cut_up(tiny_model, tiny_params, prompts, num_parts, samples):
     whole = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(), samples)
@@ -178,7 +205,9 @@ def test_parts_are_the_whole_cut_up(tiny_model, tiny_params, prompts, num_parts,
     np.testing.assert_array_equal(whole.tokens, joined)
 
 
-def test_policies_that_decode_together_draw_what_each_draws_alone(tiny_model, tiny_params, prompts):
+def test_policies_that_decode_together_draw_what_each_draws_alone(tiny_model, tiny_params, prompts, monkeypatch):
+    monkeypatch.setattr(ring, "_SMALLEST", 4)
+    monkeypatch.setattr(sampler, "_FEWEST_SLOTS", 2)
     other = jax.tree.map(lambda leaf: leaf * 1.3, tiny_params)
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), tiny_params, other)
 
