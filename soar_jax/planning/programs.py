@@ -107,10 +107,6 @@ class RunShapes:
         """All programs that the config's run calls, each once at its largest call."""
         config, outer = self.config, self.config.outer
         grounded = config.teacher.reward == "grounded" and config.num_outer_steps > 0
-        per_call, samples = config.evaluation.problems_per_call, config.evaluation.num_samples
-        testing = dataclasses.replace(
-            self.student.sampling, temperature=config.evaluation.temperature, top_p=config.evaluation.top_p
-        )
         written = outer.num_datasets * outer.questions_per_dataset
         prompts = num_teacher_prompts(config)
         yield self._sampling("writing questions", "teacher", prompts, -(-written // prompts), self.teacher.sampling)
@@ -123,7 +119,7 @@ class RunShapes:
             yield self._updating_students()
         if grounded:
             greedy = dataclasses.replace(self.student.sampling, temperature=outer.reward_temperature)
-            asked = min(outer.num_reward_questions, per_call)
+            asked = min(outer.num_reward_questions, config.evaluation.problems_per_call)
             yield self._answering("measuring students", asked, outer.reward_samples, greedy)
             yield self._taking()
         if config.num_outer_steps and config.teacher.reward != "grounded":
@@ -131,9 +127,24 @@ class RunShapes:
             yield self._sampling("answering questions", "base policy", written, samples_each, self.student.sampling)
         if config.num_outer_steps and config.teacher.train:
             yield self._updating_teacher(written)
+        if "self_play" in config.final.students:
+            seeds, votes = config.self_play.questions_per_episode, config.self_play.label_samples
+            yield self._answering("students' questions", seeds, 1, self.teacher.sampling)
+            yield self._answering("students' votes", seeds, votes, self.student.sampling)
+        yield from self._examining()
+
+    def _examining(self) -> Iterator[Program]:
+        """Tests of policies, and the judge's answers, which ask as many problems at once."""
+        config, evaluation = self.config, self.config.evaluation
+        per_call, samples = evaluation.problems_per_call, max(evaluation.num_samples, evaluation.validation_samples)
+        sampling = self.student.sampling
+        testing = dataclasses.replace(sampling, temperature=evaluation.temperature, top_p=evaluation.top_p)
         if config.final.students:
             yield self._answering("testing students", per_call, samples, testing)
+        samples = max(samples, config.hard_subset.samples_per_round)  # the search asks one policy too
         yield self._sampling("testing a policy", "best student", per_call, samples, testing)
+        if config.analysis.judge == "self_consistency":
+            yield self._sampling("judging questions", "base policy", per_call, config.analysis.judge_samples, sampling)
 
     def _sampling(self, name: str, policy: str, prompts: int, samples: int, settings: SamplingSettings) -> Program:
         def lower() -> jax.stages.Lowered:

@@ -1,9 +1,13 @@
 """What a device holds, against a run's arrays as they are made."""
 
+import jax
 import ml_collections
 import pytest
 
+from configs import hard_only, intrinsic_teacher, serl
 from configs.soar_math import get_config
+from soar_jax.model import known_shapes
+from soar_jax.parallel import mesh as parallel
 from soar_jax.planning.memory import bytes_a_device
 from soar_jax.planning.programs import RunShapes, held_by_a_device, held_text
 from soar_jax.planning.shares import students_at_once
@@ -45,3 +49,38 @@ def test_waves_hold_one_student_more_and_divide_the_population():
         config.inner.students_at_once = wrong
         with pytest.raises(SettingsError, match=f"inner.students_at_once is {wrong}; it must be 0"):
             students_at_once(config)
+
+
+@pytest.mark.parametrize(
+    ("method", "there", "missing"),
+    [
+        (serl, {"students' questions", "students' votes", "updating students", "judging questions"}, {"taking"}),
+        (hard_only, {"students' answers", "testing students", "testing a policy"}, {"students' votes", "measuring"}),
+        (intrinsic_teacher, {"answering questions", "updating the teacher"}, {"measuring", "students' votes"}),
+    ],
+)
+def test_every_program_of_a_method_is_there_and_can_be_lowered(method, there, missing):
+    config = method.get_config()
+    config.analysis.judge = "self_consistency"
+    model = known_shapes.shape_of(config.model.source, config.model.dtype)
+    programs = list(RunShapes(config, model, parallel.make_mesh(1, devices=jax.devices()[:1])).programs())
+    names = {program.name for program in programs}
+    assert there <= names
+    assert not any(name.startswith(part) for name in names for part in missing)
+    for program in programs:
+        if program.name in there:
+            program.lower()
+
+
+def test_tests_are_planned_at_their_largest_call():
+    config = hard_only.get_config()
+    config.evaluation.update(num_samples=4, validation_samples=8, problems_per_call=16)
+    config.hard_subset.update(num_samples=128, samples_per_round=32)
+    model = known_shapes.shape_of(config.model.source, config.model.dtype)
+    shapes = RunShapes(config, model, parallel.make_mesh(1, devices=jax.devices()[:1]))
+    flops = {program.name: program.flops for program in shapes.programs()}
+    config.evaluation.num_samples = config.evaluation.validation_samples = 32
+    larger = RunShapes(config, model, shapes.mesh)
+    more = {program.name: program.flops for program in larger.programs()}
+    assert more["testing a policy"] == flops["testing a policy"]
+    assert more["testing students"] > flops["testing students"]
