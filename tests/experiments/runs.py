@@ -1,6 +1,7 @@
 """What the tests of whole runs share: their size, starting, ending and comparing them."""
 
 import json
+import socket
 
 # A whole run in seconds: the embedded model, few of everything.
 TINY = {
@@ -52,3 +53,11 @@ def outcome(workdir):
 
 def start(command, workdir, *more, config="configs/soar_math.py"):
     return command("run", config, f"--workdir={workdir}", *more)
+
+
+def two_processes():
+    """The flags of both processes of one job on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        together = (f"--coordinator=127.0.0.1:{free.getsockname()[1]}", "--num_processes=2")
+    return tuple((*together, f"--process_id={number}") for number in (0, 1))

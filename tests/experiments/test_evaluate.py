@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from soar_jax.problems import arithmetic, benchmarks
+from tests.experiments.runs import finish, two_processes
 from tests.soar.saved_runs import save_run
 
 FIELDS = {"question": "q", "answer": "a", "subject": "topic", "level": "steps"}
@@ -187,3 +188,12 @@ def test_what_is_missing_is_said_in_a_line(launch, arguments, message):
     assert process.returncode == 2
     assert err.startswith(f"error: {message}")
     assert len(err.splitlines()) == 1
+
+
+def test_two_processes_evaluate_as_one_does(evaluate, evaluated, tmp_path):
+    both = [evaluate(tmp_path / "out", "--config.mesh.cpu_devices=1", *flags) for flags in two_processes()]
+    ended = [finish(process) for process in both]
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    assert "answers: " in ended[0][1]
+    assert "is asked" not in ended[1][1]  # the first process alone shows and writes
+    assert (tmp_path / "out" / "completions.jsonl").read_text() == (evaluated[0] / "completions.jsonl").read_text()

@@ -2,13 +2,12 @@
 
 import json
 import signal
-import socket
 import time
 
 import pytest
 
 from soar_jax.settings import EXIT_LOST_PROCESS
-from tests.experiments.runs import PROMOTE, finish, read, rows, start
+from tests.experiments.runs import PROMOTE, finish, read, rows, start, two_processes
 
 SIZES = (*PROMOTE, "--config.outer.num_datasets=4", "--config.final.num_replicas=4")  # a student a device
 NOTICED_WITHIN_S = 60
@@ -20,10 +19,7 @@ def start_both(command):
     processes = []
 
     def begin(workdir):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            together = (f"--coordinator=127.0.0.1:{free.getsockname()[1]}", "--num_processes=2")
-        new = [start(command, workdir, *SIZES, *together, f"--process_id={number}") for number in (0, 1)]
+        new = [start(command, workdir, *SIZES, *flags) for flags in two_processes()]
         processes.extend(new)
         return new
 
