@@ -39,7 +39,9 @@ def nano() -> ml_collections.ConfigDict:
     c.model = ml_collections.ConfigDict(
         {
             "source": "embedded:nano",  # or a folder with a Hugging Face checkpoint
-            "dtype": "float32",  # of what is computed; what is trained is float32 always
+            # Of what is computed: "float32", "bfloat16" or "auto" (bfloat16 on TPUs and GPUs, float32 on CPUs, where it
+            # is faster). What is trained is float32 always.
+            "dtype": "float32",
             # Of whole rows, in training and of prompts: "plain", or a kernel that holds no scores: "splash" (TPU) or
             # "cudnn" (GPU, bfloat16; not tried on one yet). "auto": splash on TPUs, else plain.
             "attention": "auto",
@@ -241,7 +243,7 @@ def _language_model(source: str) -> ml_collections.ConfigDict:
     c = nano()
     c.num_outer_steps = 200  # (paper)
     c.model.source = source
-    c.model.dtype = "bfloat16"
+    c.model.dtype = "auto"
     c.problems.update(source="math", path="hf:EleutherAI/hendrycks_math", levels=(), seed=0)
     c.transfer.update(source="olympiadbench", path="hf:Hothan/OlympiadBench:OE_TO_maths_en_COMP", levels=(), seed=0)
     c.transfer.num_problems = 674  # all of it
@@ -282,7 +284,6 @@ def _language_model(source: str) -> ml_collections.ConfigDict:
 def smollm2_135m() -> ml_collections.ConfigDict:
     """SmolLM2-135M-Instruct on GSM8K: small enough for a CPU, too weak to learn much; it proves the machinery."""
     c = _language_model("HuggingFaceTB/SmolLM2-135M-Instruct")
-    c.model.dtype = "float32"
     c.mesh.update(population=-1, fsdp=1, tensor=1)
     c.inner.students_at_once = 0
     c.sampling.max_slots = 32

@@ -40,6 +40,7 @@ def main() -> None:
     program.require_flag(TOPOLOGY)
     config = program.frozen_config(CONFIG, ("method", "scale", "outer", "inner", "mesh"))
     settings.check(config)
+    config = settings.with_dtype(config, "tpu")
     jax.config.update("jax_enable_compilation_cache", False)  # where there is no TPU, its programs cannot be read back
     device, devices = topology_devices(TOPOLOGY.value)
     model = known_shapes.shape_of(config.model.source, config.model.dtype)

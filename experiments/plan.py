@@ -48,6 +48,7 @@ def main() -> None:
     """Prints the plan."""
     config = program.frozen_config(CONFIG, ("method", "scale", "outer", "inner", "mesh"))
     settings.check(config)
+    config = settings.with_dtype(config, "tpu")  # all known topologies are of accelerators
     topology = devices.parse_topology(TOPOLOGY.value) if TOPOLOGY.value else devices.local_topology()
     assumed = Assumptions(
         Sizes(HARD_SHARE.value, PROMOTIONS.value),
@@ -170,11 +171,10 @@ def _assumption_note(config: Any, assumed: Assumptions) -> str:
         else f"{assumed.bandwidth_share:.0%} of the peak bandwidth in decoding, the last row as long as the limit"
     )
     return (
-        f"assumed: completions of {assumed.completion_share:.0%} of their limit, spread evenly, {sampling}, {assumed.mfu:.0%} of the "
-        f"bfloat16 peak in training and prefill, {assumed.trained_share:.0%} of the rows trained on, "
-        f"{assumed.sizes.hard_share:.0%} of the "
-        f"candidates hard, {assumed.sizes.num_promotions} promotions, all {config.num_outer_steps} outer steps; "
-        "grading and compilation not counted"
+        f"assumed: completions of {assumed.completion_share:.0%} of their limit, spread evenly, {sampling}, "
+        f"{assumed.mfu:.0%} of the bfloat16 peak in training and prefill, {assumed.trained_share:.0%} of the rows "
+        f"trained on, {assumed.sizes.hard_share:.0%} of the candidates hard, {assumed.sizes.num_promotions} "
+        f"promotions, all {config.num_outer_steps} outer steps; grading and compilation not counted"
     )
 
 

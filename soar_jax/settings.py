@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import ml_collections
 from absl import flags
 
 EXIT_BAD_INPUT = 2  # a SettingsError, or a file that cannot be read or written, ended the program
@@ -19,6 +20,7 @@ EXIT_INTERRUPTED = 75  # SIGTERM or Ctrl-C: state saved, the same command resume
 EXIT_STOPPED = 130  # Ctrl-C where there is nothing to save
 
 
+AUTO = "auto"  # of a model's dtype and attention: what suits the devices
 FINAL_STUDENTS = ("curriculum", "true_answers", "random_answers", "promoted", "hard_only", "self_play")
 TEACHER_REWARDS = ("grounded", "learnability", "r_zero", "absolute_zero")
 
@@ -81,6 +83,17 @@ def what(config: Mapping[str, Any], section: str = "") -> dict[str, Any]:
     }
 
 
+def with_dtype(config: Any, platform: str) -> ml_collections.FrozenConfigDict:
+    """The config with `model.dtype` "auto" settled for devices of a platform ("cpu", "gpu" or "tpu").
+
+    CPUs compute in float32, which is faster there, accelerators in bfloat16.
+    """
+    settled = ml_collections.ConfigDict(config.to_dict())  # a copy, sections too
+    if settled.model.dtype == AUTO:
+        settled.model.dtype = "float32" if platform == "cpu" else "bfloat16"
+    return ml_collections.FrozenConfigDict(settled)
+
+
 def _check_positive(config: Mapping[str, Any], section: str, names: tuple[str, ...]) -> None:
     for name in names:
         value = config[section][name]
@@ -140,8 +153,8 @@ def check(config: Any) -> None:
     require("{question}" in config.prompts.student, "prompts.student lacks {question}: students would be asked nothing")
     require("{opening}" in config.prompts.from_seed, "prompts.from_seed lacks {opening}: self-play would see no seed")
     require(bool(config.prompts.question_end), "prompts.question_end is empty; it must end the teacher's question")
-    check_choice("model.dtype", config.model.dtype, ("float32", "bfloat16"))
-    check_choice("model.attention", config.model.attention, ("auto", "plain", "splash", "cudnn"))
+    check_choice("model.dtype", config.model.dtype, (AUTO, "float32", "bfloat16"))
+    check_choice("model.attention", config.model.attention, (AUTO, "plain", "splash", "cudnn"))
     share = config.hard_subset.validation_share
     require(0 < share < 1, f"hard_subset.validation_share is {share}; it must be between 0 and 1")
     for name in ("reward_temperature", "stop_at_validation"):

@@ -21,7 +21,7 @@ BAD = {
     "promotion.threshold=nan": "promotion.threshold is nan",
     "prompts.student='exam'": "prompts.student lacks {question}",
     "prompts.question_end=''": "prompts.question_end is empty",
-    "model.dtype='float8'": "choose one of float32, bfloat16",
+    "model.dtype='float8'": "choose one of auto, float32, bfloat16",
     "model.attention='flash'": "choose one of auto, plain, splash, cudnn",
     "hard_subset.validation_share=1.0": "validation_share is 1.0; it must be between 0 and 1",
     "outer.stop_at_validation=0.0": "the run would stop after its first step",
@@ -52,6 +52,17 @@ BAD = {
     "hard_subset.temperature=0": "greedy samples are all alike, so a problem would be hard by a single try",
     "sampling.population_batch=0": "sampling.population_batch is 0",
 }
+
+
+@pytest.mark.parametrize(
+    ("scale", "cpu", "tpu"), [("nano", "float32", "float32"), ("smollm2-135m", "float32", "bfloat16")]
+)
+def test_the_dtype_is_settled_by_the_platform_unless_it_is_given(scale, cpu, tpu):
+    config = ml_collections.FrozenConfigDict(get_config(scale))
+    assert settings.with_dtype(config, "cpu").model.dtype == cpu
+    assert settings.with_dtype(config, "tpu").model.dtype == tpu
+    others = [{**settled.to_dict(), "model": 0} for settled in (config, settings.with_dtype(config, "gpu"))]
+    assert others[0] == others[1]
 
 
 def test_the_shipped_config_is_accepted():

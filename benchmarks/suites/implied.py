@@ -14,6 +14,7 @@ from benchmarks import workloads
 from benchmarks.options import Options
 from benchmarks.report import Section
 from configs import soar_math
+from soar_jax import settings
 from soar_jax.model import costs, decoder, known_shapes, kv_cache
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.kv_cache import KVCache
@@ -81,7 +82,7 @@ class Step:
 def measure(options: Options) -> Iterator[Section]:
     """A table of steps, compiled for one chip, and one of whole runs."""
     jax.config.update("jax_enable_compilation_cache", False)  # where there is no TPU, its programs cannot be read back
-    config = soar_math.get_config(SCALE)
+    config = settings.with_dtype(soar_math.get_config(SCALE), "tpu")
     device, chips = compile_check.topology_devices(TOPOLOGIES[0])
     mesh = parallel.make_mesh(1, 1, 1, 1, chips[:1])
     model = known_shapes.shape_of(config.model.source, config.model.dtype)

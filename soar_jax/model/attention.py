@@ -20,9 +20,9 @@ from soar_jax.model.config import ModelConfig
 from soar_jax.model.kv_cache import KVCache
 from soar_jax.parallel.mesh import DATA, FSDP, TENSOR
 from soar_jax.parallel.sharding import USED, partition
-from soar_jax.settings import require
+from soar_jax.settings import AUTO, require
 
-AUTO, PLAIN, SPLASH, CUDNN = "auto", "plain", "splash", "cudnn"
+PLAIN, SPLASH, CUDNN = "plain", "splash", "cudnn"
 _NEEDS = {SPLASH: "tpu", CUDNN: "gpu"}  # the platform that has the kernel
 _MASKED = -1e30  # finite, so that a row with no visible key gives no NaN
 _LANES = 128  # the TPU kernel takes slots by multiples of this

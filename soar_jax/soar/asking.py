@@ -6,12 +6,14 @@ import dataclasses
 import pathlib
 from typing import Any
 
+import jax
+
 from soar_jax.evaluation.hard_subset import cache_key
 from soar_jax.problems.loading import left_out, load_problems, num_beyond
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.progress import WorkProgress
 from soar_jax.sampling.sampler import SamplingSettings
-from soar_jax.settings import require, what
+from soar_jax.settings import require, what, with_dtype
 from soar_jax.soar import out_folder, policies
 from soar_jax.soar import setup as setups
 from soar_jax.soar.setup import Setup
@@ -57,6 +59,7 @@ def prepare(config: Any, model: str, out: pathlib.Path, unit: str) -> Asking:
     """
     out_folder.check(out)
     progress = WorkProgress(unit, Interrupts())
+    config = with_dtype(config, jax.devices()[0].platform)
     policy = policies.load(model, config.model.dtype)
     setup = setups.build(config, policy.model, trains=False)
     limit = config.hard_subset.num_candidates

@@ -32,7 +32,7 @@ from soar_jax.reporting.display import Display, pass_table
 from soar_jax.reporting.files import read_json, read_lines, remove, write_json
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.run_files import RunFiles
-from soar_jax.settings import check, check_run, promotes, require
+from soar_jax.settings import check, check_run, promotes, require, with_dtype
 from soar_jax.soar import asking, conclusion, hard_search, judging, ledger, syllabus, teacher
 from soar_jax.soar import setup as setups
 from soar_jax.soar import workdir as workdirs
@@ -99,6 +99,7 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
     started = time.perf_counter()
     require(not profiled or config.num_outer_steps > 0, "--profile traces an outer step, and num_outer_steps is 0")
     interrupts, compilations = Interrupts(), CompilationCounter()
+    config = with_dtype(config, jax.devices()[0].platform)
     changed = workdirs.check(workdir, config)
     check(config)
     hosts.agree("the config", config.to_dict())  # also on what decides which programs are compiled

@@ -9,7 +9,7 @@ from etils import epath
 
 from soar_jax.reporting import storage
 from soar_jax.reporting.files import write_json
-from soar_jax.settings import SettingsError, require, what
+from soar_jax.settings import AUTO, SettingsError, require, what
 
 
 def check(workdir: epath.Path, config: Any) -> list[str]:
@@ -36,6 +36,8 @@ def check(workdir: epath.Path, config: Any) -> list[str]:
         reason = storage.reason(error)
         raise SettingsError(f"cannot read the workdir {workdir}: {reason}; choose another --workdir") from None
     found, given = (value if isinstance(value, dict) else {} for value in (found, _as_json(config)))
+    if given["model"]["dtype"] == AUTO:  # what is not settled yet may become what it was
+        given["model"]["dtype"] = found.get("model", {}).get("dtype", AUTO)
     different = sorted(_differences(what(found), what(given)))
     require(
         not different,

@@ -3,7 +3,7 @@ import pytest
 
 from configs.soar_math import get_config
 from soar_jax.reporting import storage
-from soar_jax.settings import SettingsError
+from soar_jax.settings import SettingsError, with_dtype
 from soar_jax.soar import workdir
 
 
@@ -47,6 +47,16 @@ def test_a_run_may_go_on_computed_in_another_way(config, tmp_path):
     elsewhere.grading.num_workers = 7
     changed = workdir.check(tmp_path, ml_collections.FrozenConfigDict(elsewhere))
     assert changed == ["grading.num_workers", "mesh.fsdp", "student.rows_per_micro_batch"]
+
+
+def test_a_dtype_that_is_not_settled_is_that_of_the_run(tmp_path):
+    config = ml_collections.FrozenConfigDict(get_config("smollm2-135m"))
+    on_cpu, on_gpu = (with_dtype(config, platform) for platform in ("cpu", "gpu"))
+    workdir.claim(tmp_path, on_gpu).close()
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    assert workdir.check(tmp_path, config) == workdir.check(tmp_path, on_gpu) == []
+    with pytest.raises(SettingsError, match=r"another config \(different: model.dtype\)"):
+        workdir.check(tmp_path, on_cpu)
 
 
 def test_a_path_is_no_pattern(config, other, tmp_path):
