@@ -26,7 +26,7 @@ def questions(runs: Sequence[Run]) -> dict[str, Any]:
     columns: dict[str, list[Any]] = {name: [] for name in ("run", *_QUESTION_COLUMNS)}
     for number, run in enumerate(runs):
         for row in run.ledger:
-            place = {"run": number, "step": row.get("outer_step"), "dataset": row.get("dataset")}
+            place = {"run": number, "step": row["outer_step"] + 1, "dataset": row.get("dataset")}
             _append(columns, place | _question(row, table))
         for row in run.curriculum:
             place = {"run": number, "step": None, "dataset": row.get("stage")}

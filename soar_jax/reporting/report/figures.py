@@ -79,6 +79,8 @@ def topics(groups: Sequence[Group]) -> str:
     shown = _with_search(groups)
     rows = [row for group in shown for run in _searched(group) for row in run.metrics]
     names = sorted({name for row in rows for name in row["subjects"]})[:10]
+    if not names:  # only some sources know what a question is about
+        return ""
 
     def draw(axes: Any, group: Group) -> None:
         runs = _searched(group)

@@ -11,7 +11,7 @@ from soar_jax.reporting.files import replace_text
 from soar_jax.reporting.report import bulk, figures, findings, tables
 from soar_jax.reporting.report.findings import Finding
 from soar_jax.reporting.report.read import Run, read_runs
-from soar_jax.reporting.report.scores import Group, group_runs
+from soar_jax.reporting.report.scores import Group, ends, group_runs
 from soar_jax.reporting.report.tables import Table
 
 HERE = pathlib.Path(__file__).parent
@@ -36,7 +36,7 @@ def write(folders: Sequence[pathlib.Path], out: pathlib.Path) -> None:
     """
     runs = read_runs(folders)
     groups = group_runs(runs)
-    made, judged = _tables(runs, groups), findings.judge(groups, _ends(runs))
+    made, judged = _tables(runs, groups), findings.judge(groups, _ks(runs))
     out.parent.mkdir(parents=True, exist_ok=True)
     replace_text(out, _page(runs, groups, made, judged, version=""))
     replace_text(out.with_suffix(".md"), _markdown(made, judged))
@@ -52,7 +52,7 @@ def live_page(folders: Sequence[pathlib.Path], version: str) -> str:
     """
     runs = read_runs(folders)
     groups = group_runs(runs)
-    return _page(runs, groups, _tables(runs, groups), findings.judge(groups, _ends(runs)), version)
+    return _page(runs, groups, _tables(runs, groups), findings.judge(groups, _ks(runs)), version)
 
 
 def _page(
@@ -111,7 +111,7 @@ def _tables(runs: Sequence[Run], groups: Sequence[Group]) -> dict[str, Table]:
         tables.headline(groups, "hard_test", ks),
         tables.headline(groups, "transfer", ks),
         tables.compute(groups),
-        tables.answer_swap(groups, _ends(runs)),
+        tables.answer_swap(groups, ends(ks)),
         tables.questions(groups),
         tables.run_list(runs),
     )
@@ -122,11 +122,6 @@ def _ks(runs: Sequence[Run]) -> tuple[int, ...]:
     """The ks that all runs were evaluated at."""
     common = set.intersection(*(set(run.config["evaluation"]["pass_at"]) for run in runs))
     return tuple(sorted(common)) or (1,)
-
-
-def _ends(runs: Sequence[Run]) -> tuple[int, int]:
-    ks = _ks(runs)
-    return ks[0], ks[-1]
 
 
 def _markdown(made: dict[str, Table], judged: Sequence[Finding]) -> str:

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from soar_jax.settings import require
+from soar_jax.settings import require, what
 
 Row = dict[str, Any]
 
@@ -46,6 +46,7 @@ class Run:
     is_running: bool
     damage: tuple[str, ...]  # files that could not be read whole
     variant: str = ""  # values that set this run apart from others of its method
+    is_repeated: bool = False  # another run of its method, variant and seed stands for it
 
     @property
     def method(self) -> str:
@@ -64,8 +65,9 @@ class Run:
 
     @property
     def state(self) -> str:
-        """One of finished, running, unfinished."""
-        return "finished" if self.summary else "running" if self.is_running else "unfinished"
+        """One of finished, running, unfinished; repeated where another run stands for it."""
+        state = "finished" if self.summary else "running" if self.is_running else "unfinished"
+        return f"{state}, repeated: not counted" if self.is_repeated else state
 
 
 def read_runs(folders: Sequence[pathlib.Path]) -> list[Run]:
@@ -74,15 +76,15 @@ def read_runs(folders: Sequence[pathlib.Path]) -> list[Run]:
     Raises:
       SettingsError: a folder does not exist or holds no run.
     """
-    found: dict[pathlib.Path, None] = {}
+    found: dict[pathlib.Path, pathlib.Path] = {}
     for folder in folders:
         require(folder.is_dir(), f"{folder} is not a folder; name workdirs, or a folder that holds some")
         with_runs = [path for path in workdirs(folder) if _is_run(path)]
         require(
             bool(with_runs), f"no run in {folder}: no folder there has a config.json that names a method and a seed"
         )
-        found |= dict.fromkeys(with_runs)
-    return _with_variants([_read(path) for path in found])
+        found |= {path.resolve(): path for path in with_runs}
+    return _without_repeats(_with_variants([_read(path) for path in found.values()]))
 
 
 def workdirs(folder: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -162,15 +164,28 @@ def _is_locked(path: pathlib.Path) -> bool:
 
 
 def _with_variants(runs: list[Run]) -> list[Run]:
-    """Names the values in which runs of one method differ, the seed apart."""
+    """Names the values on which results depend and in which runs of one method and scale differ, the seed apart."""
+    configs = [flat(what(run.config)) for run in runs]
     named = []
-    for run in runs:
-        kin = [flat(other.config) for other in runs if other.method == run.method]
-        own = flat(run.config)
-        keys = sorted({key for other in kin for key in other.keys() | own.keys() if other.get(key) != own.get(key)})
-        text = ", ".join(f"{key}={own.get(key)}" for key in keys if key != "seed")
-        named.append(dataclasses.replace(run, variant=text))
+    for run, own in zip(runs, configs, strict=True):
+        kin = [config for config in configs if config["method"] == run.method]
+        scales = {config.get("scale") for config in kin}
+        alike = [config for config in kin if config.get("scale") == own.get("scale")]
+        keys = {key for other in alike for key in other.keys() | own.keys() if other.get(key) != own.get(key)}
+        shown = [*["scale"] * (len(scales) > 1), *sorted(keys - {"seed"})]
+        named.append(dataclasses.replace(run, variant=", ".join(f"{key}={own.get(key)}" for key in shown)))
     return named
+
+
+def _without_repeats(runs: list[Run]) -> list[Run]:
+    """Marks all runs of a method, variant and seed but one, a finished one where there is any."""
+    counted: dict[tuple[str, str, int], Run] = {}
+    for run in runs:
+        known = counted.setdefault((run.method, run.variant, run.seed), run)
+        if run.summary and not known.summary:
+            counted[run.method, run.variant, run.seed] = run
+    kept = {run.workdir for run in counted.values()}
+    return [dataclasses.replace(run, is_repeated=run.workdir not in kept) for run in runs]
 
 
 def flat(config: Row, prefix: str = "") -> Row:

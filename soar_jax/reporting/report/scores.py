@@ -74,7 +74,8 @@ class Group:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Groups in the order of the paper's tables."""
+    """Groups in the order of the paper's tables, of runs that are counted."""
+    runs = [run for run in runs if not run.is_repeated]
     keys = sorted({(run.method, run.variant) for run in runs}, key=lambda key: (_place(key[0]), key))
     return [
         Group(
@@ -82,6 +83,20 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         )
         for method, variant in keys
     ]
+
+
+def comparable(groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """By SOAR's variants: the groups of each, and those of methods that have no others."""
+    soar = [group.variant for group in groups if group.method == "soar_math" and any(run.summary for run in group.runs)]
+    only = [group for group in groups if [other.method for other in groups].count(group.method) == 1]
+    return {
+        variant: [group for group in groups if group.variant == variant or group in only] for variant in soar or [""]
+    }
+
+
+def ends(ks: Sequence[int]) -> tuple[int, ...]:
+    """The smallest and the largest."""
+    return tuple(sorted({min(ks), max(ks)}))
 
 
 def find(groups: Sequence[Group], method: str) -> Group | None:

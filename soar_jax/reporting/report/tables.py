@@ -14,7 +14,7 @@ import numpy as np
 from soar_jax.evaluation.statistics import Interval, paired_difference
 from soar_jax.reporting.report import paper
 from soar_jax.reporting.report.read import Run
-from soar_jax.reporting.report.scores import Group, compare, find, scores
+from soar_jax.reporting.report.scores import Group, comparable, compare, find, scores
 
 Cell = str | float | Interval | None
 SWAPS = ("curriculum", "true_answers", "random_answers")
@@ -122,14 +122,17 @@ def compute(groups: Sequence[Group]) -> Table:
 
 def answer_swap(groups: Sequence[Group], ks: Sequence[int]) -> Table:
     """SOAR's promotion questions with the teacher's answers, true ones and random ones (paper: finding 3)."""
-    soar = find(groups, "soar_math")
     rows: list[tuple[Cell, ...]] = []
-    for policy in SWAPS:
+    variants = comparable(groups)
+    pairs = [(find(alike, "soar_math"), policy) for alike in variants.values() for policy in SWAPS]
+    for soar, policy in pairs:
         passed = [scores(soar, policy, "hard_test", k) for k in ks]
         own = scores(soar, "curriculum", "hard_test", ks[0])
         if soar and passed[0] and own:
             change = compare(passed[0], own, paired_difference) if policy != "curriculum" else None
             name = {"curriculum": "the teacher's", "true_answers": "true", "random_answers": "random"}[policy]
+            if len(variants) > 1:
+                name = f"{name}, {soar.variant}"
             intervals = [score.interval() if score else None for score in passed]
             rows.append((name, str(len(passed[0].by_seed)), *intervals, change))
     note = "Fresh students on the same promotion questions; only the answers that they are graded by differ."

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from soar_jax.reporting import report
+from soar_jax.reporting.report import bulk
 from soar_jax.reporting.report.findings import judge
 from soar_jax.reporting.report.read import read_runs
 from soar_jax.reporting.report.scores import find, group_runs, scores
@@ -115,6 +116,90 @@ def test_variants_are_named_by_what_differs(tmp_path):
     write_run(tmp_path / "2", "curated", 0, promotion={"threshold": 0.05})
     groups = group_runs(read_runs([tmp_path]))
     assert [group.variant for group in groups] == ["promotion.threshold=0.01", "promotion.threshold=0.05"]
+
+
+def test_what_changes_no_result_makes_no_variant(tmp_path):
+    write_run(tmp_path / "1", "curated", 0, mesh={"cpu_devices": 1}, sampling={"max_slots": 4})
+    write_run(tmp_path / "2", "curated", 1, mesh={"cpu_devices": 2}, sampling={"max_slots": 8})
+    (group,) = group_runs(read_runs([tmp_path]))
+    assert (group.variant, [run.seed for run in group.runs]) == ("", [0, 1])
+
+
+def test_scales_are_named_and_what_differs_between_them_is_not(tmp_path):
+    write_run(tmp_path / "1", "curated", 0, outer={"num_datasets": 4})
+    write_run(tmp_path / "2", "curated", 0, outer={"num_datasets": 8}, scale="llama3.2-3b")
+    assert {group.variant for group in group_runs(read_runs([tmp_path]))} == {"scale=nano", "scale=llama3.2-3b"}
+
+
+def test_a_run_that_is_there_twice_counts_once(tmp_path):
+    for name, seed, finished in (("a", 0, False), ("b", 0, True), ("c", 0, True), ("d", 1, True)):
+        write_run(tmp_path / name, "soar_math", seed, finished=finished)
+    runs = read_runs([tmp_path, tmp_path / "b"])
+    (group,) = group_runs(runs)
+    assert [run.workdir.name for run in group.runs] == ["b", "d"]
+    states = {run.workdir.name: run.state for run in runs}
+    assert states == {
+        "a": "unfinished, repeated: not counted",
+        "b": "finished",
+        "c": "finished, repeated: not counted",
+        "d": "finished",
+    }
+
+
+def test_each_variant_is_judged_with_its_own_kin(tmp_path):
+    for size in (8, 16):
+        for method in ("soar_math", "hard_only", "intrinsic_teacher", "frozen_teacher"):
+            for seed in range(3):
+                finished = (method, size) != ("hard_only", 16)
+                folder = tmp_path / f"{method}{size}-{seed}"
+                write_run(folder, method, seed, finished=finished, inner={"group_size": size})
+    for seed in range(3):
+        write_run(tmp_path / f"curated{seed}", "curated", seed)
+    judged = judge(group_runs(read_runs([tmp_path])), (1, 32))
+    first, second = judged[:5], judged[5:]
+    assert all(finding.title.endswith("(inner.group_size=16)") for finding in first)
+    assert all(finding.title.endswith("(inner.group_size=8)") for finding in second)
+    assert first[0].holds is first[4].holds is None  # its Hard-Only has not finished
+    assert first[1].holds is second[0].holds is second[4].holds is True
+
+
+def test_a_gain_is_judged_at_the_papers_ks_alone(tmp_path):
+    for method in ("soar_math", "hard_only"):
+        for seed in range(3):
+            write_run(tmp_path / f"{method}{seed}", method, seed, evaluation={"pass_at": [1]})
+    report.write([tmp_path], tmp_path / "report.html")
+    assert (tmp_path / "report_answer_swap.csv").read_text().splitlines()[0].count("pass@1 low") == 1
+    finding = judge(group_runs(read_runs([tmp_path])), (1,))[0]  # by its right answers of 32
+    assert finding.title.endswith("4× the pass@1 and 2× the pass@32 of Hard-Only")
+    assert (finding.holds, len(set(finding.sentences))) == (True, 4)
+    for path in tmp_path.glob("*/results/*.json"):
+        made = json.loads(path.read_text())
+        for test in made["tests"].values():
+            test["num_samples"] = 31
+            test["num_correct"] = [[min(31, count) for count in counts] for counts in test["num_correct"]]
+        path.write_text(json.dumps(made))
+    finding = judge(group_runs(read_runs([tmp_path])), (1,))[0]
+    assert (finding.holds, len(set(finding.sentences))) == (None, 2)
+
+
+def test_a_source_that_knows_nothing_of_questions_is_reported_too(tmp_path):
+    write_run(tmp_path / "run", "soar_math", 0)
+    for name, unknown in {
+        "metrics": {"subjects": {}, "levels": {}},
+        "ledger": dict.fromkeys(("true_answer", "subject", "level", "well_posed", "right")),
+    }.items():
+        path = tmp_path / "run" / f"{name}.jsonl"
+        rows = [json.loads(line) | unknown for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report.write([tmp_path], tmp_path / "report.html")
+    assert "Topics" not in (tmp_path / "report.html").read_text().partition("<script")[0]
+
+
+def test_steps_are_counted_from_one(tmp_path):
+    write_run(tmp_path / "run", "soar_math", 0)
+    (run,) = read_runs([tmp_path])
+    steps = [step for step in bulk.questions([run])["columns"]["step"] if step is not None]
+    assert sorted(set(steps)) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"method": "x"}'])
