@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -20,6 +22,11 @@ from soar_jax.reporting.interrupts import InterruptedRunError
 from soar_jax.settings import SettingsError
 
 Tree = TypeVar("Tree")
+
+# By their names in tensorstore's messages.
+_STORAGE_TROUBLE = re.compile(
+    "RESOURCE_EXHAUSTED|PERMISSION_DENIED|UNAVAILABLE|No space left on device|Disk quota exceeded"
+)
 
 
 class Checkpoints:
@@ -46,9 +53,9 @@ class Checkpoints:
     def save(self, step: int, arrays: Any, record: dict[str, Any]) -> None:
         """Starts saving; returns when the arrays are copied, before they are on disk."""
         record = record | {"checksums": _checksums(arrays, record)}
-        self._manager.save(
-            step, args=ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
-        )
+        both = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
+        with self._writing():
+            self._manager.save(step, args=both)
 
     def restore_newest(self, like: Tree, say: Callable[[str], None]) -> tuple[int, Tree, dict[str, Any]] | None:
         """The newest whole checkpoint; broken newer ones are renamed out of the way, so that their steps can be saved.
@@ -125,11 +132,28 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when everything started is on disk."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and frees the manager's threads."""
-        self._manager.close()
+        with self._writing():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Makes an `OSError` of storage's troubles, which tensorstore raises as `ValueError`, also an earlier save's.
+
+        Raises:
+          OSError: storage is full or cannot be written.
+        """
+        try:
+            yield
+        except ValueError as error:
+            trouble = max(_STORAGE_TROUBLE.findall(str(error)), key=len, default="")  # the longest says most
+            if not trouble:
+                raise
+            raise OSError(f"cannot write a checkpoint to {self._manager.directory}: {trouble}") from error
 
 
 def why_broken(error: Exception) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -146,46 +147,52 @@ def _parse_flags(argv: list[str], positional: bool) -> list[str]:
 
 
 def _guarded(main: Callable[..., None], arguments: Sequence[str], saved: str) -> None:
-    import jax  # seconds to import, and not needed for bad flags
-
-    from soar_jax.parallel import hosts
+    from soar_jax.parallel import hosts  # seconds to import, and not needed for bad flags
     from soar_jax.parallel.compiled import keep_compiled_programs
     from soar_jax.reporting.interrupts import InterruptedRunError
-    from soar_jax.soar.student import NotFiniteError
 
     keep_compiled_programs()
     try:
         main(*arguments)
-    except SettingsError as error:
-        _fail(str(error), settings.EXIT_BAD_INPUT)
-    except NotFiniteError as error:
-        _fail(str(error), settings.EXIT_NOT_FINITE)
-    except InterruptedRunError:
+    except InterruptedRunError:  # which all processes heed together
         command = shlex.join([sys.executable, *sys.argv])
         _fail(f"stopped; all {saved} are saved. Resume with: {command}", settings.EXIT_INTERRUPTED)
-    except hosts.DisagreementError as error:
-        _fail(str(error), settings.EXIT_BAD_INPUT)
-    except jax.errors.JaxRuntimeError as error:
-        _end_for(error)
-        raise
     except BrokenPipeError:  # who reads the output has gone: nothing to mend
         raise
-    except OSError as error:
-        _fail(f"{error}; mend it and start the same command again", settings.EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        _fail("stopped", settings.EXIT_STOPPED)
-
-
-def _end_for(error: Exception) -> None:
-    """Ends the program where an error of JAX's runtime has a known cause, or other processes wait for this one."""
-    from soar_jax.parallel import hosts
-
-    said, are_several = str(error).splitlines()[0][:200], hosts.count_processes() > 1
-    if "RESOURCE_EXHAUSTED" in said:
+    except (Exception, KeyboardInterrupt) as error:
+        are_several, told = hosts.are_connected(), _told(error)
+        if told is None and not are_several:
+            raise
+        if told is None:
+            traceback.print_exc()
         end = hosts.end_at_once if are_several else _fail
-        end(f"a device has too little memory ({said}); {_LESS_MEMORY}", settings.EXIT_BAD_INPUT)
-    if are_several:
-        hosts.end_lost(said)
+        end(*(told or ("this process has failed, see above", settings.EXIT_FAILED)))
+
+
+def _told(error: BaseException) -> tuple[str, int] | None:
+    """The line and the exit code for an error with a known cause."""
+    import jax
+
+    from soar_jax.parallel import hosts
+    from soar_jax.soar.student import NotFiniteError
+
+    said = (str(error).splitlines() or [""])[0][:200]
+    match error:
+        case SettingsError() | hosts.DisagreementError():
+            return str(error), settings.EXIT_BAD_INPUT
+        case NotFiniteError():
+            return str(error), settings.EXIT_NOT_FINITE
+        case jax.errors.JaxRuntimeError() if "RESOURCE_EXHAUSTED" in said:
+            return f"a device has too little memory ({said}); {_LESS_MEMORY}", settings.EXIT_BAD_INPUT
+        case jax.errors.JaxRuntimeError() if hosts.are_connected():
+            return hosts.lost(said), settings.EXIT_LOST_PROCESS
+        case ValueError() if hosts.are_connected() and "Gloo" in said:  # the same, from a program's first call
+            return hosts.lost(said), settings.EXIT_LOST_PROCESS
+        case OSError():
+            return f"{error}; mend it and start the same command again", settings.EXIT_BAD_INPUT
+        case KeyboardInterrupt():
+            return "stopped", settings.EXIT_STOPPED
+    return None
 
 
 def _fail(message: str, code: int) -> Any:

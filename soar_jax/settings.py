@@ -13,6 +13,7 @@ from typing import Any
 import ml_collections
 from absl import flags
 
+EXIT_FAILED = 1  # an error that nobody foresaw; its traceback says where
 EXIT_BAD_INPUT = 2  # a SettingsError, or a file that cannot be read or written, ended the program
 EXIT_NOT_FINITE = 3  # a loss or gradient was NaN or infinite
 EXIT_LOST_PROCESS = 4  # a process of several has ended, failed or cannot be reached

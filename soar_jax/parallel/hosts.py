@@ -12,6 +12,8 @@ import json
 import os
 import pathlib
 import signal
+import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -23,6 +25,7 @@ from soar_jax.settings import EXIT_LOST_PROCESS, SettingsError, require
 
 HEARTBEAT_S = 20  # without a sign of life for so long a process counts as dead, and the others end
 START_S = 300  # processes wait so long for each other at start
+_GRACE_S = 3  # for the others to fail alike
 
 Item = TypeVar("Item")
 
@@ -61,17 +64,26 @@ def initialize(coordinator: str, num_processes: int, process_id: int) -> None:
         ) from None
 
 
-def end_lost(reason: str) -> NoReturn:
-    """Ends this process, since another one is lost, or this one and the others would wait for it."""
-    end_at_once(
+def lost(reason: str) -> str:
+    """What to say where another process is lost, or where this one and the others would wait for it."""
+    return (
         f"a process of this run has not come, has failed or cannot be reached ({reason}); start the same command on "
-        "all hosts again, and it resumes",
-        EXIT_LOST_PROCESS,
+        "all hosts again, and it resumes"
     )
 
 
 def end_at_once(message: str, code: int) -> NoReturn:
-    """Ends this process where others are lost or at work: JAX's own clean-up would wait for them, and then abort."""
+    """Ends this process where others are lost or at work: JAX's own clean-up would wait for them, and then abort.
+
+    Without process 0 the others end as lost; where they are about to fail as it does, it lets them.
+    """
+    sys.stdout.flush()
+    if is_main():
+        time.sleep(_GRACE_S)
+    _end(message, code)
+
+
+def _end(message: str, code: int) -> NoReturn:
     os.write(2, f"error: {message}\n".encode())
     os._exit(code)
 
@@ -80,7 +92,7 @@ def end_at_once(message: str, code: int) -> NoReturn:
 # main thread alone, which may wait for the lost process for ever, so the C library has to call this one.
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _on_abort(_: int) -> None:
-    end_lost("JAX aborted, see above")
+    _end(lost("JAX aborted, see above"), EXIT_LOST_PROCESS)
 
 
 def _is_in_cluster() -> bool:
@@ -97,14 +109,19 @@ def _has_libtpu() -> bool:
     return importlib.util.find_spec("libtpu") is not None
 
 
+def are_connected() -> bool:
+    """Whether this process is one of several that found each other."""
+    return jax.distributed.is_initialized()
+
+
 def is_main() -> bool:
     """Whether this process writes the run's files."""
-    return not jax.distributed.is_initialized() or jax.process_index() == 0
+    return not are_connected() or jax.process_index() == 0
 
 
 def count_processes() -> int:
     """Processes of this run; asks no device where none were connected, so that a program without JAX starts none."""
-    return jax.process_count() if jax.distributed.is_initialized() else 1
+    return jax.process_count() if are_connected() else 1
 
 
 def fetch(array: Any) -> np.ndarray:

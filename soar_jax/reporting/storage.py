@@ -112,9 +112,18 @@ def lock(path: epath.Path) -> IO[str]:
     if is_in_bucket(path):
         return io.StringIO()
     file: IO[str] = path.open("w")
-    if hosts.is_main():
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    is_held = hosts.is_main() and not _flock(file)
+    if hosts.any_of(is_held):  # so that all processes of this run end alike
+        raise BlockingIOError
     return file
+
+
+def _flock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def size(path: epath.Path) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from soar_jax.evaluation.hard_subset import cache_key
+from soar_jax.parallel import hosts
 from soar_jax.problems.loading import left_out, load_problems, num_beyond
 from soar_jax.reporting.interrupts import Interrupts
 from soar_jax.reporting.progress import WorkProgress
@@ -60,6 +61,7 @@ def prepare(config: Any, model: str, out: pathlib.Path, unit: str) -> Asking:
     out_folder.check(out)
     progress = WorkProgress(unit, Interrupts())
     config = with_dtype(config, jax.devices()[0].platform)
+    hosts.agree("the config", config.to_dict())
     policy = policies.load(model, config.model.dtype)
     setup = setups.build(config, policy.model, trains=False)
     limit = config.hard_subset.num_candidates

@@ -30,7 +30,7 @@ from soar_jax.reporting import plots, storage
 from soar_jax.reporting.compilations import CompilationCounter, longest_text
 from soar_jax.reporting.display import Display, pass_table
 from soar_jax.reporting.files import read_json, read_lines, remove, write_json
-from soar_jax.reporting.interrupts import Interrupts
+from soar_jax.reporting.interrupts import InterruptedRunError, Interrupts
 from soar_jax.reporting.run_files import RunFiles
 from soar_jax.settings import check, check_run, promotes, require, with_dtype
 from soar_jax.soar import asking, conclusion, hard_search, judging, ledger, syllabus, teacher
@@ -40,12 +40,16 @@ from soar_jax.soar.conclusion import Search
 from soar_jax.soar.outer_step import outer_step
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import Progress, RunArrays, initial_arrays
+from soar_jax.soar.student import NotFiniteError
 from soar_jax.types import Problem, normal_form
 
 TESTS = {
     "hard_test": "hard test problems, solved within k samples (%)",
     "transfer": "transfer problems, solved within k samples (%)",
 }
+
+# How a run may end in all processes together.
+_OF_ALL = (type(None), InterruptedRunError, NotFiniteError, hosts.DisagreementError)
 
 
 @dataclasses.dataclass
@@ -141,7 +145,8 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
             summary = read_json(path)
         _show(this, summary)
     finally:
-        checkpoints.close()
+        if not hosts.are_connected() or isinstance(sys.exception(), _OF_ALL):
+            checkpoints.close()  # waits for the other processes' parts, which after an error of this one never come
         this.files.close()
         display.close()
         lock.close()

@@ -36,9 +36,11 @@ def claim(out: epath.Path, settings: dict[str, Any]) -> IO[str]:
       The lock: the folder is free again when it is closed or the process ends, however it ends. A bucket is not locked.
 
     Raises:
+      DisagreementError: processes of one program would ask others or otherwise.
       SettingsError: the folder holds results that depend on other settings, or other files; it cannot be written; or
         another process is at work in it.
     """
+    hosts.agree("the model, the problems or the settings", settings)
     settings = json.loads(json.dumps(settings))
     with storage.claiming(f"--out={out}", "folder"):
         out.mkdir(parents=True, exist_ok=True)

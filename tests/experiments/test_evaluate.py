@@ -190,6 +190,20 @@ def test_what_is_missing_is_said_in_a_line(launch, arguments, message):
     assert len(err.splitlines()) == 1
 
 
+def test_two_processes_with_other_problems_are_refused(evaluate, benchmark_file, tmp_path):
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(benchmark_file.read_text().splitlines(keepends=True)[:20]))
+    paths = (benchmark_file, other)
+    both = [
+        evaluate(tmp_path / "out", "--config.mesh.cpu_devices=1", f"--config.problems.path={path}", *flags)
+        for path, flags in zip(paths, two_processes(), strict=True)
+    ]
+    for code, _, err in map(finish, both):
+        assert code == 2
+        assert "the processes do not agree on the config" in err
+    assert not (tmp_path / "out" / "completions.jsonl").exists()
+
+
 def test_two_processes_evaluate_as_one_does(evaluate, evaluated, tmp_path):
     both = [evaluate(tmp_path / "out", "--config.mesh.cpu_devices=1", *flags) for flags in two_processes()]
     ended = [finish(process) for process in both]

@@ -1,12 +1,14 @@
 """One run by two processes on this machine, each with two CPU devices."""
 
+import fcntl
 import json
 import signal
 import time
+import types
 
 import pytest
 
-from soar_jax.settings import EXIT_LOST_PROCESS
+from soar_jax.settings import EXIT_BAD_INPUT, EXIT_LOST_PROCESS
 from tests.experiments.runs import PROMOTE, finish, read, rows, start, two_processes
 
 SIZES = (*PROMOTE, "--config.outer.num_datasets=4", "--config.final.num_replicas=4")  # a student a device
@@ -15,11 +17,14 @@ NOTICED_WITHIN_S = 60
 
 @pytest.fixture(scope="module")
 def start_both(command):
-    """Starts both processes of a run in a workdir, each with more flags; none outlives the tests."""
+    """Starts both processes of a run in a workdir, each with more flags by its number; none outlives the tests."""
     processes = []
 
-    def begin(workdir):
-        new = [start(command, workdir, *SIZES, *flags) for flags in two_processes()]
+    def begin(workdir, more=types.MappingProxyType({})):
+        new = [
+            start(command, workdir, *SIZES, *flags, *more.get(number, ()))
+            for number, flags in enumerate(two_processes())
+        ]
         processes.extend(new)
         return new
 
@@ -52,6 +57,24 @@ def test_two_processes_do_what_one_does(command, run_by_two, tmp_path):
     assert len(found["rewards"]) == 4
     assert found["rewards"] == pytest.approx(expected["rewards"], abs=1e-6)
     assert rows(run_by_two / "ledger.jsonl") == rows(tmp_path / "one" / "ledger.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ({1: ("--config.seed=5",)}, "the processes do not agree on the config"),
+        ({}, "another process is running in the workdir"),
+    ],
+)
+def test_what_is_wrong_ends_both_with_one_line(start_both, tmp_path, flags, complaint):
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for code, _, err in [finish(process, NOTICED_WITHIN_S) for process in start_both(tmp_path / "run", flags)]:
+            assert code == EXIT_BAD_INPUT, err
+            (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+            assert complaint in line
+            assert "Traceback" not in err
 
 
 def test_a_killed_process_ends_the_other_and_both_resume(start_both, run_by_two, tmp_path):
