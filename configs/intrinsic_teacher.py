@@ -3,8 +3,8 @@
     python experiments/run.py --config=configs/intrinsic_teacher.py
 
 Reward 1 - |2p - 1|, where p is the share of the base model's answers that agree with the
-teacher's. After as many outer steps as SOAR has, fresh students are trained on its questions
-and on hard train.
+teacher's. After `num_outer_steps`, fresh students are trained on its questions and on hard train. At the
+scale nano SOAR itself ends earlier, as soon as its baseline student solves enough (`outer.stop_at_validation`).
 """
 
 import ml_collections

@@ -264,7 +264,7 @@ def _language_model(source: str) -> ml_collections.ConfigDict:
     c.outer.update(reward_temperature=0.0, reward_samples=1)  # (paper) greedy
     c.outer.stop_at_validation = 1.1  # never
     c.promotion.student = "step_best"  # (paper)
-    c.inner.group_size = 32  # (paper)
+    c.inner.group_size = 32  # the paper's for Hard-Only; it does not state SOAR's
     # Four whole models in training are 155 GB, which 16 chips of 32 GB or 32 of 16 GB hold beside the teacher's.
     c.inner.students_at_once = 4
     c.mesh.update(population=4, data=1, fsdp=-1, tensor=2)

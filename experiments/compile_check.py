@@ -27,6 +27,7 @@ from soar_jax.planning.programs import held_text
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Method config file, e.g. configs/soar_math.py:llama3.2-3b.")
 TOPOLOGY = flags.DEFINE_string("topology", None, "TPU slice, e.g. v6e:4x4, v5e:4x8 or v5p:2x2x4.")
+MODEL_CONFIG = flags.DEFINE_string("model_config", "", "A config.json or its folder, instead of model.source.")
 ONLY = flags.DEFINE_string("only", "", "Compile only programs whose names hold this.")
 JSON = flags.DEFINE_bool("json", False, "Print JSON lines, one a program; tables go to stderr.")
 
@@ -43,7 +44,7 @@ def main() -> None:
     config = settings.with_dtype(config, "tpu")
     jax.config.update("jax_enable_compilation_cache", False)  # where there is no TPU, its programs cannot be read back
     device, devices = topology_devices(TOPOLOGY.value)
-    model = known_shapes.shape_of(config.model.source, config.model.dtype)
+    model = known_shapes.shape_of(config.model.source, config.model.dtype, MODEL_CONFIG.value)
     shapes = run_shapes(config, model, devices)
     console = Console(highlight=False, soft_wrap=True, width=_TABLE_WIDTH, stderr=JSON.value)
     console.print(held_text(config, model, shapes.mesh))

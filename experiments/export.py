@@ -1,11 +1,10 @@
 """Writes a policy as a Hugging Face folder: `python experiments/export.py --model=runs/RUN:student --out=DIR`."""
 
-import pathlib
-
 from absl import flags
 
 from soar_jax import program
 from soar_jax.model import export
+from soar_jax.reporting import storage
 
 MODEL = flags.DEFINE_string(
     "model", None, "A hub id, a Hugging Face folder, a GGUF file, or a run's workdir (:student or :teacher behind it)."
@@ -20,7 +19,7 @@ def main() -> None:
     """Loads the policy, adapters merged, and writes it."""
     program.require_flag(MODEL)
     program.require_flag(OUT)
-    out = pathlib.Path(OUT.value).expanduser()
+    out = storage.to_local(OUT.value)
     export.check_target(out)
     from soar_jax.soar import policies  # seconds to import
 

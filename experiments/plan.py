@@ -9,7 +9,6 @@ import dataclasses
 import itertools
 import json
 import math
-import pathlib
 from typing import Any
 
 from absl import flags
@@ -18,15 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from soar_jax import program, settings
-from soar_jax.model import hugging_face, known_shapes
-from soar_jax.model.config import ModelConfig
+from soar_jax.model import known_shapes
 from soar_jax.planning import devices
 from soar_jax.planning.phases import STEP, Sizes
 from soar_jax.planning.plan import PAPER_GPU_HOURS, Assumptions, Cost, Plan, make_plan
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Method config file, e.g. configs/soar_math.py:llama3.2-3b.")
 TOPOLOGY = flags.DEFINE_string("topology", None, "Chips, e.g. v6e:4x4 or h100:8; default: those that JAX sees here.")
-MODEL_CONFIG = flags.DEFINE_string("model_config", None, "A config.json or its folder, instead of model.source.")
+MODEL_CONFIG = flags.DEFINE_string("model_config", "", "A config.json or its folder, instead of model.source.")
 PRICE = flags.DEFINE_float("price", None, "USD a chip-hour; default: an assumed list price.", lower_bound=0)
 JSON = flags.DEFINE_bool("json", False, "Print JSON lines: one a phase, then one with the assumptions and totals.")
 HARD_SHARE = flags.DEFINE_float("hard_share", 0.2, "Share of the candidates that the base model never solves.")
@@ -49,6 +47,7 @@ def main() -> None:
     config = program.frozen_config(CONFIG, ("method", "scale", "outer", "inner", "mesh"))
     settings.check(config)
     config = settings.with_dtype(config, "tpu")  # all known topologies are of accelerators
+    settings.require(PRICE.value is None or math.isfinite(PRICE.value), f"--price is {PRICE.value}; give a number")
     topology = devices.parse_topology(TOPOLOGY.value) if TOPOLOGY.value else devices.local_topology()
     assumed = Assumptions(
         Sizes(HARD_SHARE.value, PROMOTIONS.value),
@@ -59,18 +58,12 @@ def main() -> None:
         BANDWIDTH_SHARE.value,
         TOKENS_PER_S.value,
     )
-    plan = make_plan(config, _model(config), topology, assumed, PRICE.value)
+    model = known_shapes.shape_of(config.model.source, config.model.dtype, MODEL_CONFIG.value)
+    plan = make_plan(config, model, topology, assumed, PRICE.value)
     if JSON.value:
         _print_lines(config, plan, assumed)
     else:
         _print_tables(config, plan, assumed)
-
-
-def _model(config: Any) -> ModelConfig:
-    if not MODEL_CONFIG.value:
-        return known_shapes.shape_of(config.model.source, config.model.dtype)
-    path = pathlib.Path(MODEL_CONFIG.value).expanduser()
-    return hugging_face.read_config(path.parent if path.name == "config.json" else path, config.model.dtype)
 
 
 def _print_lines(config: Any, plan: Plan, assumed: Assumptions) -> None:

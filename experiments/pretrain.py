@@ -1,13 +1,13 @@
 """Makes the embedded model: `python experiments/pretrain.py --config=configs/pretrain_nano.py --out=DIR`."""
 
 import json
-import pathlib
 
 from absl import flags
 from ml_collections import config_flags
 
 from soar_jax import program
 from soar_jax.parallel import mesh
+from soar_jax.reporting import storage
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Pretraining config file.")
 OUT = flags.DEFINE_string("out", None, "Folder for the model, in Hugging Face layout.")
@@ -20,7 +20,7 @@ def main() -> None:
     mesh.set_num_cpu_devices(config.mesh.cpu_devices)
     from soar_jax.pretraining import job  # after the CPU is split into devices
 
-    table = job.pretrain(config, pathlib.Path(OUT.value).expanduser())
+    table = job.pretrain(config, storage.to_local(OUT.value))
     print(json.dumps(table, indent=2))
 
 

@@ -3,12 +3,10 @@
 A WORKDIR is a run's folder, or one that holds runs anywhere below it.
 """
 
-import pathlib
-
 from absl import flags
 
 from soar_jax import program
-from soar_jax.reporting import report
+from soar_jax.reporting import report, storage
 from soar_jax.reporting.report import serve
 from soar_jax.settings import require
 
@@ -20,11 +18,11 @@ PORT = flags.DEFINE_integer("port", 8080, "Port of --serve; 0 takes any free one
 def main(*workdirs: str) -> None:
     """Writes or serves the report."""
     require(bool(workdirs), "name at least one workdir: python experiments/report.py WORKDIR... --out=report.html")
-    folders = [pathlib.Path(text).expanduser() for text in workdirs]
+    folders = [storage.to_local(text) for text in workdirs]
     if SERVE.value:
         serve.serve(folders, PORT.value)
         return
-    out = pathlib.Path(OUT.value).expanduser()
+    out = storage.to_local(OUT.value)
     require(out.suffix == ".html" and not out.is_dir(), f"--out={out} must be the name of an .html file")
     report.write(folders, out)
     print(f"{out} ({out.stat().st_size / 2**20:.1f} MiB), tables beside it")

@@ -11,7 +11,8 @@ import sys
 from absl import flags
 
 from soar_jax import program
-from soar_jax.reporting import report
+from soar_jax.planning import shares
+from soar_jax.reporting import report, storage
 from soar_jax.scheduling import local, on_ray, progress, study
 from soar_jax.settings import require
 
@@ -27,20 +28,24 @@ TASK_CPUS = flags.DEFINE_float("task_cpus", 1, "Processors that a Ray task asks 
 TASK_GPUS = flags.DEFINE_float("task_gpus", 0, "Accelerators that a Ray task asks for.", lower_bound=0)
 
 
-def _shared_cores() -> list[str]:
-    """Each of several workers splits the CPU into its share of the cores, unless the user says otherwise."""
-    chosen = any(text.startswith("mesh.cpu_devices=") for text in (*SET.value, *SWEEP.value))
+def _plan(out: pathlib.Path) -> list[study.Job]:
+    """All jobs; of several workers on a CPU, each splits its share of the cores, unless the user says otherwise."""
+    make = functools.partial(
+        study.plan, METHODS.value, SCALE.value, study.parse_seeds(SEEDS.value), out, sweep=SWEEP.value
+    )
+    jobs = make(SET.value)
+    chosen = any(text.startswith("mesh.") for text in (*SET.value, *SWEEP.value))
     if WORKERS.value == 1 or ENGINE.value == "ray" or chosen:
-        return []
-    return [f"mesh.cpu_devices={max(1, (os.cpu_count() or 1) // WORKERS.value)}"]
+        return jobs
+    cores = (os.cpu_count() or 1) // WORKERS.value
+    return make((*SET.value, f"mesh.cpu_devices={min(shares.most_devices(job.config, cores) for job in jobs)}"))
 
 
 def main() -> None:
     """Plans, runs what is unfinished, reports; exit status 1 when a run failed."""
     require(bool(METHODS.value), "--methods names no method")
-    out = pathlib.Path(OUT.value or f"runs/reproduce-{SCALE.value}").expanduser()
-    seeds = study.parse_seeds(SEEDS.value)
-    jobs = study.plan(METHODS.value, SCALE.value, seeds, out, (*SET.value, *_shared_cores()), SWEEP.value)
+    out = storage.to_local(OUT.value or f"runs/reproduce-{SCALE.value}")
+    jobs = _plan(out)
     engines: dict[str, progress.Engine] = {
         "local": functools.partial(local.run, workers=WORKERS.value),
         "ray": functools.partial(on_ray.run, workers=WORKERS.value, cpus=TASK_CPUS.value, gpus=TASK_GPUS.value),

@@ -225,6 +225,11 @@ def _check_final(config: Any) -> None:
         curriculum.source != "none" or not needs,
         f"final.students names {', '.join(needs)}, but curriculum.source is 'none'",
     )
+    require(
+        "self_play" not in final.students or curriculum.source == "none",
+        "final.students names 'self_play', whose questions are its own, but curriculum.source is "
+        f"{curriculum.source!r}; use 'none', or another run",
+    )
     agreement = tuple(config.self_play.agreement)
     is_range = len(agreement) == 2 and 0 <= agreement[0] <= agreement[1] <= 1
     require(is_range, f"self_play.agreement is {agreement}; give two shares, the lower first")
@@ -273,6 +278,12 @@ def check_run(config: Any) -> None:
         f"final.students names 'true_answers', but problems.source {config.problems.source!r} cannot tell the true "
         "answers of new questions; leave it out",
     )
+
+
+def embeds_questions(config: Any) -> bool:
+    """Whether questions that are not hard problems are told apart by the model's own embeddings."""
+    own = config.num_outer_steps > 0 or config.curriculum.source != "none" or "self_play" in config.final.students
+    return config.analysis.embeddings == "model" and own
 
 
 def promotes(config: Any) -> bool:

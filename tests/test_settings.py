@@ -126,6 +126,11 @@ def test_methods_without_reward_questions_need_none():
         (curated, {"curriculum.levels": (3, 4, 5, 6, 7, 8)}, "the curriculum has 6 stages of inner.num_steps=10 steps"),
         (base_teacher, {"curriculum.num_questions": 128}, "the curriculum has 8 stages"),
         (hard_only, {"final.students": ("promoted",)}, "num_outer_steps=0 nobody is promoted"),
+        (
+            curated,
+            {"final.students": ("self_play",)},
+            "'self_play', whose questions are its own, but curriculum.source is",
+        ),
         (hard_only, {"self_play.agreement": (0.5,)}, r"self_play.agreement is \(0.5,\); give two shares"),
     ],
 )

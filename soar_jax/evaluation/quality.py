@@ -73,17 +73,15 @@ class SelfConsistencyJudge:
             rollouts = self.sampler.sample_policy(
                 self.params, prompts, self.key, self.settings, self.num_samples, first_prompt=start
             )
-            answers = self.grader.votes(self.sampler.texts(rollouts))
-            for index, pair in enumerate(part):
-                votes = answers[index * self.num_samples : (index + 1) * self.num_samples]
-                judgements.append(judge_by_votes(votes, self.grader.canonical(pair.answer), self.agreement))
+            votes = self.grader.votes(self.sampler.texts(rollouts), [pair.answer for pair in part])
+            judgements += [judge_by_votes(*of_one, self.agreement) for of_one in zip(*votes, strict=True)]
         return judgements[: len(pairs)]
 
 
 def judge_by_votes(votes: Sequence[str | None], answer: str, agreement: float) -> Judgement:
     """Well posed when the most common vote has at least a share `agreement`; None is no vote.
 
-    Votes and answer are written in the canonical way.
+    Votes and answer that are equal are written alike.
     """
     top = Counter(vote for vote in votes if vote is not None).most_common(1)
     if not top or top[0][1] < agreement * len(votes):

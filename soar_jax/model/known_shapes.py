@@ -106,12 +106,18 @@ KNOWN_SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def shape_of(source: str, dtype: str) -> ModelConfig:
+def shape_of(source: str, dtype: str, file: str = "") -> ModelConfig:
     """The shape of a `model.source`, without its weights and without the network.
+
+    Args:
+      file: a config.json or its folder, that is read in the place of the source's.
 
     Raises:
       SettingsError: the source is neither on this machine nor in `KNOWN_SHAPES`, or its config cannot be read.
     """
+    if file:
+        given = pathlib.Path(file).expanduser()
+        return hugging_face.read_config(given.parent if given.name == "config.json" else given, dtype)
     path = loading.EMBEDDED_FOLDER if source == loading.EMBEDDED else pathlib.Path(source).expanduser()
     if source and path.is_dir():
         return hugging_face.read_config(path, dtype)

@@ -97,7 +97,7 @@ def _on_abort(_: int) -> None:
 
 def _is_in_cluster() -> bool:
     """Whether JAX can find the other processes by itself: several SLURM tasks, or a Cloud TPU host."""
-    if os.environ.get("SLURM_NTASKS", "1") != "1":
+    if os.environ.get("SLURM_NTASKS", "1") != "1" and "SLURM_STEP_NODELIST" in os.environ:  # in a step, by srun
         return True
     on_tpu = pathlib.Path("/dev/accel0").exists() or pathlib.Path("/dev/vfio/0").exists()
     return on_tpu and "cpu" not in os.environ.get("JAX_PLATFORMS", "") and _has_libtpu()

@@ -74,7 +74,7 @@ def topology_devices(topology: str) -> tuple[Device, Sequence[Any]]:
     Raises:
       SettingsError: libtpu is missing, or it does not know the topology.
     """
-    device = parse_topology(topology).device
+    asked = parse_topology(topology)
     require(
         importlib.util.find_spec("libtpu") is not None,
         "compiling for TPUs needs libtpu; install the extra `tpu`: pip install 'soar-jax[tpu]'",
@@ -85,12 +85,18 @@ def topology_devices(topology: str) -> tuple[Device, Sequence[Any]]:
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     try:
-        return device, topologies.get_topology_desc(topology, platform="tpu").devices
+        devices = topologies.get_topology_desc(topology, platform="tpu").devices
     except (jax.errors.JaxRuntimeError, ValueError, NotImplementedError) as error:  # by what libtpu finds amiss
         reason = str(error).splitlines()[0][:200]
         raise SettingsError(
             f"libtpu cannot make topology {topology!r} ({reason}); one that exists is v6e:4x4"
         ) from None
+    require(
+        len(devices) == asked.num_chips,
+        f"libtpu sees {len(devices)} devices in the {asked.num_chips} chips of {topology!r}, half a chip each; only "
+        "TPUs that are one device a chip can be checked: v5e, v5p, v6e",
+    )
+    return asked.device, devices
 
 
 def run_shapes(config: Any, model: ModelConfig, devices: Sequence[Any]) -> RunShapes:

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from soar_jax.settings import embeds_questions
+
 START, STEP, PROMOTION, END = "start", "outer step", "promotion", "end"  # parts of a run
 
 
@@ -76,7 +78,7 @@ def _start(config: Any, sizes: Sizes) -> Iterator[Phase]:
     later_rounds = search.num_samples // search.samples_per_round - 1
     later = _asked(config, _num_hard(config, sizes) * later_rounds, search.samples_per_round)
     yield Phase("finding the hard subset", START, 1, (first, later))
-    if config.analysis.embeddings == "model":
+    if embeds_questions(config):
         yield Phase("centring embeddings", START, 1, (_written(config),))
 
 

@@ -25,6 +25,7 @@ from soar_jax.rl.policy import PolicySettings, policy_settings
 from soar_jax.rl.population import init_population, take_student, update_policy, update_population
 from soar_jax.sampling.programs import sample_policy, sample_population
 from soar_jax.sampling.sampler import SamplingSettings
+from soar_jax.settings import embeds_questions
 from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
 _STOP_IDS, _PAD_ID = (0, 1), 0  # which tokens these are changes no shape
@@ -62,6 +63,10 @@ class RunShapes:
         # Final students are trained at once, beside all that the outer loop has left.
         self.num_students = max(self.wave, config.final.num_replicas if config.final.students else 0)
 
+    @property
+    def _baseline(self) -> str:
+        return "baseline student" if self.config.num_outer_steps else "base policy"
+
     def _policy(self, name: str, section: Any) -> PolicySettings:
         sampling = SamplingSettings(section.max_completion_tokens, section.temperature, 1.0, _STOP_IDS, _PAD_ID)
         return policy_settings(name, section, sampling)
@@ -75,10 +80,11 @@ class RunShapes:
             "base policy": one,
             "teacher": bytes_a_device(teacher.weights),
             "teacher's optimiser": bytes_a_device(teacher.opt_state),
-            "baseline student": one,
-            "best student": one,
-            "promotion window": one * (config.promotion.window if config.promotion.student == "window_best" else 1),
         }
+        if config.num_outer_steps:  # else students are the base policy itself
+            promotion = config.promotion
+            window = promotion.window - 1 if promotion.student == "window_best" else 0
+            held |= {"baseline student": one, "best student": one, "promotion window": window * one}
         return {name: size for name, size in held.items() if size}
 
     def population(self) -> dict[str, int]:
@@ -110,7 +116,7 @@ class RunShapes:
         written = outer.num_datasets * outer.questions_per_dataset
         prompts = num_teacher_prompts(config)
         yield self._sampling("writing questions", "teacher", prompts, -(-written // prompts), self.teacher.sampling)
-        if config.analysis.embeddings == "model":
+        if embeds_questions(config):
             yield self._embedding(written)
         if grounded or config.final.students:
             yield self._copying()
@@ -142,7 +148,8 @@ class RunShapes:
         if config.final.students:
             yield self._answering("testing students", per_call, samples, testing)
         samples = max(samples, config.hard_subset.samples_per_round)  # the search asks one policy too
-        yield self._sampling("testing a policy", "best student", per_call, samples, testing)
+        tested = "best student" if config.num_outer_steps else "base policy"
+        yield self._sampling("testing a policy", tested, per_call, samples, testing)
         if config.analysis.judge == "self_consistency":
             yield self._sampling("judging questions", "base policy", per_call, config.analysis.judge_samples, sampling)
 
@@ -181,7 +188,7 @@ class RunShapes:
                 size=self.num_students,
             )
 
-        return Program("copying the baseline student", lower, ("baseline student",), False, 0.0)
+        return Program("copying the baseline student", lower, (self._baseline,), False, 0.0)
 
     def _answering(self, name: str, prompts: int, samples: int, settings: SamplingSettings) -> Program:
         def lower() -> jax.stages.Lowered:
@@ -216,7 +223,7 @@ class RunShapes:
                 population_batch=self.config.sampling.population_batch,
             )
 
-        given = ("frozen base", "students", "students' optimisers") + ("baseline student",) * (student.loss.kl_coef > 0)
+        given = ("frozen base", "students", "students' optimisers") + (self._baseline,) * (student.loss.kl_coef > 0)
         return Program("updating students", lower, given, True, self.num_students * self._training_flops(student, rows))
 
     def _taking(self) -> Program:

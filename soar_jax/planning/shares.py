@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from jax.sharding import Mesh
@@ -28,20 +29,30 @@ def students_at_once(config: Any) -> int:
     return size
 
 
+def most_devices(config: Any, limit: int) -> int:
+    """The most devices, at most `limit`, that a config's students and questions can be shared out to."""
+    common = math.gcd(*_shared_by_population(config).values())
+    return max(count for count in range(1, max(1, limit) + 1) if common % count == 0)
+
+
+def _shared_by_population(config: Any) -> dict[str, int]:
+    outer, waits = config.outer, config.inner.students_at_once
+    wave = "inner.students_at_once" if waits else "outer.num_datasets * outer.students_per_dataset"
+    return {
+        wave: students_at_once(config),
+        "outer.num_datasets * outer.questions_per_dataset": outer.num_datasets * outer.questions_per_dataset,
+        "final.num_replicas": config.final.num_replicas,
+    }
+
+
 def check(mesh: Mesh, config: Any) -> None:
     """Refuses numbers of a config that a mesh cannot share out equally.
 
     Raises:
       SettingsError: with both numbers.
     """
-    outer, inner = config.outer, config.inner
-    wave = "inner.students_at_once" if inner.students_at_once else "outer.num_datasets * outer.students_per_dataset"
-    for name, value in {
-        wave: students_at_once(config),
-        "outer.num_datasets * outer.questions_per_dataset": outer.num_datasets * outer.questions_per_dataset,
-        "evaluation.problems_per_call": config.evaluation.problems_per_call,
-        "final.num_replicas": config.final.num_replicas,
-    }.items():
+    inner = config.inner
+    for name, value in _shared_by_population(config).items():
         parallel.check_divides(mesh, name, value)
     # Rows that a share of the population axis works on at once are shared out further.
     for name, value in {

@@ -11,6 +11,7 @@ import fcntl
 import importlib.util
 import io
 import os
+import pathlib
 import re
 from collections.abc import Iterator
 from typing import IO
@@ -41,6 +42,16 @@ def to_path(text: str) -> epath.Path:
     # Other processes, and orbax past gcsfs, write to the folders that it would remember.
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
     return epath.Path(text)
+
+
+def to_local(text: str) -> pathlib.Path:
+    """The path on disk that a user has named.
+
+    Raises:
+      SettingsError: it is a URL.
+    """
+    require(not re.match(r"\w+:/", text), f"{text}: only a path on this machine's disks is supported here")
+    return pathlib.Path(text).expanduser()
 
 
 def is_in_bucket(path: epath.Path) -> bool:

@@ -16,6 +16,7 @@ from soar_jax.scheduling.study import Job
 from soar_jax.settings import SettingsError
 
 POLL_S = 1.0
+_ACCELERATORS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")  # as Ray tells a task of them
 
 
 def run(
@@ -65,8 +66,12 @@ def _connect() -> Any:
 
 
 def _to_its_end(job: Job, environment: Mapping[str, str], folder: str) -> tuple[int, float]:
-    """Runs a job where Ray has put it: exit status and seconds. A cancelled task stops its job and waits for it."""
+    """Runs a job where Ray has put it: exit status and seconds. A cancelled task stops its job and waits for it.
+
+    The job sees the accelerators that Ray has given to the task.
+    """
     os.chdir(folder)  # the job's paths are relative to it
+    environment = {**environment, **{name: os.environ[name] for name in _ACCELERATORS if name in os.environ}}
     started = time.perf_counter()
     process = processes.start(job, environment)
     try:

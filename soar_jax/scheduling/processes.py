@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from soar_jax.scheduling.study import Job
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
+_START = "=== start ===\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Outcome:
         if self.code < 0:
             return f"ended by signal {signal.Signals(-self.code).name}"
         text = self.job.log.read_text(encoding="utf-8", errors="replace") if self.job.log.exists() else ""
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        lines = [line.strip() for line in text.rpartition(_START)[2].splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("error:")]
         return (errors or lines or [f"exit status {self.code}"])[-1]
 
@@ -37,6 +38,8 @@ def start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Starts a job; a stop signal of the terminal does not reach it, its parent passes one on."""
     job.workdir.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
+        log.write(_START.encode())  # of more than one, where the study was interrupted
+        log.flush()
         return subprocess.Popen(
             [sys.executable, *job.arguments],
             stdin=subprocess.DEVNULL,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO
 
+from etils import epath
+
+from soar_jax.reporting import storage
 from soar_jax.reporting.files import read_json
 from soar_jax.scheduling.processes import Outcome
 from soar_jax.scheduling.study import Job
-from soar_jax.settings import SettingsError
 
 Engine = Callable[[Sequence[Job], dict[str, str]], Iterator[Outcome]]
 SHOWN = ("promoted_student", "curriculum", "hard_only", "self_play")  # of a run's policies, where it has them
@@ -27,15 +28,9 @@ def claim(out: pathlib.Path) -> IO[str]:
     Raises:
       SettingsError: the folder cannot be written, or another process is at work in it.
     """
-    try:
+    with storage.claiming(str(out), "--out"):
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise SettingsError(f"another process is reproducing in {out}; wait for it or choose another --out") from None
-    except OSError as error:
-        raise SettingsError(f"cannot write to {out}: {error.strerror}; choose another --out") from None
-    return lock
+        return storage.lock(epath.Path(out / ".lock"))
 
 
 def run_unfinished(jobs: Sequence[Job], engine: Engine, out: pathlib.Path) -> list[Outcome]:

@@ -67,6 +67,7 @@ def plan(
     Raises:
       SettingsError: a name, key or value cannot be used, or a workdir holds another config's run.
     """
+    require(len(set(methods)) == len(methods), f"--methods={','.join(methods)} has a method twice")
     variants = [tuple(pairs) for pairs in itertools.product(*map(_values, sweep))]
     _check_keys([text.partition("=")[0] for text in (*common, *sweep)])
     jobs = [

@@ -56,20 +56,22 @@ class Search:
         return promotes(self.setup.config)
 
 
-def conclude(search: Search) -> dict[str, Result]:
+def conclude(search: Search) -> tuple[dict[str, Result], int]:
     """Trains the final students and tests every policy, each result in `results/NAME.json`.
 
     A result that an earlier start in this workdir has left is kept, not made again.
 
     Returns:
-      The results by name: base, promoted_student where the method has one, and the kinds of
-      `final.students`.
+      The results by name: base, promoted_student where the method has one, and the kinds of `final.students`; and
+      how many tokens the final students' questions took to write.
 
     Raises:
       NotFiniteError: a loss or gradient is not finite.
     """
     setup = search.setup
+    tokens_before = setup.sampler.meter.num_tokens
     stages = syllabus.method_stages(setup, search.arrays, search.progress, search.split)
+    num_written = setup.sampler.meter.num_tokens - tokens_before
     rows = [dataclasses.asdict(problem) for problem in search.transfer]
     replace_text(search.workdir / "transfer.jsonl", "".join(map(to_line, rows)))
     search.split.test.unseal()
@@ -82,7 +84,7 @@ def conclude(search: Search) -> dict[str, Result]:
         write_curriculum(search, stages)
     elif "self_play" not in setup.config.final.students:
         remove(search.workdir / "curriculum.jsonl")  # of another config, whose run got no further
-    return {name: _kept_or_made(search, name, make) for name, make in makers.items()}
+    return {name: _kept_or_made(search, name, make) for name, make in makers.items()}, num_written
 
 
 def kept_s(workdir: epath.Path) -> float:

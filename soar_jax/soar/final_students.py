@@ -60,6 +60,8 @@ class Follower:
         self._setup, self._name, self._reference, self._before = setup, name, start, steps_before
         self._split, self._phase = split, phase
         self._episodes = 0
+        self._stage: Stage | None = None
+        self._stage_episodes = 0
         self.states: TrainState = init_population(
             start, mesh=setup.mesh, model=setup.sampler.model, optimizer=setup.student.optimizer, size=size
         )
@@ -67,13 +69,22 @@ class Follower:
         self._look("start", True)
 
     def train(self, curriculum: Curriculum, stage: Stage) -> None:
-        """One episode on the curriculum."""
+        """One episode on the curriculum; within a stage it goes on where the episode before ended."""
+        if stage is not self._stage:
+            self._stage, self._stage_episodes = stage, 0
         done, total = self._steps, self._setup.config.final.num_steps
         with self._phase(f"training {self._name}, {done} of {total} student steps"):
             self.states = continue_population(
-                self._setup, self.states, self._reference, curriculum, "final", (self._episodes,)
+                self._setup,
+                self.states,
+                self._reference,
+                curriculum,
+                "final",
+                (self._episodes,),
+                earlier_episodes=self._stage_episodes,
             ).states
         self._episodes += 1
+        self._stage_episodes += 1
         self._look(stage.name, stage.is_synthetic)
 
     def students(self) -> FinalStudents:

@@ -7,6 +7,7 @@ from typing import Any
 
 from etils import epath
 
+from soar_jax.reporting import storage
 from soar_jax.reporting.files import replace_text, to_line
 from soar_jax.soar import asking, hard_search, out_folder
 
@@ -48,5 +49,6 @@ def filter_hard(config: Any, model: str, out: epath.Path) -> list[dict[str, Any]
         replace_text(path, "".join(map(to_line, rows)))
     progress.say(f"{len(rows)} of {len(asked.problems)} problems were solved 0 times in {section.num_samples}")
     fields = " ".join(f"--config.problems.fields.{name}={name}" for name in FIELDS)
-    progress.say(f"as problems of a run: --config.problems.source=jsonl --config.problems.path={path} {fields}")
+    here, copied = (path.name, " (once copied here)") if storage.is_in_bucket(path) else (path, "")
+    progress.say(f"as problems of a run{copied}: --config.problems.source=jsonl --config.problems.path={here} {fields}")
     return rows

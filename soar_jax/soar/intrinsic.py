@@ -44,9 +44,7 @@ def solve(setup: Setup, policy: Params, items: Sequence[QuestionAnswer], stream:
     prompts = setup.sampler.encode_questions([item.question for item in items])
     key = stream_key(setup.config.seed, stream, index)
     rollouts = setup.sampler.sample_policy(policy, prompts, key, setup.student.sampling, samples)
-    answers = setup.grader.votes(setup.sampler.texts(rollouts))
-    groups = [answers[start : start + samples] for start in range(0, len(answers), samples)]
-    return count_votes(groups, [setup.grader.canonical(item.answer) for item in items])
+    return count_votes(*setup.grader.votes(setup.sampler.texts(rollouts), [item.answer for item in items]))
 
 
 def question_rewards(setup: Setup, policy: Params, datasets: Datasets, step: int) -> tuple[np.ndarray, np.ndarray]:

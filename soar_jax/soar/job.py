@@ -136,6 +136,8 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
         this.say_compiled()
         this.setup = teacher.centre_embeddings(setup)
         arrays, progress = _start(this)
+        if profiled and (progress.finished or progress.outer_step == config.num_outer_steps):
+            display.say("--profile: no outer step is left to trace; profile a run in another --workdir")
         arrays, progress = _search(this, arrays, progress, split, profiled)
         path = workdir / "summary.json"
         if not path.exists():
@@ -255,7 +257,7 @@ def _conclude(this: _Run, search: Search, num_candidates: int) -> dict[str, Any]
     """Trains the final students, tests all policies, and writes the summary, which it returns."""
     config, progress, arrays = this.setup.config, search.progress, search.arrays
     search_s, kept_s = this.wall_s, conclusion.kept_s(this.workdir)
-    results = conclusion.conclude(search)
+    results, num_tokens_written = conclusion.conclude(search)
     this.say_compiled()
     judge = judging.make_judge(this.setup, this.workdir)
     num_unjudged = judging.judge_questions(this.setup, this.workdir, judge) if judge else 0
@@ -282,6 +284,7 @@ def _conclude(this: _Run, search: Search, num_candidates: int) -> dict[str, Any]
         "student_steps": search.promoted_steps,
         "total_student_steps": progress.num_student_steps + final_steps,
         "num_sampled_tokens": progress.num_sampled_tokens
+        + num_tokens_written
         + sum(result["num_sampled_tokens"] for result in results.values()),
         "curriculum": ledger.analyse(search.setup, read_lines(search.workdir / "curriculum.jsonl")),
         "num_unjudged": num_unjudged,

@@ -271,15 +271,15 @@ def _promote(
         step, float(measured.rewards.mean()), float(measured.rewards.max()), measured.best_dataset
     )
     decision = promotion.decide(progress.window, outcome, setup.promotion)
-    size = len(arrays.window)
-    students = (*arrays.window, trained.best)[-size:]
+    students = (*arrays.window, trained.best)
     best_items = tuple(
         (item.question, item.answer) for item in datasets.items[measured.best_dataset] if item is not None
     )
-    questions = (*progress.window_questions, best_items)[-size:]
-    arrays = dataclasses.replace(arrays, window=students)
+    questions = (*progress.window_questions, best_items)
+    arrays = dataclasses.replace(arrays, window=students[1:])
     if decision.promoted_step is None:
-        return arrays, dataclasses.replace(progress, window=decision.window, window_questions=questions), decision, None
+        kept = questions[max(0, len(questions) - len(arrays.window)) :]
+        return arrays, dataclasses.replace(progress, window=decision.window, window_questions=kept), decision, None
 
     back = step - decision.promoted_step  # outer steps since the promoted student was trained
     source = outcome if back == 0 else progress.window[-back]

@@ -33,7 +33,7 @@ def rollout_advantages(rewards: np.ndarray, is_valid: np.ndarray, invalid_penalt
       [g, n] float32.
     """
     size = rewards.shape[0]
-    advantages = (rewards - rewards.mean()) * size / (size - 1)
+    advantages = (rewards - rewards.mean()) * size / max(1, size - 1)  # one alone has none
     penalty = -invalid_penalty * np.abs(advantages).max()
     return np.where(is_valid, advantages[:, None], penalty).astype(np.float32)
 

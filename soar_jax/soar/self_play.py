@@ -122,9 +122,7 @@ def _label(setup: Setup, params: Params, questions: list[list[str]], episode: in
     rollouts = setup.sampler.sample_population(
         params, _per_replica(prompts, replicas), keys, setup.student.sampling, samples
     )
-    answers = setup.grader.votes(setup.sampler.texts(rollouts))
-    groups = [answers[start : start + samples] for start in range(0, len(answers), samples)]
-    votes = count_votes(groups, [""] * len(groups))
+    votes = count_votes(*setup.grader.votes(setup.sampler.texts(rollouts), [""] * (replicas * count)))
     low, high = config.self_play.agreement
     labelled = [
         QuestionAnswer(question, answer) if question and answer and low <= share <= high else None

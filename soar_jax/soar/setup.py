@@ -138,8 +138,6 @@ def build(config: Any, base: LoadedModel | None = None, trains: bool = True) -> 
     attention.check(config.model, mesh)
     if trains:
         shares.check(mesh, config)
-    else:
-        parallel.check_divides(mesh, "evaluation.problems_per_call", config.evaluation.problems_per_call)
     prompts, adapting = _prompts(config.prompts), lora_settings(config.lora)
     if base is None:
         base = load_model(config.model.source, config.model.dtype, params_dtype(config), mesh)

@@ -20,8 +20,9 @@ class RunArrays:
 
     teacher: TrainState
     baseline: Params  # the student that the next rewards are measured against
-    best: Params  # the baseline student so far with the best validation accuracy
-    # best students of the last steps, oldest first: what a promotion may take
+    # the promoted student so far with the best validation accuracy; the base model solves no hard problem
+    best: Params
+    # best students of the steps before, oldest first: what a promotion may take besides this step's
     window: tuple[Params, ...]
 
 
@@ -92,7 +93,8 @@ class StepResult:
 
 def initial_arrays(setup: Setup) -> RunArrays:
     """Teacher and baseline student both start as the base model (paper)."""
-    window = setup.promotion.window if setup.promotion.student == "window_best" else 1
+    # This step's best student is at hand when one of the window is promoted.
+    window = setup.promotion.window - 1 if setup.promotion.student == "window_best" else 0
     optimizer = setup.teacher.optimizer
     return RunArrays(
         teacher=init_policy(setup.start, mesh=setup.mesh, model=setup.sampler.model, optimizer=optimizer),

@@ -49,26 +49,34 @@ class NotFiniteError(RuntimeError):
     """A loss or gradient was NaN or infinite."""
 
 
-def draw_order(setup: Setup, stream: str, indices: Sequence[int], num_questions: int) -> np.ndarray:
-    """Indices of the questions of every inner step [steps, questions_per_step].
+def draw_order(
+    setup: Setup, stream: str, indices: Sequence[int], num_questions: int, first_step: int = 0
+) -> np.ndarray:
+    """Indices of the questions of an episode's inner steps [steps, questions_per_step].
 
-    The questions are gone through in shuffled order, then again in a new order.
+    The questions are gone through in shuffled order, then again in a new order; `first_step` steps are behind.
     """
     inner = setup.config.inner
-    need = inner.num_steps * inner.questions_per_step
+    need = (first_step + inner.num_steps) * inner.questions_per_step
     rng = stream_generator(setup.config.seed, stream, *indices)
     rounds = [rng.permutation(num_questions) for _ in range(-(-need // num_questions))]
-    return np.concatenate(rounds)[:need].reshape(inner.num_steps, inner.questions_per_step)
+    return np.concatenate(rounds)[:need].reshape(-1, inner.questions_per_step)[first_step:]
 
 
 class _Asker:
     """Turns a curriculum into each inner step's prompts and reference answers."""
 
     def __init__(
-        self, setup: Setup, curriculum: Curriculum, stream: str, indices: Sequence[int], first_student: int
+        self,
+        setup: Setup,
+        curriculum: Curriculum,
+        stream: str,
+        indices: Sequence[int],
+        first_student: int,
+        first_step: int,
     ) -> None:
         self._orders = [
-            draw_order(setup, stream, (*indices, student), max(1, len(questions)))
+            draw_order(setup, stream, (*indices, student), max(1, len(questions)), first_step)
             for student, questions in enumerate(curriculum.questions, first_student)
         ]
         self._questions = curriculum.questions
@@ -146,12 +154,19 @@ def continue_population(
     stream: str,
     indices: Sequence[int],
     first_student: int = 0,
+    earlier_episodes: int = 0,
 ) -> Episode:
-    """`train_population` for students that exist already; `states` is used up."""
+    """`train_population` for students that exist already; `states` is used up.
+
+    Args:
+      earlier_episodes: those before this one, by the last of `indices`, with the same curriculum: it is gone on with.
+    """
     config, student = setup.config, setup.student
     group_size, seed = config.inner.group_size, config.seed
     population = len(curriculum.questions)
-    asker = _Asker(setup, curriculum, f"{stream}_order", indices, first_student)
+    began = (*indices[:-1], indices[-1] - earlier_episodes) if earlier_episodes else indices
+    first_step = earlier_episodes * config.inner.num_steps
+    asker = _Asker(setup, curriculum, f"{stream}_order", began, first_student, first_step)
     stats, mean_rewards = asker.empty_stats(), []
     for step in range(config.inner.num_steps):
         key = stream_key(seed, f"{stream}_sample", *indices, step)

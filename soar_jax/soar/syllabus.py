@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -72,16 +73,18 @@ def curated_questions(setup: Setup, split: HardSplit, level: int) -> Questions:
     config = setup.config
     is_mixed = config.curriculum.schedule == "mixed"
     count = (config.final if is_mixed else config.inner).num_steps * config.inner.questions_per_step
-    reserve = len(split.train) + len(split.validation) + len(split.test)  # at most so many are left out
+    # At most so many are left out, besides those of a benchmark that cannot be asked.
+    reserve = len(split.train) + len(split.validation) + len(split.test) + len(loading.all_problems(config.problems))
     problems = loading.load_problems(config.problems, "curated", count + reserve, (level,))
     known = {problem.id for problem in (*split.train, *split.validation)}
-    fresh = [problem for problem in problems if problem.id not in known and not split.test.holds(problem.question)]
+    fresh = (problem for problem in problems if problem.id not in known and not split.test.holds(problem.question))
+    found = [*itertools.islice((problem for problem in fresh if setup.sampler.fits(problem.question)), count)]
     require(
-        bool(fresh),
-        f"all problems of level {level} in {config.problems.path} are in the hard subset; take the level out of "
-        "curriculum.levels, or give a file that has others too",
+        bool(found),
+        f"all problems of level {level} in {config.problems.path} are in the hard subset or too long to be asked; take "
+        "the level out of curriculum.levels, or give a file that has others too",
     )
-    return as_questions(fresh[:count])
+    return as_questions(found)
 
 
 def check_curated(config: Any) -> None:

@@ -16,6 +16,7 @@ from soar_jax.problems.prompts import question_and_answer, teacher_prompts
 from soar_jax.rl.population import update_policy
 from soar_jax.rl.train_step import TrainState
 from soar_jax.rng import stream_key
+from soar_jax.settings import embeds_questions
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.student import Curriculum, NotFiniteError, meter_training
 from soar_jax.types import QuestionAnswer, RolloutBatch, TrainBatch
@@ -76,7 +77,7 @@ def write_questions(setup: Setup, policy: Params, step: int) -> Datasets:
 
 def centre_embeddings(setup: Setup) -> Setup:
     """Makes the model's embeddings relative to the mean over the untrained teacher's questions, if it writes any."""
-    if setup.config.analysis.embeddings != "model":
+    if not embeds_questions(setup.config):
         return setup
     written = write_questions(setup, setup.start, 0)
     questions = [item.question for items in written.items for item in items if item is not None]

@@ -153,6 +153,13 @@ def test_a_folder_that_holds_something_is_kept(launch, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
 
+def test_a_bucket_is_refused(launch):
+    process = launch("export", "--model=embedded:nano", "--out=gs://bucket/student")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert err == "error: gs://bucket/student: only a path on this machine's disks is supported here\n"
+
+
 def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
     model = loading.load_model("embedded:nano", "float32")
 

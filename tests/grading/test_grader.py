@@ -112,7 +112,28 @@ def test_bounds_are_checked_without_an_error(text):
 
 def test_votes_count_ways_of_writing_as_one():
     texts = [rf"\boxed{{{answer}}}" for answer in (r"\frac12", "0.5", "1/2", "x")] + ["none"]
-    assert MATH.votes(texts) == ["1/2", "1/2", "1/2", "x", None]
+    assert MATH.votes(texts, ["2/4"]) == ([["1/2", "1/2", "1/2", "x", None]], ["1/2"])
+    assert MATH.votes([*texts, *texts], ["", "y"])[1] == ["", "y"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "reference", "same", "as_reference"),
+    [
+        ((r"2\sqrt{2}", r"\sqrt{8}", "3"), r"\sqrt{8}", (0, 1), (0, 1)),
+        (("x+1", "1+x", "x"), "1+x", (0, 1), (0, 1)),
+        ((r"5\text{ cm}", r"5\text{ m}", r"5\text{ cm}"), r"5\text{ m}", (0, 2), (1,)),
+    ],
+)
+def test_votes_that_only_algebra_finds_equal_are_written_alike(answers, reference, same, as_reference):
+    ((votes,), (expected,)) = MATH.votes([rf"\boxed{{{answer}}}" for answer in answers], [reference])
+    assert {votes.index(vote) for vote in votes} == {0, *range(3)} - set(same[1:])
+    assert tuple(index for index, vote in enumerate(votes) if vote == expected) == as_reference
+
+
+def test_votes_as_text_differ_by_more_than_blanks():
+    texts = ["= 1 2", "=  1   2", "= 12", "none"]
+    grader = Grader(("after_equals",), "text")
+    assert grader.votes(texts, ["1  2", "12"]) == ([["1 2", "1 2"], ["12", None]], ["1 2", "12"])
 
 
 def test_the_command_line_keeps_the_order():

@@ -166,6 +166,14 @@ def test_a_shape_can_come_from_a_folder(tmp_path):
     assert known_shapes.shape_of(str(tmp_path), "float32") == known_shapes.shape_of("Qwen/Qwen3-1.7B", "float32")
 
 
+def test_a_config_file_stands_in_for_an_unknown_source(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(known_shapes.KNOWN_SHAPES["Qwen/Qwen3-1.7B"]))
+    expected = known_shapes.shape_of("Qwen/Qwen3-1.7B", "float32")
+    for file in (path, tmp_path):
+        assert known_shapes.shape_of("someone/model", "float32", str(file)) == expected
+
+
 def test_an_unknown_source_is_refused():
     with pytest.raises(SettingsError, match=r"model.source 'someone/model' are not known here; .*Known: .*Qwen3"):
         known_shapes.shape_of("someone/model", "float32")

@@ -41,6 +41,12 @@ def test_the_students_update_compiles_for_a_slice_that_is_not_here():
     assert "rows_per_micro_batch" in one_big.advice
 
 
+@needs_libtpu
+def test_chips_of_two_devices_are_one_line():
+    with pytest.raises(SettingsError, match="libtpu sees 8 devices in the 4 chips of 'v4:2x2x1'"):
+        compile_check.topology_devices("v4:2x2x1")
+
+
 def test_without_libtpu_one_line_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'soar-jax\[tpu\]'"):

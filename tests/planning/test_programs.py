@@ -10,7 +10,7 @@ from soar_jax.model import known_shapes
 from soar_jax.parallel import mesh as parallel
 from soar_jax.planning.memory import bytes_a_device
 from soar_jax.planning.programs import RunShapes, held_by_a_device, held_text
-from soar_jax.planning.shares import students_at_once
+from soar_jax.planning.shares import most_devices, students_at_once
 from soar_jax.rl.population import init_population
 from soar_jax.settings import SettingsError
 from soar_jax.soar import setup as setups
@@ -70,6 +70,22 @@ def test_every_program_of_a_method_is_there_and_can_be_lowered(method, there, mi
     for program in programs:
         if program.name in there:
             program.lower()
+
+
+@pytest.mark.parametrize("fixed", ["population", "window"])
+def test_models_that_are_one_are_counted_once(fixed):
+    config = hard_only.get_config() if fixed == "population" else get_config()
+    if fixed == "window":
+        config.promotion.student = "step_best"
+    model = known_shapes.shape_of(config.model.source, config.model.dtype)
+    names = set(RunShapes(config, model, parallel.make_mesh(1, devices=jax.devices()[:1])).state())
+    students = {"baseline student", "best student"} if fixed == "window" else set()
+    assert names == {"base policy", "teacher", "teacher's optimiser"} | students
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1, 1), (3, 2), (4, 4), (6, 4), (16, 4), (0, 1)])
+def test_a_share_of_the_cores_is_one_that_divides_the_students(limit, expected):
+    assert most_devices(get_config(), limit) == expected
 
 
 def test_tests_are_planned_at_their_largest_call():

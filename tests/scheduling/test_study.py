@@ -1,8 +1,12 @@
+import dataclasses
 import json
+import os
 import pathlib
 
 import pytest
 
+from soar_jax.scheduling import processes
+from soar_jax.scheduling.processes import Outcome
 from soar_jax.scheduling.study import parse_seeds, plan
 from soar_jax.settings import SettingsError
 
@@ -81,6 +85,21 @@ def test_another_configs_run_in_the_place_is_refused(tmp_path):
     assert again.is_finished
     with pytest.raises(SettingsError, match=r"different: outer\.num_datasets"):
         planned(out=tmp_path, common=("outer.num_datasets=2",))
+
+
+def test_a_method_twice_is_refused():
+    with pytest.raises(SettingsError, match="--methods=curated,curated has a method twice"):
+        plan(("curated", "curated"), "nano", (0,), OUT)
+
+
+def test_a_failure_is_told_by_the_last_start_alone(tmp_path):
+    (job,) = planned(out=tmp_path)
+    job = dataclasses.replace(job, arguments=("-c", "print('error: first', flush=True); raise SystemExit(2)"))
+    assert processes.start(job, os.environ).wait() == 2
+    assert Outcome(job, 2, 1.0).error == "error: first"
+    job = dataclasses.replace(job, arguments=("-c", "print('working', flush=True); raise ValueError('second')"))
+    assert processes.start(job, os.environ).wait() == 1
+    assert Outcome(job, 1, 1.0).error == "ValueError: second"
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", [0, 1, 2]), ("0,3,7", [0, 3, 7]), ("7,", [7])])

@@ -39,7 +39,7 @@ def test_the_promoted_student_comes_with_its_own_questions(monkeypatch, student)
     setup = SimpleNamespace(promotion=rule)
     monkeypatch.setattr(outer_step, "validation_accuracy", lambda setup, params, split: float(params["w"]) / 100)
     base = policy(-1)
-    arrays = RunArrays(None, base, base, (base,) * (3 if student == "window_best" else 1))
+    arrays = RunArrays(None, base, base, (base,) * (2 if student == "window_best" else 0))
     progress = Progress()
     for step, rewards in enumerate([(0.0, 0.02), (0.6, 0.1), (0.0, 0.3)]):
         progress = dataclasses.replace(progress, outer_step=step)
@@ -59,7 +59,7 @@ def test_the_best_baseline_on_validation_is_kept_for_the_test(monkeypatch):
     accuracy = iter([0.5, 0.2, 0.5])
     monkeypatch.setattr(outer_step, "validation_accuracy", lambda *_: next(accuracy))
     base = policy(-1)
-    arrays, progress = RunArrays(None, base, base, (base,)), Progress()
+    arrays, progress = RunArrays(None, base, base, ()), Progress()
     kept = []
     for step in range(3):
         progress = dataclasses.replace(progress, outer_step=step)

@@ -35,6 +35,12 @@ def test_the_order_shows_every_question_before_any_again(setup):
     np.testing.assert_array_equal(order, draw_order(setup, "test", (0,), 6).ravel())
 
 
+def test_an_episode_goes_on_where_the_one_before_ended(setup):
+    episodes = [draw_order(setup, "test", (0,), 20, first_step).ravel() for first_step in (0, 2, 4)]
+    assert sorted(np.concatenate(episodes)[:20]) == list(range(20))
+    assert [len(episode) for episode in episodes] == [8, 8, 8]
+
+
 def test_students_without_signal_stay_as_they_are_and_others_move(setup, questions):
     nonsense = (QuestionAnswer("sum 1 2 3 . . . . . . . .", "no such answer"),)
     curriculum = Curriculum((questions, (), nonsense, questions))

@@ -1,5 +1,7 @@
 """What the final students are taught, on a real hard split of the arithmetic world."""
 
+from types import SimpleNamespace
+
 import ml_collections
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ class Setup:
         config.final.num_steps = 60
         config.update_from_flattened_dict(overrides)
         self.config = ml_collections.FrozenConfigDict(config)
+        self.sampler = SimpleNamespace(fits=lambda question: "too long" not in question)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,16 @@ def test_a_level_whose_problems_are_all_hard_gives_no_curated_ones(rows):
     everything = syllabus.loading.load_problems(setup.config.problems, "problems", 8, (1,))
     with pytest.raises(SettingsError, match=r"all problems of level 1 in .* are in the hard subset"):
         syllabus.method_stages(setup, None, Progress(), split_hard(everything, 0, 0.25))
+
+
+def test_curated_problems_that_cannot_be_asked_are_left_out(rows, tmp_path):
+    lines = [f'{{"question": "{n} {"too long" * (n % 3 > 0)}", "answer": "#### {n}"}}\n' for n in range(21)]
+    (tmp_path / "rows.jsonl").write_text("".join(lines))
+    setup = Setup(**rows, **{"curriculum.levels": (1,), "inner.num_steps": 1, "inner.questions_per_step": 3})
+    problems = syllabus.loading.load_problems(setup.config.problems, "problems", 21, (1,))
+    hard = [problem for problem in problems if problem.question.strip() in ("0", "3", "6", "9")]
+    (stage_of_level,) = syllabus.method_stages(setup, None, Progress(), split_hard(hard, 0, 0.25))
+    assert sorted(item.question.strip() for item in stage_of_level.questions) == ["12", "15", "18"]
 
 
 def test_hard_train_fills_up_to_the_common_number_of_steps(split):

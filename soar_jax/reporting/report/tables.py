@@ -115,7 +115,8 @@ def compute(groups: Sequence[Group]) -> Table:
     columns = ("", "seeds", "outer steps", "promotions", "student steps, all", "million tokens sampled", "seconds")
     note = (
         "Means over seeds. Student steps count every student of the search and all final students; the headline table "
-        "has the steps behind one tested student. Tokens are those of the outer loop, the final students and the tests."
+        "has the steps behind one tested student. Tokens are those of the outer loop, of the final students and their "
+        "questions, and of the tests."
     )
     return Table("compute", "Total compute", note, columns, tuple(rows))
 
