@@ -215,3 +215,21 @@ def test_a_state_is_restored_on_any_mesh(saved_on_two_devices, sizes, parts):
     assert found["sha256"] == sha256
     assert found["laid_out"]
     assert found["largest_part"] == max(leaf.size for leaf in jax.tree.leaves(arrays.best)) // parts
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "said"),
+    [
+        ("RESOURCE_EXHAUSTED: Error writing x [No space left on device]", OSError, ": No space left on device$"),
+        ("PERMISSION_DENIED: storage.objects.create", OSError, ": PERMISSION_DENIED$"),
+        ("shapes differ", ValueError, "^shapes differ$"),
+    ],
+)
+def test_storage_that_cannot_be_written_is_told_as_such(tmp_path, monkeypatch, message, kind, said):
+    def fail(*_, **__):
+        raise ValueError(message)
+
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    monkeypatch.setattr(checkpoints._manager, "save", fail)
+    with pytest.raises(kind, match=said):
+        checkpoints.save(1, {"a": np.zeros(2)}, {})
