@@ -246,7 +246,7 @@ def _language_model(source: str) -> ml_collections.ConfigDict:
     c.model.dtype = "auto"
     c.problems.update(source="math", path="hf:EleutherAI/hendrycks_math", levels=(), seed=0)
     c.transfer.update(source="olympiadbench", path="hf:Hothan/OlympiadBench:OE_TO_maths_en_COMP", levels=(), seed=0)
-    c.transfer.num_problems = 674  # all of it
+    c.transfer.num_problems = 674  # all of it; those with several answers are left out, and the run says how many
     c.prompts.update(
         student="{question}\n\nPlease reason step by step, and put your final answer within \\boxed{}.",
         teacher=_TEACHER_PROMPT.format(examples=_EXAMPLES[0]),
@@ -278,6 +278,13 @@ def _language_model(source: str) -> ml_collections.ConfigDict:
     c.analysis.judge = "self_consistency"
     c.evaluation.problems_per_call = 32
     c.sampling.update(max_slots=16, population_batch=1)
+    return c
+
+
+def qwen3_1_7b() -> ml_collections.ConfigDict:
+    """Qwen3-1.7B on MATH, told not to think first: thoughts would fill the whole completion."""
+    c = _language_model("Qwen/Qwen3-1.7B")
+    c.prompts.system = "/no_think"
     return c
 
 
@@ -364,5 +371,5 @@ _SCALES: dict[str, Callable[[], ml_collections.ConfigDict]] = {
     "llama3.2-3b": functools.partial(_language_model, "meta-llama/Llama-3.2-3B-Instruct"),  # (paper)
     "llama3.1-8b": functools.partial(_language_model, "meta-llama/Llama-3.1-8B-Instruct"),  # (paper) ablation
     "qwen2.5-1.5b": functools.partial(_language_model, "Qwen/Qwen2.5-1.5B-Instruct"),
-    "qwen3-1.7b": functools.partial(_language_model, "Qwen/Qwen3-1.7B"),
+    "qwen3-1.7b": qwen3_1_7b,
 }

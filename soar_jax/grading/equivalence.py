@@ -40,7 +40,8 @@ _SAME_UNITS |= {"m": "meter", "cm": "centimeter", "km": "kilometer", "g": "gram"
 _SAME_UNITS |= {"min": "minute", "h": "hour", "hr": "hour", "lb": "pound", "oz": "ounce", "mi": "mile"}
 _TRAILING_TEXT = re.compile(r"\s*\\(?:text|textrm|mathrm|mbox|rm|operatorname)\s*\{([^{}]*)\}(?:\^\{?([23])\}?)?$")
 _TRAILING_WORD = re.compile(rf"(?<=[\d)}}])\s+({_UNITS})s?(?:\^\{{?([23])\}}?)?$", re.IGNORECASE)
-_NO_UNIT = re.compile(r"(?![mgshl]$)[a-z]$|(?i:pi|hundred|thousand|million|billion|trillion|dozen)\b")
+_NO_UNIT = re.compile(r"(?![mgshl]$)[a-z]$|(?i:pi|(?:hundred|thousand|million|billion|trillion|dozen)s?)\b")
+_NOT_ONLY_UNIT = re.compile(r"\d|^[./]|\b(?:or|and|to|is|not)\b", re.IGNORECASE)  # more of the answer
 _TRAILING_SIGN = re.compile(r"\s*(?:(\\?%)|(\^\{?\\circ\}?|\\degree|°))$")
 _LEADING_DOLLAR = re.compile(r"^\\?\$\s*(?=[\d.])")
 _WRAPPED_TEXT = re.compile(r"\\(?:text|textrm|textbf|mathrm|mathbf|mbox|operatorname|rm)\s*\{([^{}]*)\}")
@@ -67,7 +68,7 @@ _COMMAND = re.compile(r"\\([A-Za-z]+|.)", re.DOTALL)
 _KNOWN_COMMAND = re.compile(
     r"frac|sqrt|pi|theta|alpha|beta|gamma|delta|lambda|mu|phi|omega|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|"
     r"ln|exp|cdot|times|div|pm|infty|cup|cap|in|le|leq|ge|geq|lt|gt|ne|neq|begin|end|pmatrix|bmatrix|matrix|vmatrix|"
-    r"emptyset|varnothing|mathbb|binom|overline|ldots|[{}\\]"
+    r"emptyset|varnothing|lfloor|rfloor|lceil|rceil|geqslant|leqslant|mathbb|binom|overline|ldots|[{}\\]"
 )
 _INNER = r"(?:[^{}^]|\{[^{}^]*\})*"
 _EXPONENT = re.compile(rf"\^\s*(?:\{{((?:[^{{}}^]|\{{{_INNER}\}})*)\}}|([^{{\s]))")  # none has a power in it
@@ -113,6 +114,7 @@ def normalized(text: str) -> tuple[str, str]:
         value = value.replace(",", "")
     value = re.sub(r"_\{(\w)\}", r"_\1", " ".join(value.split()))
     value = re.sub(r"\s*([,+*/=<>()\[\]{}^-])\s*", r"\1", value)
+    value = re.sub(r"(?<=\d) (?=i(?![A-Za-z]))", "", value)  # 2 i is 2i
     if re.fullmatch(r"[A-Za-z][A-Za-z .'-]+", value):
         value = value.lower()
     return value or text.strip(), unit or ("dollar" if dollar else "")
@@ -138,6 +140,7 @@ def is_bounded(text: str) -> bool:
         and _depth(text) <= MAX_DEPTH
         and all(len(run) <= MAX_DIGITS for run in re.findall(r"\d+", text))
         and re.search(r"\d\s+\d", text) is None  # a product, or one number? nobody knows
+        and re.search(r"\.\d+\.", text) is None  # 1.000.000 is no product
         and _powers_are_bounded(text)
         and _factorials_are_bounded(text)
     )
@@ -150,6 +153,8 @@ def _without_unit(text: str) -> tuple[str, str]:
         if match and re.search(r"[\d}]$|\)$", rest) and re.search(r"\d", rest):
             if pattern is _TRAILING_TEXT and _NO_UNIT.match(match[1].strip()):
                 return text, ""  # a factor
+            if pattern is _TRAILING_TEXT and _NOT_ONLY_UNIT.search(re.sub(r"\^[23]", "", match[1].strip())):
+                return text, ""
             if pattern is _TRAILING_SIGN:
                 return rest, "percent" if match[1] else "degree"
             return rest, _unit(*match.groups())

@@ -128,8 +128,12 @@ def _family_fields(raw: Mapping[str, Any], config: ModelConfig) -> dict[str, Any
     require(not has_bias and not raw.get("mlp_bias"), "biases are supported in Qwen2's queries, keys and values alone")
     act = raw.get("hidden_activation" if family == "gemma3_text" else "hidden_act", "silu")
     require(act in _ACTIVATIONS, f"hidden_act {act!r} is not supported; supported: {', '.join(_ACTIVATIONS)}")
-    require(not raw.get("use_sliding_window"), "use_sliding_window is not supported")
-    for key in ("attn_logit_softcapping", "final_logit_softcapping"):
+    for key in (
+        "use_sliding_window",
+        "use_bidirectional_attention",
+        "attn_logit_softcapping",
+        "final_logit_softcapping",
+    ):
         require(not raw.get(key), f"{key} is not supported")
     fields: dict[str, Any] = {"activation": _ACTIVATIONS[act]}
     if family == "qwen2":

@@ -120,9 +120,13 @@ def _adds_bos(backend: Any, bos_id: int | None) -> bool:
 
 
 def _generation_stops(folder: pathlib.Path) -> list[int]:
-    """EOS ids of `generation_config.json`: chat models end a turn with another token than a text."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        found = json.loads((folder / "generation_config.json").read_text()).get("eos_token_id", [])
+    """EOS ids of `generation_config.json`, or where it is missing of `config.json`.
+
+    Chat models end a turn with another token than a text.
+    """
+    path = folder / "generation_config.json"
+    with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
+        found = json.loads((path if path.exists() else folder / "config.json").read_text()).get("eos_token_id", [])
         return [number for number in (found if isinstance(found, list) else [found]) if isinstance(number, int)]
     return []
 

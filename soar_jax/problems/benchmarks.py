@@ -178,7 +178,7 @@ def _rows(path: str) -> Iterator[Row]:
 def _file_rows(file: pathlib.Path) -> Iterator[Row]:
     """Rows of a file, or of the files in a zip, which is read in place and never unpacked."""
     if file.suffix != ".zip":
-        with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        with file.open(encoding="utf-8-sig", errors="replace", newline="\n") as lines:
             yield from _parsed(lines, file.suffix == ".json")
         return
     try:
@@ -188,7 +188,7 @@ def _file_rows(file: pathlib.Path) -> Iterator[Row]:
                     unpacked = archive.getinfo(name).file_size
                     require(unpacked <= _MAX_MEMBER_BYTES, f"{name} in {file} has {unpacked} bytes; unpack it yourself")
                     with archive.open(name) as member:
-                        lines = io.TextIOWrapper(member, encoding="utf-8", errors="replace", newline="\n")
+                        lines = io.TextIOWrapper(member, encoding="utf-8-sig", errors="replace", newline="\n")
                         yield from _parsed(lines, name.endswith(".json"))
     except _BROKEN_ZIP as error:
         raise SettingsError(f"{file} is broken ({error}); fetch it again") from None

@@ -157,3 +157,23 @@ def test_the_command_line_keeps_the_order():
     )
     verdicts = [json.loads(line)["verdict"] for line in done.stdout.splitlines()]
     assert verdicts == ["correct", "correct", "wrong", *["unparsable"] * 5]
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "is_right"),
+    [
+        ("7", r"7\text{ or 8}", False),
+        ("7", r"7\text{.5}", False),
+        ("(1,2)", r"(1,2)\text{ and (2,1)}", False),
+        ("5", r"5\text{ thousands}", False),
+        ("5", r"5\text{ cm}", True),
+        ("2+3i", "2 + 3 i", True),
+        ("0", "1.000.000", False),
+        (r"m n-\lfloor m / 2\rfloor", r"mn-\lfloor m/2\rfloor", True),
+        (r"\lfloor n/2\rfloor", r"\lfloor n/3\rfloor", False),
+        (r"k \geqslant 2", r"k \ge 2", True),
+    ],
+)
+def test_words_behind_an_answer_and_ways_of_writing_it(gold, answer, is_right):
+    (verdict,) = MATH.compare([answer], [gold])
+    assert (verdict is Verdict.CORRECT) == is_right

@@ -81,6 +81,7 @@ def test_a_shape_that_config_does_not_imply_is_refused(folder):
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
         ({"rope_scaling": {"type": "linear"}}, "config.json lacks 'factor'"),
         ({"final_logit_softcapping": 30.0}, "final_logit_softcapping is not supported"),
+        ({"use_bidirectional_attention": True}, "use_bidirectional_attention is not supported"),
         ({"quantization_config": {"quant_method": "compressed-tensors"}}, "quantised tensors cannot be read"),
     ],
 )

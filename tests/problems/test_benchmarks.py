@@ -82,6 +82,14 @@ def test_a_zip_and_a_list_are_read_like_lines(tmp_path):
     assert len(zipped.problems) == 1
 
 
+def test_a_byte_order_mark_costs_no_row(tmp_path):
+    rows = [{"question": f"{number} + {number}", "answer": f"#### {2 * number}"} for number in range(3)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8-sig")
+    (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8-sig")
+    for name in ("rows.jsonl", "rows.json"):
+        assert len(benchmarks.load("gsm8k", str(tmp_path / name), {}).problems) == 3
+
+
 def test_any_file_by_its_fields(tmp_path):
     path = write(tmp_path / "own.jsonl", [{"q": "x", "a": 5, "topic": "t", "hard": "4"}, {"q": "y"}])
     names = {"question": "q", "answer": "a", "subject": "topic", "level": "hard"}
