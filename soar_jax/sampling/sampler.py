@@ -25,7 +25,7 @@ from soar_jax.types import PromptBatch, RolloutBatch
 
 _SHARE_TO_FILL = 8  # rows that wait begin when an eighth of the slots is free
 _MOST_HALVINGS = 2  # of the slots; each is one more loop to compile
-_FEWEST_SLOTS = 8  # fewer take about as long
+_FEWEST_SLOTS = 8  # with fewer a step does little but read the weights
 
 
 @dataclasses.dataclass(frozen=True)

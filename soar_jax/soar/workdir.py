@@ -36,8 +36,9 @@ def check(workdir: epath.Path, config: Any) -> list[str]:
         reason = storage.reason(error)
         raise SettingsError(f"cannot read the workdir {workdir}: {reason}; choose another --workdir") from None
     found, given = (value if isinstance(value, dict) else {} for value in (found, _as_json(config)))
-    if given["model"]["dtype"] == AUTO:  # what is not settled yet may become what it was
-        given["model"]["dtype"] = found.get("model", {}).get("dtype", AUTO)
+    kept = found.get("model")
+    if given["model"]["dtype"] == AUTO and isinstance(kept, dict):  # what is not settled yet may become what it was
+        given["model"]["dtype"] = kept.get("dtype")
     different = sorted(_differences(what(found), what(given)))
     require(
         not different,

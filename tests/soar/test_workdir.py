@@ -59,6 +59,14 @@ def test_a_dtype_that_is_not_settled_is_that_of_the_run(tmp_path):
         workdir.check(tmp_path, on_cpu)
 
 
+def test_a_config_of_another_kind_is_another_configs(tmp_path):
+    config = ml_collections.FrozenConfigDict(get_config("smollm2-135m"))
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    (tmp_path / "config.json").write_text('{"model": 5}')
+    with pytest.raises(SettingsError, match="holds the run of another config"):
+        workdir.check(tmp_path, config)
+
+
 def test_a_path_is_no_pattern(config, other, tmp_path):
     folder = storage.to_path(str(tmp_path / "[seed]*"))
     workdir.claim(folder, config).close()
