@@ -1,9 +1,10 @@
 r"""Are two final answers the same? What text, exact numbers and values at a point can decide is decided here.
 
 The rest is left to a computer algebra system in another process (`symbolic.py`), and only where `is_bounded` says
-that an answer is short, shallow and small. Conventions: units may be missing on one side but must not differ, a
-percent sign and degrees are units, thousands may be set apart by commas, mixed numbers are sums, numbers in another
-base are equal only as text, words are compared without case.
+that an answer is short, shallow and small. Conventions: units may be missing on one side but known ones must not
+differ (`units.py`), a percent sign and degrees are units, thousands may be set apart by commas and lists have a blank
+behind theirs, mixed numbers are sums, numbers in another base are equal only as text, words are compared without case,
+what an answer is called (`x = 3`, `f(2) = 3`) is not compared.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from soar_jax.grading import values
+from soar_jax.grading import units, values
 
 MAX_NUMBER_DIGITS = 50  # of a number that is compared exactly
 MAX_CHARACTERS = 300  # of an answer that is compared symbolically; the bounds below likewise
@@ -21,45 +22,36 @@ MAX_POWER = 2000  # product of all whole-number exponents
 MAX_FACTORIAL_DIGITS = 2
 MAX_FACTORIALS = 3
 
-_UNITS = (
-    "mm|cm|dm|m|km|inch|inches|in|foot|feet|ft|yard|mile|mi|mg|gram|g|kg|pound|lb|ounce|oz|second|sec|s|minute|min|"
-    "hour|hr|h|day|week|month|year|dollar|cent|degree|radian|unit|liter|litre|ml|l|mph|km/h|percent|people|student|"
-    "way|point|piece|square unit|cubic unit|square cm|square inch|square feet|square meter|cubic cm|cubic inch|"
-    "cubic feet|cubic meter|meter|centimeter|kilometer"
+_MATH_MODE = re.compile(r"(?<!\\)(?:\$|\\[()\[\]])")
+_OTHER_WRITINGS = (
+    ("\\dfrac", "\\frac"),
+    ("\\tfrac", "\\frac"),
+    ("\\cfrac", "\\frac"),
+    ("\\varnothing", "\\emptyset"),
+    ("−", "-"),
+    ("{,}", ","),
 )
-_SAME_UNITS = {
-    "%": "percent",
-    "inches": "inch",
-    "feet": "foot",
-    "ft": "foot",
-    "litre": "liter",
-    "in": "inch",
-    "l": "liter",
-}
-_SAME_UNITS |= {"m": "meter", "cm": "centimeter", "km": "kilometer", "g": "gram", "sec": "second", "s": "second"}
-_SAME_UNITS |= {"min": "minute", "h": "hour", "hr": "hour", "lb": "pound", "oz": "ounce", "mi": "mile"}
-_TRAILING_TEXT = re.compile(r"\s*\\(?:text|textrm|mathrm|mbox|rm|operatorname)\s*\{([^{}]*)\}(?:\^\{?([23])\}?)?$")
-_TRAILING_WORD = re.compile(rf"(?<=[\d)}}])\s+({_UNITS})s?(?:\^\{{?([23])\}}?)?$", re.IGNORECASE)
-_NO_UNIT = re.compile(r"(?![mgshl]$)[a-z]$|(?i:pi|(?:hundred|thousand|million|billion|trillion|dozen)s?)\b")
-_NOT_ONLY_UNIT = re.compile(r"\d|^[./]|\b(?:or|and|to|is|not)\b", re.IGNORECASE)  # more of the answer
-_TRAILING_SIGN = re.compile(r"\s*(?:(\\?%)|(\^\{?\\circ\}?|\\degree|°))$")
-_LEADING_DOLLAR = re.compile(r"^\\?\$\s*(?=[\d.])")
 _WRAPPED_TEXT = re.compile(r"\\(?:text|textrm|textbf|mathrm|mathbf|mbox|operatorname|rm)\s*\{([^{}]*)\}")
 _THIN_THOUSANDS = re.compile(r"(?<=\d)\\,(?=\d{3}(?!\d))")
 _SPACING = re.compile(
-    r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad|left|right|displaystyle|limits|big|Big|bigg|Bigg)(?![A-Za-z])|~"
+    r"(?<!\\)\\[,;: ]|\\(?:quad|qquad|left|right|displaystyle|limits|big|Big|bigg|Bigg)(?![A-Za-z])|~"
 )
-_ASSIGNED = re.compile(r"^\s*[A-Za-z](?:\([a-z]\))?\s*(?:=|\\in(?![A-Za-z]))\s*(?=\S)")
+_NAME = re.compile(
+    r"\s*([A-Za-z](?:_(?:\w|\{\\?\w+\}))?(?:\((?:[a-z]|-?\d+)\))?|(?:m\s*)?\\angle\s*[A-Z]{1,3}|[A-Z]{2}|\\text\{[^{}]*\})"
+    r"\s*(?:=|\\in(?![A-Za-z]))\s*(?=\S)"
+)
+_ROW_GAP = re.compile(r"(\\\\)\s*\[[\d.]+\s*(?:pt|em|ex|mm|cm)\]")
 _SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)")
 _HALF_SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*\{")
 _SHORT_ROOT = re.compile(r"\\sqrt\s*(\d)(?!\d)")
-_THOUSANDS = re.compile(r"^-?\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?$")
+_THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _CHOICE = re.compile(r"^\(([A-Za-z])\)$")
 
 _INTEGER = r"(?:\d+)"
 _DECIMAL = re.compile(r"^([+-]?)(\d*)\.?(\d*)$")
 _SLASH = re.compile(rf"^([+-]?)({_INTEGER})\s*/\s*({_INTEGER})$")
 _FRACTION = re.compile(rf"^([+-]?)({_INTEGER})?\s*\\frac\{{\s*(-?{_INTEGER})\s*\}}\{{\s*(-?{_INTEGER})\s*\}}$")
+_REPEATING = re.compile(r"^([+-]?)(\d*)\.(\d*)\\overline\{(\d+)\}$")
 _MIXED = re.compile(rf"^([+-]?)({_INTEGER})\s+({_INTEGER})\s*/\s*({_INTEGER})$")
 _IN_BASE = re.compile(r"^[0-9A-Za-z]+_\{?\d+\}?$")
 
@@ -68,7 +60,7 @@ _COMMAND = re.compile(r"\\([A-Za-z]+|.)", re.DOTALL)
 _KNOWN_COMMAND = re.compile(
     r"frac|sqrt|pi|theta|alpha|beta|gamma|delta|lambda|mu|phi|omega|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|"
     r"ln|exp|cdot|times|div|pm|infty|cup|cap|in|le|leq|ge|geq|lt|gt|ne|neq|begin|end|pmatrix|bmatrix|matrix|vmatrix|"
-    r"emptyset|varnothing|lfloor|rfloor|lceil|rceil|geqslant|leqslant|mathbb|binom|overline|ldots|[{}\\]"
+    r"emptyset|max|min|lfloor|rfloor|lceil|rceil|geqslant|leqslant|mathbb|binom|overline|ldots|[{}\\]"
 )
 _INNER = r"(?:[^{}^]|\{[^{}^]*\})*"
 _EXPONENT = re.compile(rf"\^\s*(?:\{{((?:[^{{}}^]|\{{{_INNER}\}})*)\}}|([^{{\s]))")  # none has a power in it
@@ -93,38 +85,38 @@ def same(gold: str, answer: str) -> bool | None:
 
 
 def normalized(text: str) -> tuple[str, str]:
-    """An answer's value in one way of writing, and its unit (empty where it has none)."""
-    value = text.strip().strip("$").strip()
-    if value.startswith("\\(") and value.endswith("\\)"):
-        value = value[2:-2]
-    value = value.strip().rstrip(".").strip()
-    dollar = _LEADING_DOLLAR.match(value)
-    value = _LEADING_DOLLAR.sub("", value)
-    value = _SPACING.sub(" ", _THIN_THOUSANDS.sub("", value))
-    value, unit = _without_unit(value.strip())
-    value = _WRAPPED_TEXT.sub(r"\1", value)
-    for old, new in (("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\cfrac", "\\frac"), ("−", "-"), ("{,}", ",")):
+    """An answer's value in one way of writing, and its unit's one name (empty where it has none, or none known)."""
+    value = _MATH_MODE.sub("", text).strip().rstrip(".")
+    value = _THIN_THOUSANDS.sub("", value.replace("\\!", ""))
+    value, unit = units.split(_without_name(_SPACING.sub(" ", value).strip()))
+    value = _WRAPPED_TEXT.sub(r"\1", _ROW_GAP.sub(r"\1", value))
+    for old, new in _OTHER_WRITINGS:
         value = value.replace(old, new)
     value = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", value)
     value = _HALF_SHORT_FRACTION.sub(r"\\frac{\1}{", value)
     value = _SHORT_ROOT.sub(r"\\sqrt{\1}", value)
-    value = _ASSIGNED.sub("", value)
     value = _CHOICE.sub(r"\1", value.strip())
-    if _THOUSANDS.match(value):
-        value = value.replace(",", "")
-    value = re.sub(r"_\{(\w)\}", r"_\1", " ".join(value.split()))
-    value = re.sub(r"\s*([,+*/=<>()\[\]{}^-])\s*", r"\1", value)
+    value = _without_thousands_marks(" ".join(value.split()))
+    value = re.sub(r"_\{(\w)\}", r"_\1", value)
+    value = re.sub(r"\s*([+*/=<>()\[\]{}^-])\s*", r"\1", value)
+    value = re.sub(r"\s*,\s*", ", ", value)
     value = re.sub(r"(?<=\d) (?=i(?![A-Za-z]))", "", value)  # 2 i is 2i
     if re.fullmatch(r"[A-Za-z][A-Za-z .'-]+", value):
         value = value.lower()
-    return value or text.strip(), unit or ("dollar" if dollar else "")
+    return value or text.strip(), unit
 
 
 def exact_number(text: str) -> Fraction | None:
     """The exact value of an integer, decimal, fraction or mixed number; None for anything else, or too many digits."""
     if sum(character.isdigit() for character in text) > MAX_NUMBER_DIGITS or not text.isascii():
         return None
-    for pattern, read in ((_DECIMAL, _decimal), (_SLASH, _slash), (_FRACTION, _fraction), (_MIXED, _mixed)):
+    for pattern, read in (
+        (_DECIMAL, _decimal),
+        (_SLASH, _slash),
+        (_FRACTION, _fraction),
+        (_MIXED, _mixed),
+        (_REPEATING, _repeating),
+    ):
         match = pattern.match(text)
         if match:
             return read(*match.groups())
@@ -146,27 +138,19 @@ def is_bounded(text: str) -> bool:
     )
 
 
-def _without_unit(text: str) -> tuple[str, str]:
-    for pattern in (_TRAILING_TEXT, _TRAILING_WORD, _TRAILING_SIGN):
-        match = pattern.search(text)
-        rest = text[: match.start()].strip() if match else ""
-        if match and re.search(r"[\d}]$|\)$", rest) and re.search(r"\d", rest):
-            if pattern is _TRAILING_TEXT and _NO_UNIT.match(match[1].strip()):
-                return text, ""  # a factor
-            if pattern is _TRAILING_TEXT and _NOT_ONLY_UNIT.search(re.sub(r"\^[23]", "", match[1].strip())):
-                return text, ""
-            if pattern is _TRAILING_SIGN:
-                return rest, "percent" if match[1] else "degree"
-            return rest, _unit(*match.groups())
-    return text, ""
+def _without_name(text: str) -> str:
+    """`x = 3` as `3`, and `x = 1, x = 2`, a list for one thing, as `1, 2`; several things keep their names."""
+    parts = text.split(",")
+    names = [_NAME.match(part) for part in parts]
+    if not names[0] or len({name[1] for name in names if name}) != 1:
+        return text
+    return ",".join(part[name.end() :] if name else part for part, name in zip(parts, names, strict=True))
 
 
-def _unit(word: str, power: str | None) -> str:
-    name = " ".join(word.lower().split())
-    name = _SAME_UNITS.get(name, name)
-    name = name[:-1] if name.endswith("s") and len(name) > 2 else name
-    name = _SAME_UNITS.get(name, name)
-    return f"{name}^{power}" if power else name
+def _without_thousands_marks(text: str) -> str:
+    """1,000 as 1000, also in a list with blanks behind its commas."""
+    parts = re.split(r", +", text)
+    return ", ".join(part.replace(",", "") if _THOUSANDS.fullmatch(part) else part for part in parts)
 
 
 def _decimal(sign: str, whole: str, part: str) -> Fraction | None:
@@ -187,6 +171,11 @@ def _fraction(sign: str, whole: str | None, numerator: str, denominator: str) ->
 
 def _mixed(sign: str, whole: str, numerator: str, denominator: str) -> Fraction | None:
     return _fraction(sign, whole, numerator, denominator)
+
+
+def _repeating(sign: str, whole: str, part: str, period: str) -> Fraction:
+    tail = Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(part))
+    return _signed(sign, Fraction(int((whole + part) or "0"), 10 ** len(part)) + tail)
 
 
 def _signed(sign: str, value: Fraction) -> Fraction:

@@ -64,6 +64,64 @@ FAMILIES: dict[str, list[list[str]]] = {
         [r"3\text{ hours}", r"3 hours", r"3 hour"],
         [r"3 minutes"],
     ],
+    "units with powers": [
+        [r"8\pi\text{ cm}^2", r"8\pi\text{ square centimeters}", r"8 \pi cm^2", r"8\pi\ \text{cm$^2$}"],
+        [r"8\pi\text{ cm}", r"8\pi\text{ centimeters}"],
+        [r"8\pi\text{ sq. inches}", r"8\pi\text{ in}^{2}", r"8\pi\text{ inches squared}"],
+    ],
+    "ways of writing units": [
+        [r"27\text{ cm}^2", r"27 square centimeters", r"27\text{ sq cm}", r"27\ \mathrm{cm^2}"],
+        [r"27 cm^3", r"27\text{ cubic centimeters}", r"27\text{ cm³}"],
+        [r"27\text{ km/h}", r"27 kilometers per hour", r"27 km per hour", r"27 kph"],
+        [r"27\text{ m/s}", r"27 meters per second", r"27 metres/sec"],
+        [r"27 mph", r"27\text{ miles per hour}", r"27\text{ mi/hr}"],
+        [r"27\text{ mm}", r"27 millimeters"],
+        [r"27 kg", r"27\text{ kilograms}"],
+        [r"27 yd", r"27\text{ yards}"],
+        [r"27\text{ yd}^2"],
+    ],
+    "words that are no unit are not compared": [
+        [
+            r"27",
+            r"27\text{ people}",
+            r"27 students",
+            r"27\text{ apples}",
+            r"27\text{ units}",
+            r"27 square units",
+            r"27 ways",
+        ],
+        [r"28\text{ people}"],
+    ],
+    "left sides": [
+        [r"27", r"f(2)=27", r"P(-3) = 27", r"\text{Area}=27", r"\angle ABC = 27^\circ", r"m\angle A=27", r"a_{10}=27"],
+        [r"AB = 28", r"m_{\max}=28", r"28"],
+        [r"f(2)=29", r"29"],
+    ],
+    "lists with names": [
+        [r"x=1, x=2", r"1, 2", r"x = 2,\ x = 1", r"\(x=1\), \(x=2\)"],
+        [r"$f(x)=x$, $f(x)=2-x$", r"x, 2-x"],
+    ],
+    "money": [
+        [r"\$36", r"x=\$36", r"36\$", r"36", r"\text{Price} = \$36"],
+        [r"\$32,\!348", r"32348", r"\$32,348", r"32,348 dollars"],
+        [r"-\$36", r"-36"],
+        [r"\$32, \$348", r"32, 348"],
+    ],
+    "degrees": [
+        [r"30^\circ, 150^\circ", r"30, 150", r"150^\circ, 30^\circ", r"150°,30°"],
+        [r"30^\circ"],
+        [r"30^\circ, 60^\circ"],
+    ],
+    "blanks behind commas": [
+        [r"2, 100", r"100, 2"],
+        [r"2100", r"2,100"],
+        [r"2,100, 3,200", r"3200, 2100"],
+    ],
+    "repeating decimals": [
+        [r"0.\overline{3}", r"\frac13", r".\overline{3}"],
+        [r"0.3"],
+        [r"1.2\overline{45}", r"1\frac{27}{110}", r"137/110"],
+    ],
     "letters and words that are no units": [
         [r"3i", r"3\mathrm{i}"],
         [r"3"],
@@ -96,7 +154,7 @@ FAMILIES: dict[str, list[list[str]]] = {
         [r"\{1,2,3\}", r"\{3,2,1\}", r"\{1, 2, 3\}", r"\left\{1,2,3\right\}"],
         [r"\{1,2\}"],
         [r"\{1,2,4\}"],
-        [r"\emptyset"],
+        [r"\emptyset", r"\varnothing"],
         [r"\{0\}"],
     ],
     "lists": [
@@ -132,7 +190,11 @@ FAMILIES: dict[str, list[list[str]]] = {
         ],
         [r"\begin{pmatrix}1&2\\3&5\end{pmatrix}"],
         [r"\begin{pmatrix}1&3\\2&4\end{pmatrix}"],
-        [r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix} 2/2 \\ 2 \end{pmatrix}"],
+        [
+            r"\begin{pmatrix}1\\[4pt]2\end{pmatrix}",
+            r"\begin{pmatrix}1\\2\end{pmatrix}",
+            r"\begin{pmatrix} 2/2 \\ 2 \end{pmatrix}",
+        ],
         [r"\begin{pmatrix}2\\1\end{pmatrix}"],
     ],
     "complex": [
