@@ -88,7 +88,7 @@ def normalized(text: str) -> tuple[str, str]:
     """An answer's value in one way of writing, and its unit's one name (empty where it has none, or none known)."""
     value = _MATH_MODE.sub("", text).strip().rstrip(".")
     value = _THIN_THOUSANDS.sub("", value.replace("\\!", ""))
-    value, unit = units.split(_without_name(_SPACING.sub(" ", value).strip()))
+    value, unit = units.split(_without_name(" ".join(_SPACING.sub(" ", value).split())))
     value = _WRAPPED_TEXT.sub(r"\1", _ROW_GAP.sub(r"\1", value))
     for old, new in _OTHER_WRITINGS:
         value = value.replace(old, new)
