@@ -39,7 +39,7 @@ class AlgebraPool:
         """Whether each pair is the same; None where that was not known by its deadline.
 
         Raises:
-          RuntimeError: workers cannot be started.
+          ChildProcessError: workers cannot be started.
         """
         results: list[bool | None] = [None] * len(pairs)
         waiting = deque(range(len(pairs)))
@@ -64,7 +64,9 @@ class AlgebraPool:
 
     def _start(self) -> _Worker:
         if self._vain_starts >= MAX_VAIN_STARTS * self._num_workers:
-            raise RuntimeError("workers for grading cannot be started; try: python -m soar_jax.grading.worker")
+            raise ChildProcessError(
+                "workers for grading cannot be started (python -m soar_jax.grading.worker says why)"
+            )
         self._vain_starts += 1
         process = subprocess.Popen(
             [sys.executable, "-m", "soar_jax.grading.worker"],

@@ -1,8 +1,7 @@
-"""Tensors of a checkpoint by name, read one at a time."""
+"""The files of a checkpoint: JSON, and tensors by name, read one at a time."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pathlib
 from typing import Any, Protocol
@@ -15,6 +14,26 @@ from soar_jax.settings import SettingsError, require
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+_FLOATS = ("F16", "BF16", "F32", "F64")  # others are a quantisation's, and need its scales
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """The object in a JSON file of a checkpoint.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      SettingsError: it cannot be read, or holds no JSON object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (ValueError, RecursionError):  # no UTF-8, no JSON, nested without end
+        found = None
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+    require(isinstance(found, dict), f"{path} holds no JSON object; fetch the checkpoint again")
+    return found
 
 
 class TensorSource(Protocol):
@@ -48,7 +67,7 @@ class SafetensorsFolder:
         """The tensor as the checkpoint has it.
 
         Raises:
-          SettingsError: there is none, or its file is broken.
+          SettingsError: there is none, its file is broken, or it holds no floats.
         """
         require(
             not self._place or name in self._place, f"tensor {name} is not in {INDEX} of {self._folder}; fetch it again"
@@ -58,6 +77,8 @@ class SafetensorsFolder:
             if file not in self._files:
                 self._files.clear()  # layers come in the order of their files: one is open at a time
                 self._files[file] = safetensors.safe_open(self._folder / file, framework="np")
+            kind = self._files[file].get_slice(name).get_dtype()
+            require(kind in _FLOATS, f"tensor {name} is of {kind}; supported: {', '.join(_FLOATS)}")
             return self._files[file].get_tensor(name)
         except safetensors.SafetensorError as error:
             raise SettingsError(f"{self._folder / file} is broken ({error}); fetch the checkpoint again") from None
@@ -67,10 +88,7 @@ def _weight_map(folder: pathlib.Path) -> dict[str, str]:
     path = folder / INDEX
     if not path.exists():
         return {}
-    found = None
-    with contextlib.suppress(ValueError, RecursionError, OSError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-    places = found.get("weight_map") if isinstance(found, dict) else None
+    places = read_json(path).get("weight_map")
     require(
         isinstance(places, dict) and bool(places) and all(_is_plain(file) for file in places.values()),
         f"{path} is broken; fetch the checkpoint again",

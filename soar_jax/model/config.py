@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ FAMILIES = {
     "qwen3": "Qwen3ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
 }
+_ROPE_THETA = {"llama": 1e4, "qwen2": 1e4, "qwen3": 1e4, "gemma3_text": 1e6}  # where config.json has none
+_MOST = 2**31  # no size is larger
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu"}
 
 
@@ -96,7 +99,7 @@ def from_hugging_face(raw: Mapping[str, Any], dtype: str = "float32") -> ModelCo
         raise SettingsError(f"config.json lacks {missing}; is it a {family} checkpoint?") from None
     except SettingsError:
         raise
-    except (TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise SettingsError(f"config.json has a value that is no size ({error}); fetch the checkpoint again") from None
 
 
@@ -111,7 +114,7 @@ def _sizes(raw: Mapping[str, Any], family: str, dtype: str) -> ModelConfig:
         num_heads=num_heads,
         num_kv_heads=int(raw.get("num_key_value_heads") or num_heads),
         head_dim=int(raw.get("head_dim") or d_model // num_heads),
-        rope_theta=float(_rope(raw, "full_attention").get("rope_theta", raw.get("rope_theta", 10000.0))),
+        rope_theta=float(_rope(raw, "full_attention").get("rope_theta", raw.get("rope_theta", _ROPE_THETA[family]))),
         norm_eps=float(raw["rms_norm_eps"]),
         tie_embeddings=bool(ties),
         max_position_tokens=int(raw["max_position_embeddings"]),
@@ -192,8 +195,11 @@ def _windows(raw: Mapping[str, Any], num_layers: int) -> tuple[int, ...]:
 def _check_sizes(config: ModelConfig) -> None:
     sizes = [config.vocab_size, config.d_model, config.hidden_dim, config.num_layers, config.num_heads]
     sizes += [config.num_kv_heads, config.head_dim, config.max_position_tokens]
-    if min(sizes) < 1 or config.num_heads % config.num_kv_heads or config.head_dim % 2:
+    if min(sizes) < 1 or max(sizes) > _MOST or config.num_heads % config.num_kv_heads or config.head_dim % 2:
         raise ValueError(f"sizes {sizes}")
+    constants = [config.rope_theta, config.norm_eps, config.query_scale, config.window_rope_theta]
+    if not all(math.isfinite(constant) for constant in constants):
+        raise ValueError(f"constants {constants}")
 
 
 def to_hugging_face(config: ModelConfig, *, bos_id: int | None, eos_id: int, pad_id: int) -> dict[str, Any]:

@@ -60,10 +60,15 @@ class GGUFFile:
             self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         except Exception as error:  # the reader raises many kinds for a broken file
             raise SettingsError(f"{path} is broken ({type(error).__name__}: {error}); fetch it again") from None
-        self._architecture = self.fields.get("general.architecture")
+        self._architecture = self.text("general.architecture")
         require(
             self._architecture in ARCHITECTURES,
             f"{path} holds a {self._architecture!r} model; supported: {', '.join(ARCHITECTURES)}",
+        )
+        unread = [name for name in self._tensors if not self._is_read(name)]
+        require(
+            not unread,
+            f"{path} has tensors that are not read, such as {unread[:1]}: the model is no plain {self._architecture}",
         )
 
     def config(self) -> dict[str, Any]:
@@ -77,7 +82,7 @@ class GGUFFile:
         assert embedding is not None
         heads = self._number("attention.head_count")
         config = {
-            "model_type": ARCHITECTURES[str(self._architecture)],
+            "model_type": ARCHITECTURES[self._architecture],
             "vocab_size": int(embedding.shape[1]),
             "hidden_size": self._number("embedding_length"),
             "intermediate_size": self._number("feed_forward_length"),
@@ -93,8 +98,8 @@ class GGUFFile:
         if "rope_freqs.weight" in self._tensors:
             factor = float(self._dequantised("rope_freqs.weight").max())
             config["rope_scaling"] = {"rope_type": "llama3", "factor": factor, **_LLAMA3_ROPE}
-        kind = self.fields.get(f"{self._architecture}.rope.scaling.type", "none")
-        require(kind in ("none", ""), f"rope scaling {kind!r} of {self.path} is not supported")
+        elif factor := self._linear_rope_factor():
+            config["rope_scaling"] = {"rope_type": "linear", "factor": factor}
         return config
 
     def source(self, config: ModelConfig) -> _Source:
@@ -104,6 +109,33 @@ class GGUFFile:
     def has(self, name: str) -> bool:
         """Whether the file has a tensor of this (GGUF) name."""
         return name in self._tensors
+
+    def text(self, name: str, default: str = "") -> str:
+        """A text of the metadata.
+
+        Raises:
+          SettingsError: it is something else.
+        """
+        value = self.fields.get(name, default)
+        require(isinstance(value, str), f"{name} of {self.path} is no text; fetch it again")
+        return value
+
+    def _is_read(self, name: str) -> bool:
+        """Whether a tensor is one that a model of this architecture has and this decoder computes with."""
+        stem, _, ending = name.rpartition(".")
+        part = stem.split(".", 2)[2] if stem.startswith("blk.") and stem.count(".") == 2 else ""
+        if part in ("attn_q_norm", "attn_k_norm"):
+            return self._architecture == "qwen3"
+        if ending == "bias":
+            return self._architecture == "qwen2" and part in ("attn_q", "attn_k", "attn_v")
+        return part in _LAYER.values() or stem in (*_TOP.values(), "rope_freqs")
+
+    def _linear_rope_factor(self) -> float:
+        """What rotary frequencies are divided by; 0 where they are not. llama.cpp's default kind is linear."""
+        kind = self.text(f"{self._architecture}.rope.scaling.type", "linear")
+        require(kind in ("linear", "none", ""), f"rope scaling {kind!r} of {self.path} is not supported")
+        factor = self._number("rope.scaling.factor", self._number("rope.scale_linear", 0.0))
+        return float(factor) if kind == "linear" and factor != 1 else 0.0
 
     def _number(self, name: str, default: Any = None) -> Any:
         value = self.fields.get(f"{self._architecture}.{name}", default)
@@ -168,6 +200,9 @@ _PRE_TOKENIZERS = {
     "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
+_WHOLE_WORDS_FIRST = ("llama-bpe",)  # a word that is a token is not cut and merged
+_BOS_BY_DEFAULT = ("llama-bpe",)
+_TURN_ENDS = ("<|eot_id|>", "<|im_end|>")  # end a completion, whatever token ends a text
 _CONTROL, _USER_DEFINED = 3, 4  # types of tokens
 
 
@@ -183,7 +218,7 @@ def load_tokenizer(file: GGUFFile) -> Tokenizer:
 
     prefix = "tokenizer.ggml."
     fields = {name.removeprefix(prefix): value for name, value in file.fields.items() if name.startswith(prefix)}
-    kind, pre = fields.get("model"), fields.get("pre", "default")
+    kind, pre = fields.get("model"), file.text(f"{prefix}pre", "default")
     require(kind == "gpt2", f"the tokenizer of {file.path} is of kind {kind!r}; supported: 'gpt2' (byte-level BPE)")
     require(pre in _PRE_TOKENIZERS, f"pre-tokenizer {pre!r} of {file.path} is not supported")
     try:
@@ -193,8 +228,9 @@ def load_tokenizer(file: GGUFFile) -> Tokenizer:
         bos = tokens[fields["bos_token_id"]] if "bos_token_id" in fields else None
         pad = tokens[fields["padding_token_id"]] if "padding_token_id" in fields else None
         vocabulary = {token: place for place, token in enumerate(tokens)}
-        backend = tokenizers.Tokenizer(models.BPE(vocabulary, merges))
+        backend = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre in _WHOLE_WORDS_FIRST))
         named = list(zip(tokens, types, strict=True))
+        stops = _stops(fields, named)
     except Exception as error:  # the library raises plain ones, for a merge of unknown tokens for instance
         raise SettingsError(f"the tokenizer of {file.path} is broken ({error}); fetch it again") from None
     pattern = _PRE_TOKENIZERS[pre]
@@ -216,8 +252,14 @@ def load_tokenizer(file: GGUFFile) -> Tokenizer:
         eos_token=eos,
         pad_token=pad,
         extra_special_tokens=[token.content for token in added if token.special],
-        add_bos_token=bool(fields.get("add_bos_token", False)),
+        add_bos_token=bool(fields.get("add_bos_token", pre in _BOS_BY_DEFAULT)),
         clean_up_tokenization_spaces=False,
-        chat_template=file.fields.get("tokenizer.chat_template"),
+        chat_template=file.text("tokenizer.chat_template") or None,
     )
-    return wrap(wrapped, str(file.path))
+    return wrap(wrapped, str(file.path), stops)
+
+
+def _stops(fields: dict[str, Any], named: list[tuple[str, int]]) -> list[int]:
+    """Ids of the tokens that end a turn; named are the tokens and their types."""
+    ids = [place for place, (token, kind) in enumerate(named) if token in _TURN_ENDS and kind == _CONTROL]
+    return [*ids, range(len(named))[fields["eot_token_id"]]] if "eot_token_id" in fields else ids

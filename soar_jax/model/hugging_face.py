@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from soar_jax.model import config as model_config
 from soar_jax.model import layout
-from soar_jax.model.checkpoint import TensorSource
+from soar_jax.model.checkpoint import TensorSource, read_json
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params, map_table, num_input_axes, parameter_table
 from soar_jax.settings import SettingsError, require
@@ -32,7 +32,6 @@ class _Tensor:
     is_linear: bool
 
 
-_FLOATS = ("float16", "bfloat16", "float32", "float64")  # others are a quantisation's, and need its scales
 _TOP: dict[str, _Tensor] = {
     "embedding": _Tensor("model.embed_tokens.weight", False),
     "final_norm": _Tensor("model.norm.weight", False),
@@ -72,17 +71,10 @@ def read_config(folder: pathlib.Path, dtype: str) -> ModelConfig:
     Raises:
       SettingsError: the file is missing, is not JSON, or describes another architecture.
     """
-    path = folder / "config.json"
     try:
-        raw = json.loads(path.read_text())
+        return model_config.from_hugging_face(read_json(folder / "config.json"), dtype)
     except FileNotFoundError:
         raise SettingsError(f"no config.json in {folder}; model.source must be a Hugging Face folder") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise SettingsError(f"{path} is not JSON; fetch the checkpoint again") from None
-    except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
-    require(isinstance(raw, dict), f"{path} holds no JSON object; fetch the checkpoint again")
-    return model_config.from_hugging_face(raw, dtype)
 
 
 def load_params(source: TensorSource, config: ModelConfig, dtype: str, mesh: Mesh | None = None) -> Params:
@@ -132,7 +124,7 @@ class _Reader:
             return np.array(self._tensor(_TOP[name], _TOP[name].name, shape, 1)[index], self.dtype)
         layers = range(self.config.num_layers)[index[0]]
         sizes = [len(range(size)[part]) for size, part in zip(shape[1:], index[1:], strict=True)]
-        array, tensor = np.empty((len(layers), *sizes), self.dtype), _layer_tensors(self.config)[name]
+        array, tensor = _empty((len(layers), *sizes), self.dtype, name), _layer_tensors(self.config)[name]
         for place, layer in enumerate(layers):
             whole = self._tensor(tensor, _layer_name(layer, tensor), shape[1:], num_input_axes(name))
             array[place] = whole[index[1:]]
@@ -142,8 +134,16 @@ class _Reader:
         array = self.source.get(name)
         wanted = _flat_shape(shape, input_axes)[::-1] if tensor.is_linear else _flat_vector(tensor, shape)
         require(array.shape == wanted, f"tensor {name} has shape {array.shape}, config.json implies {wanted}")
-        require(str(array.dtype) in _FLOATS, f"tensor {name} is of {array.dtype}; supported: {', '.join(_FLOATS)}")
         return (array.T if tensor.is_linear else array).reshape(shape)
+
+
+def _empty(shape: tuple[int, ...], dtype: str, name: str) -> np.ndarray:
+    try:
+        return np.empty(shape, dtype)
+    except (MemoryError, ValueError):  # ValueError: more than any array can hold
+        raise SettingsError(
+            f"config.json implies parameters ({name}: {shape} of {dtype}) that are more than this host's memory holds"
+        ) from None
 
 
 def _layer_tensors(config: ModelConfig) -> dict[str, _Tensor]:

@@ -6,9 +6,7 @@ grading and reading, and is never encoded again for training.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from soar_jax.model.checkpoint import read_json
 from soar_jax.settings import SettingsError, require
 from soar_jax.types import PromptBatch
 
@@ -90,10 +89,19 @@ def wrap(backend: Any, name: str, stops: Sequence[int] = ()) -> Tokenizer:
     """Our view of a transformers tokenizer; `stops` are ids that end a completion besides EOS.
 
     Raises:
-      SettingsError: it has no EOS token.
+      SettingsError: it has no EOS token, or is broken.
     """
+    try:
+        return _view(backend, stops)
+    except SettingsError as error:
+        raise SettingsError(f"the tokenizer in {name} {error}") from None
+    except Exception as error:  # what a broken tokenizer's first use raises
+        raise SettingsError(f"the tokenizer in {name} is broken ({_first_line(error)}); fetch it again") from None
+
+
+def _view(backend: Any, stops: Sequence[int]) -> Tokenizer:
     eos_id, bos_id = backend.eos_token_id, backend.bos_token_id
-    require(eos_id is not None, f"the tokenizer in {name} names no EOS token")
+    require(eos_id is not None, "names no EOS token")
     pad_id = eos_id if backend.pad_token_id is None else backend.pad_token_id
     # Those with a role, and those without one, as many chat models' marks of a turn are.
     specials = {token.content for token in backend.added_tokens_decoder.values() if token.special}
@@ -124,11 +132,9 @@ def _generation_stops(folder: pathlib.Path) -> list[int]:
 
     Chat models end a turn with another token than a text.
     """
-    path = folder / "generation_config.json"
-    with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
-        found = json.loads((path if path.exists() else folder / "config.json").read_text()).get("eos_token_id", [])
-        return [number for number in (found if isinstance(found, list) else [found]) if isinstance(number, int)]
-    return []
+    paths = [folder / name for name in ("generation_config.json", "config.json")]
+    found: object = next((read_json(path).get("eos_token_id", []) for path in paths if path.exists()), [])
+    return [number for number in (found if isinstance(found, list) else [found]) if isinstance(number, int)]
 
 
 def _first_line(error: BaseException) -> str:

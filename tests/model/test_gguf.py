@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from soar_jax.model import loading
+from soar_jax.model.config import RopeScaling
 from soar_jax.model.gguf_file import GGUFFile
 from soar_jax.settings import SettingsError
 
@@ -53,14 +54,20 @@ def write(path, weights, kind=TYPES.F32, pre="smollm", **changes):
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_tokenizer_model(changes.get("tokenizer", "gpt2"))
-    writer.add_tokenizer_pre(pre)
+    if pre:
+        writer.add_tokenizer_pre(pre)
     writer.add_token_list(TOKENS)
     writer.add_token_types([3, 3, 3] + [1] * (len(TOKENS) - 3))
     writer.add_token_merges(MERGES)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(2)
-    writer.add_chat_template(TEMPLATE)
+    for key, value in changes.get("numbers", {}).items():
+        (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(key, value)
+    for key, value in changes.get("lists", {}).items():
+        writer.add_array(key, value)
+    if "tokenizer.chat_template" not in changes.get("lists", {}):
+        writer.add_chat_template(TEMPLATE)
     for name, array in weights.items():
         if array.ndim == 1:
             writer.add_tensor(f"{name}.weight", array)
@@ -148,12 +155,43 @@ def test_another_pre_tokenizer_reads_digits_otherwise(weights, tmp_path):
         ({"architecture": "mamba"}, "holds a 'mamba' model"),
         ({"pre": "unheard-of"}, "pre-tokenizer 'unheard-of'"),
         ({"tokenizer": "llama"}, "is of kind 'llama'"),
+        ({"pre": "", "lists": {"tokenizer.ggml.pre": ["a"]}}, r"tokenizer.ggml.pre of .* is no text"),
+        ({"lists": {"tokenizer.chat_template": ["a"]}}, r"tokenizer.chat_template of .* is no text"),
+        ({"numbers": {"tokenizer.ggml.eot_token_id": 10**6}}, "is broken"),
     ],
 )
 def test_what_is_not_supported_is_named(weights, tmp_path, changes, message):
     path = write(tmp_path / "m.gguf", weights, **changes)
     with pytest.raises(SettingsError, match=message):
         loading.load_model(str(path), "float32")
+
+
+@pytest.mark.parametrize("name", ["blk.0.attn_q", "blk.1.ffn_gate_inp", "blk.0.attn_q_norm"])
+def test_a_tensor_that_a_llama_has_not_is_not_left_out_unsaid(weights, tmp_path, name):
+    extra = np.ones((1, D, 1), np.float32)[0, :, 0] if name.endswith("norm") else np.ones((D, D), np.float32)
+    path = write(tmp_path / "m.gguf", weights | {name + (".more" if name == "blk.0.attn_q" else ""): extra})
+    with pytest.raises(SettingsError, match="tensors that are not read"):
+        GGUFFile(path)
+
+
+@pytest.mark.parametrize("key", ["rope.scaling.factor", "rope.scale_linear"])
+def test_a_rope_factor_alone_is_linear(weights, tmp_path, key):
+    path = write(tmp_path / "m.gguf", weights, numbers={f"llama.{key}": 4.0})
+    assert loading.load_model(str(path), "float32").config.rope_scaling == RopeScaling("linear", 4.0)
+    assert loading.load_model(str(write(tmp_path / "n.gguf", weights)), "float32").config.rope_scaling is None
+
+
+def test_llama_3_begins_with_bos_and_cuts_no_word_that_is_a_token(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.TOKENS", [*TOKENS[:-1], "Ġheh"])
+    monkeypatch.setattr(f"{__name__}.MERGES", MERGES[:-1])
+    tokenizer = loading.load_model(str(write(tmp_path / "m.gguf", weights, pre="llama-bpe")), "float32").tokenizer
+    assert tokenizer.adds_bos
+    assert tokenizer.encode_prompt("he heh") == [1, TOKENS.index("he"), len(TOKENS) - 1]
+
+
+def test_marks_of_a_turn_end_a_completion(weights, tmp_path):
+    path = write(tmp_path / "m.gguf", weights, numbers={"tokenizer.ggml.eot_token_id": 0})
+    assert loading.load_model(str(path), "float32").tokenizer.stop_ids == (0, 2)
 
 
 @pytest.mark.parametrize("kept", [0, 3, 100, 5000, -1000])

@@ -3,6 +3,7 @@ import shutil
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -76,6 +77,10 @@ def test_a_shape_that_config_does_not_imply_is_refused(folder):
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported"),
         ({"attention_bias": True}, "biases"),
         ({"hidden_size": "x"}, "a value that is no size"),
+        ({"hidden_size": 1e999}, "a value that is no size"),
+        ({"vocab_size": 10**12}, "a value that is no size"),
+        ({"rope_theta": 1e999}, "a value that is no size"),
+        ({"num_hidden_layers": 2**31, "intermediate_size": 2**31}, "more than this host's memory holds"),
         ({"num_hidden_layers": 0}, "a value that is no size"),
         ({"num_attention_heads": 0, "head_dim": None}, "a value that is no size"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
@@ -96,8 +101,27 @@ def test_a_broken_config_and_tokenizer_are_refused(folder):
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(SettingsError, match="cannot load the tokenizer"):
         loading.load_model(str(folder), "float32")
-    (folder / "config.json").write_text("{")
-    with pytest.raises(SettingsError, match="is not JSON"):
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, b"\xff\xfe", b"\xef\xbb\xbf{}"])
+def test_what_is_no_json_object_is_refused(folder, name, text):
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SettingsError, match=rf"{name} holds no JSON object"):
+        loading.load_model(str(folder), "float32")
+
+
+def test_where_generation_config_is_missing_the_config_names_what_ends_a_completion(folder):
+    raw = json.loads((folder / "config.json").read_text())
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    (folder / "config.json").write_text(json.dumps(raw | {"eos_token_id": [2, 5]}))
+    assert loading.load_model(str(folder), "float32").tokenizer.stop_ids == (2, 5)
+
+
+def test_a_tokenizer_that_fails_at_its_first_use_is_one_line(folder):
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": "x"}))
+    with pytest.raises(SettingsError, match=r"the tokenizer in .* is broken"):
         loading.load_model(str(folder), "float32")
 
 
@@ -114,7 +138,7 @@ def test_a_broken_config_and_tokenizer_are_refused(folder):
 )
 def test_a_broken_index_of_shards_is_refused(folder, index):
     (folder / "model.safetensors.index.json").write_text(index)
-    with pytest.raises(SettingsError, match=r"index.json is broken; fetch the checkpoint again"):
+    with pytest.raises(SettingsError, match=r"index.json (is broken|holds no JSON object); fetch the checkpoint again"):
         loading.load_model(str(folder), "float32")
 
 
@@ -128,11 +152,12 @@ def test_a_missing_shard_or_tensor_is_named(folder):
         loading.load_model(str(folder), "float32")
 
 
-def test_integer_weights_are_not_taken_for_numbers(folder):
+@pytest.mark.parametrize(("dtype", "name_there"), [(np.int8, "I8"), (ml_dtypes.float8_e4m3fn, "F8_E4M3")])
+def test_quantised_weights_are_not_taken_for_numbers(folder, dtype, name_there):
     tensors = safetensors.numpy.load_file(folder / "model.safetensors")
     name = "model.layers.0.mlp.up_proj.weight"
-    safetensors.numpy.save_file(tensors | {name: tensors[name].astype(np.int8)}, folder / "model.safetensors")
-    with pytest.raises(SettingsError, match=f"tensor {name} is of int8"):
+    safetensors.numpy.save_file(tensors | {name: tensors[name].astype(dtype)}, folder / "model.safetensors")
+    with pytest.raises(SettingsError, match=f"tensor {name} is of {name_there}"):
         loading.load_model(str(folder), "float32")
 
 
