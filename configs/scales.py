@@ -43,7 +43,7 @@ def nano() -> ml_collections.ConfigDict:
             # is faster). What is trained is float32 always.
             "dtype": "float32",
             # Of whole rows, in training and of prompts: "plain", or a kernel that holds no scores: "splash" (TPU) or
-            # "cudnn" (GPU, bfloat16; not tried on one yet). "auto": splash on TPUs, else plain.
+            # "cudnn" (GPU, bfloat16; not tried on one yet). "auto": splash on TPUs, plain elsewhere and with windows.
             "attention": "auto",
             # What decoding looks back at: 8-bit integers in the place of `dtype`, so a cache of about half the bytes
             # of bfloat16's. All answers then differ a little from those of the policy that is trained.
@@ -216,8 +216,8 @@ def nano() -> ml_collections.ConfigDict:
             "population": -1,  # shares of the students
             "data": 1,  # shares of a batch's rows, each with a copy of the parameters
             "fsdp": 1,  # shares of rows and of parameters
-            "tensor": 1,  # shares of heads and hidden dimension
-            "cpu_devices": 2,  # on a CPU: how many devices it is split into; use its number of cores
+            "tensor": 1,  # shares of heads, hidden dimension and vocabulary
+            "cpu_devices": 2,  # on a CPU: how many devices it is split into: at most its cores, and 1, 2 or 4 here
         }
     )
     c.sampling = ml_collections.ConfigDict(

@@ -20,7 +20,7 @@ from soar_jax import program, settings
 from soar_jax.model import known_shapes
 from soar_jax.planning import devices
 from soar_jax.planning.phases import STEP, Sizes
-from soar_jax.planning.plan import PAPER_GPU_HOURS, Assumptions, Cost, Plan, make_plan
+from soar_jax.planning.plan import PAPER_GPU_HOURS, Assumptions, Cost, Plan, make_plan, padded_prompt
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Method config file, e.g. configs/soar_math.py:llama3.2-3b.")
 TOPOLOGY = flags.DEFINE_string("topology", None, "Chips, e.g. v6e:4x4 or h100:8; default: those that JAX sees here.")
@@ -164,7 +164,8 @@ def _assumption_note(config: Any, assumed: Assumptions) -> str:
         else f"{assumed.bandwidth_share:.0%} of the peak bandwidth in decoding, the last row as long as the limit"
     )
     return (
-        f"assumed: completions of {assumed.completion_share:.0%} of their limit, spread evenly, {sampling}, "
+        f"assumed: prompts padded to {padded_prompt(config, assumed):,} tokens, completions of "
+        f"{assumed.completion_share:.0%} of their limit, spread evenly, {sampling}, "
         f"{assumed.mfu:.0%} of the bfloat16 peak in training and prefill, {assumed.trained_share:.0%} of the rows "
         f"trained on, {assumed.sizes.hard_share:.0%} of the candidates hard, {assumed.sizes.num_promotions} "
         f"promotions, all {config.num_outer_steps} outer steps; grading and compilation not counted"

@@ -22,10 +22,15 @@ METHODS = flags.DEFINE_list("methods", list(study.PAPER_METHODS), "Methods: name
 OUT = flags.DEFINE_string("out", None, "Folder of all workdirs and the report; default: runs/reproduce-SCALE.")
 SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE: a config value of all runs; may be repeated.")
 SWEEP = flags.DEFINE_multi_string("sweep", [], "KEY=V1,V2: a run for each value; repeated, for each combination.")
-WORKERS = flags.DEFINE_integer("workers", 1, "Runs at a time; on a CPU they share its cores.", lower_bound=1)
+WORKERS = flags.DEFINE_integer(
+    "workers",
+    1,
+    "Runs at a time; on a CPU they share its cores. On accelerators each sees all of them: use Ray with --task_gpus.",
+    lower_bound=1,
+)
 ENGINE = flags.DEFINE_enum("engine", "local", ["local", "ray"], "Worker processes here, or tasks on a Ray cluster.")
 TASK_CPUS = flags.DEFINE_float("task_cpus", 1, "Processors that a Ray task asks for.", lower_bound=0)
-TASK_GPUS = flags.DEFINE_float("task_gpus", 0, "Accelerators that a Ray task asks for.", lower_bound=0)
+TASK_GPUS = flags.DEFINE_float("task_gpus", 0, "Accelerators that a Ray task asks for, and sees.", lower_bound=0)
 
 
 def _plan(out: pathlib.Path) -> list[study.Job]:

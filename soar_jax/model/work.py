@@ -19,7 +19,10 @@ from soar_jax.model.lora import LoRASettings
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """Work of all devices together. Operations and bytes are what the work itself needs, without padding or waste."""
+    """Work of all devices together: operations and bytes that the rows need, without padding or waste in them.
+
+    Rows that only fill up a call of one compiled shape are counted as others are.
+    """
 
     sampled_tokens: int = 0
     flops: float = 0.0
@@ -97,7 +100,7 @@ class WorkMeter:
         """Adds completions: lengths [R] of their prompts and their own; a read of the weights serves `num_slots`."""
         num_tokens, prompt, completion = int(lengths.sum()), float(prompt_lengths.mean()), float(lengths.mean())
         read = num_tokens / num_slots * costs.matrix_bytes(self._model)
-        context = num_tokens * (prompt + completion / 2)
+        context = float(np.sum(lengths * (prompt_lengths.reshape(-1) + lengths / 2)))
         read += context * costs.cache_bytes_per_token(self._model)
         flops = lengths.size * costs.decode_flops(self._model, round(prompt), max(1, round(completion)))
         self.num_tokens += num_tokens

@@ -104,15 +104,17 @@ def _across_slices(sizes: tuple[int, ...], num_slices: int, devices: list[Any]) 
     )
 
 
-def check_divides(mesh: Mesh, name: str, value: int, axes: Sequence[str] = (POPULATION,)) -> None:
+def check_divides(
+    mesh: Mesh, name: str, value: int, axes: Sequence[str] = (POPULATION,), help: str = "change one of them"
+) -> None:
     """Refuses a size that cannot be shared out equally over axes of the mesh.
 
     Raises:
-      SettingsError: with both numbers.
+      SettingsError: with both numbers, and `help`.
     """
     size = math.prod(mesh.shape[axis] for axis in axes)
     named = " * ".join(f"mesh.{axis}" for axis in axes)
-    require(value % size == 0, f"{name} is {value}, which {named} = {size} does not divide; change one of them")
+    require(value % size == 0, f"{name} is {value}, which {named} = {size} does not divide; {help}")
 
 
 def spread(mesh: Mesh, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:

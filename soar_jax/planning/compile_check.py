@@ -22,7 +22,7 @@ from soar_jax.settings import SettingsError, require
 _OUT_OF_MEMORY = re.compile(r"Used ([\d.]+)([KMGT]?) of")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _HELP = {
-    "state": "mesh.fsdp up, promotion.window down, or lora.rank",
+    "state": "mesh.fsdp up, lora.rank, or with promotion.student=window_best promotion.window down",
     "population": "inner.students_at_once, final.num_replicas or mesh.population down, mesh.fsdp up, or lora.rank",
     "sampling": "sampling.max_slots or population_batch down, model.int8_cache where it is off, or mesh.tensor up",
     "training": "remat='layers', rows_per_micro_batch down, logprob_chunk_tokens down, or mesh.fsdp up",

@@ -105,6 +105,12 @@ class Plan:
         return self.topology.num_chips * self.topology.device.memory_bytes
 
 
+def padded_prompt(config: Any, assumed: Assumptions) -> int:
+    """Tokens that a prompt is padded to: as assumed, or the middle one of the config's buckets."""
+    buckets = sorted(config.prompts.bucket_tokens)
+    return assumed.prompt_tokens or buckets[len(buckets) // 2]
+
+
 def make_plan(
     config: Any, model: ModelConfig, topology: Topology, assumed: Assumptions, usd_per_chip_hour: float | None = None
 ) -> Plan:
@@ -161,8 +167,7 @@ class _Counter:
         self._assumed, self._chips = assumed, topology.num_chips
         self._flops_per_s = topology.device.peak_flops * assumed.mfu
         self._bytes_per_s = topology.device.bandwidth * assumed.bandwidth_share
-        buckets = sorted(config.prompts.bucket_tokens)
-        self._prompt = assumed.prompt_tokens or buckets[len(buckets) // 2]
+        self._prompt = padded_prompt(config, assumed)
         self._max_slots = config.sampling.max_slots
         self._population_batch = config.sampling.population_batch
         self.adapting = adapting(config.lora, model)

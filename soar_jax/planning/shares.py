@@ -52,8 +52,9 @@ def check(mesh: Mesh, config: Any) -> None:
       SettingsError: with both numbers.
     """
     inner = config.inner
+    fits = f"mesh.population = {most_devices(config, mesh.shape[parallel.POPULATION])} would divide all"
     for name, value in _shared_by_population(config).items():
-        parallel.check_divides(mesh, name, value)
+        parallel.check_divides(mesh, name, value, help=fits)
     # Rows that a share of the population axis works on at once are shared out further.
     for name, value in {
         "student.rows_per_micro_batch": config.student.rows_per_micro_batch,

@@ -7,9 +7,10 @@ A question is a topic and eleven slots, as readable words:
 `dial`, the topic of the hard problems, applies 1 to 8 operations in order to three
 digits, all modulo 10; its answer is the three final digits and its level the number of
 operations. `mirror` asks for the same digits read backwards: the topic on which transfer
-is measured, for no teacher writes it. The other topics have one-step answers: `sum` (of three digits, modulo 10),
-`largest`, `backwards`, `count` (how many digits), and `coin`, a label 0 or 1 that nobody
-can know, a trap for a teacher that is rewarded for questions of middling solve rate.
+is measured, for teachers hardly ever write it. The other topics have one-step answers: `sum`
+(of three digits, modulo 10), `largest`, `backwards`, `count` (how many digits), and `coin`, a
+label 0 or 1 that nobody can know, a trap for a teacher that is rewarded for questions of
+middling solve rate.
 
 An answer is direct (`= 4 1 3`) or worked: the digits after every operation, the last
 behind the equals sign (`> 1 4 3 = 8 5 6`).

@@ -92,7 +92,7 @@ class Display:
         rows: list[Any] = [head, bar]
         if last:
             bars = " ".join(f"{reward:+.2f}" for reward in last["rewards"])
-            rows.append(Text(f"students' improvement  {bars}"))
+            rows.append(Text(f"datasets' rewards  {bars}"))
             rows.append(
                 Text(
                     f"promotions {last['num_promotions']}   validation {last['validation_accuracy']:.2f}   "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import tempfile
+from collections.abc import Collection
 from typing import Any
 
 from etils import epath
@@ -12,6 +13,8 @@ from tensorboardX import SummaryWriter
 from soar_jax.parallel import hosts
 from soar_jax.reporting import storage
 from soar_jax.reporting.files import JsonLines, read_lines, replace_text, to_line
+
+Datasets = Collection[tuple[int, int]]  # outer step and number of each
 
 
 class RunFiles:
@@ -28,11 +31,13 @@ class RunFiles:
         self._events: SummaryWriter | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None  # of events on their way to a bucket
 
-    def open_at(self, sizes: dict[str, int], step: int) -> None:
-        """Cuts the files back to the saved step's sizes (bytes) and starts writing there."""
+    def open_at(self, sizes: dict[str, int], step: int, promoted: Datasets) -> None:
+        """Cuts the files back to the saved step's sizes (bytes) and marks, and starts writing there."""
         for name, lines in self._lines.items():
             lines.cut(sizes.get(name, 0))
             read_lines(lines.path)  # a broken row is better found now than at the next promotion
+        if sizes.get("ledger"):
+            _mark_promoted(self._lines["ledger"].path, promoted)
         if hosts.is_main():
             folder = str(self._workdir / "tensorboard")
             if storage.is_in_bucket(self._workdir):
@@ -41,13 +46,13 @@ class RunFiles:
             self._events = SummaryWriter(folder, purge_step=step)
 
     def write_step(
-        self, metrics: dict[str, Any], ledger: list[dict[str, Any]], timings: dict[str, Any], promoted: Any
+        self, metrics: dict[str, Any], ledger: list[dict[str, Any]], timings: dict[str, Any], promoted: Datasets
     ) -> dict[str, int]:
-        """Adds a step's rows, marks a promoted dataset in the ledger; the files' sizes in bytes."""
+        """Adds a step's rows, marks the datasets promoted so far in the ledger; the files' sizes in bytes."""
         rows = {"metrics": [metrics], "ledger": ledger, "timings": [timings]}
         sizes = {name: lines.append(rows[name]) for name, lines in self._lines.items()}
-        if promoted is not None:
-            _mark_promoted(self._lines["ledger"].path, promoted.source_step, promoted.dataset)
+        if metrics["promoted"]:
+            _mark_promoted(self._lines["ledger"].path, promoted)
         if self._events is not None:
             self._write_events(self._events, metrics | timings)
         return sizes
@@ -69,10 +74,9 @@ class RunFiles:
             self._scratch.cleanup()
 
 
-def _mark_promoted(path: epath.Path, step: int, dataset: int) -> None:
+def _mark_promoted(path: epath.Path, promoted: Datasets) -> None:
     # "promoted" is one digit, so marking moves no byte and saved sizes stay true.
     rows = read_lines(path)
     for row in rows:
-        if row["outer_step"] == step and row["dataset"] == dataset:
-            row["promoted"] = 1
+        row["promoted"] = int((row["outer_step"], row["dataset"]) in promoted)
     replace_text(path, "".join(to_line(row) for row in rows))

@@ -62,6 +62,7 @@ def prepare(config: Any, model: str, out: pathlib.Path, unit: str) -> Asking:
     progress = WorkProgress(unit, Interrupts())
     config = with_dtype(config, jax.devices()[0].platform)
     hosts.agree("the config", config.to_dict())
+    setups.check(config, trains=False)  # now, not after a model has come from afar
     policy = policies.load(model, config.model.dtype)
     setup = setups.build(config, policy.model, trains=False)
     limit = config.hard_subset.num_candidates

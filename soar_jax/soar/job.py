@@ -208,7 +208,7 @@ def _start(this: _Run) -> tuple[RunArrays, Progress]:
         this.earlier_s = record["wall_s"]
         this.display.resume(progress.outer_step)
         this.display.say(f"resuming after outer step {step}")
-    this.files.open_at(progress.file_sizes, progress.outer_step)
+    this.files.open_at(progress.file_sizes, progress.outer_step, progress.promoted_datasets)
     return arrays, progress
 
 
@@ -236,7 +236,7 @@ def _search(
         }
         this.say_compiled()
         hosts.agree(f"outer step {progress.outer_step}", [result.metrics, result.ledger, progress.to_json()])
-        sizes = this.files.write_step(result.metrics, result.ledger, timings, result.promoted)
+        sizes = this.files.write_step(result.metrics, result.ledger, timings, progress.promoted_datasets)
         progress = dataclasses.replace(progress, file_sizes=sizes)
         record = {"progress": progress.to_json(), "wall_s": this.wall_s, "base_sha256": this.setup.base_sha256}
         this.checkpoints.save(progress.outer_step, arrays, record)
@@ -299,7 +299,7 @@ def _conclude(this: _Run, search: Search, num_candidates: int) -> dict[str, Any]
         "config": config.to_dict(),
     }
     if progress.outer_step and hosts.is_main():
-        plots.learning_curve(this.workdir)
+        plots.learning_curve(this.workdir, promotes(config))
     summary = json.loads(json.dumps(summary, default=_plain))
     write_json(this.workdir / "summary.json", summary)
     return summary

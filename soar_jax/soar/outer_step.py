@@ -49,6 +49,7 @@ class Scored:
     arrays: RunArrays
     progress: Progress
     rewards: np.ndarray  # [g, n] of each rollout
+    dataset_rewards: np.ndarray  # [g]
     advantages: np.ndarray  # [g, n] float32
     solve_rates: np.ndarray  # [g, n] share of answers that agreed with the teacher's; nan where never asked
     metrics: dict[str, Any]
@@ -188,7 +189,7 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
         finished=step + 1 == config.num_outer_steps
         or scored.progress.baseline_validation >= config.outer.stop_at_validation,
     )
-    per_dataset = scored.rewards.mean(axis=1)
+    per_dataset = scored.dataset_rewards
     metrics = {
         "outer_step": step,
         "rewards": per_dataset.tolist(),
@@ -204,7 +205,7 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
         **teacher_metrics,
     }
     arrays = dataclasses.replace(scored.arrays, teacher=teacher_state)
-    return StepResult(arrays, progress, metrics, rows, scored.promoted)
+    return StepResult(arrays, progress, metrics, rows)
 
 
 def _score_by_improvement(
@@ -223,6 +224,7 @@ def _score_by_improvement(
             progress, num_student_steps=progress.num_student_steps + setup.population * config.inner.num_steps
         ),
         np.repeat(measured.rewards[:, None], is_valid.shape[1], axis=1),
+        measured.rewards,
         rewards.rollout_advantages(measured.rewards, is_valid, config.teacher.invalid_penalty),
         _solve_rates(setup, trained.stats, is_valid),
         {
@@ -241,8 +243,10 @@ def _score_by_votes(
     """An intrinsic reward: the baseline student answers, nobody is trained (paper: Intrinsic-T)."""
     with phase("answering questions"):
         values, agreement = intrinsic.question_rewards(setup, arrays.baseline, datasets, progress.outer_step)
-    advantages = rewards.question_advantages(values, datasets.is_valid, setup.config.teacher.invalid_penalty)
-    return Scored(arrays, progress, values, advantages, agreement, {}, None)
+    is_valid = datasets.is_valid
+    advantages = rewards.question_advantages(values, is_valid, setup.config.teacher.invalid_penalty)
+    means = values.sum(axis=1) / np.maximum(1, is_valid.sum(axis=1))  # of what could be parsed; the rest is zero
+    return Scored(arrays, progress, values, means, advantages, agreement, {}, None)
 
 
 def _solve_rates(setup: Setup, stats: QuestionStats, is_valid: np.ndarray) -> np.ndarray:

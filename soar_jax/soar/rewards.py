@@ -15,7 +15,8 @@ def dataset_rewards(student_accuracy: np.ndarray, baseline_accuracy: float) -> n
     Returns:
       [g] float64.
     """
-    return np.asarray(student_accuracy, np.float64).mean(axis=1) - baseline_accuracy
+    # The difference first: students that are as good as the baseline have exactly zero, whatever r is.
+    return (np.asarray(student_accuracy, np.float64) - baseline_accuracy).mean(axis=1)
 
 
 def rollout_advantages(rewards: np.ndarray, is_valid: np.ndarray, invalid_penalty: float) -> np.ndarray:

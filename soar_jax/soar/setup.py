@@ -121,6 +121,23 @@ def _start(seed: int, adapting: LoRASettings | None, mesh: Mesh, base: LoadedMod
     return layout.place(mesh, base.config, adapters), frozen
 
 
+def check(config: Any, trains: bool = True) -> Mesh:
+    """Checks all of a config that can be checked before a model is loaded, and lays out the mesh.
+
+    Raises:
+      SettingsError: what is wrong and what to do.
+    """
+    settings.check(config)
+    settings.check_choice("inner.advantage", config.inner.advantage, tuple(ADVANTAGES))
+    for section, read in {"grading": _grader, "prompts": _prompts, "lora": lora_settings}.items():
+        read(config[section])  # raises
+    mesh = parallel.make_mesh(*(config.mesh[axis] for axis in parallel.AXES))
+    attention.check(config.model, mesh)
+    if trains:
+        shares.check(mesh, config)
+    return mesh
+
+
 def build(config: Any, base: LoadedModel | None = None, trains: bool = True) -> Setup:
     """Checks a config, lays out the mesh and loads the base model.
 
@@ -131,13 +148,7 @@ def build(config: Any, base: LoadedModel | None = None, trains: bool = True) -> 
     Raises:
       SettingsError: what is wrong and what to do.
     """
-    settings.check(config)
-    grader = _grader(config.grading)
-    settings.check_choice("inner.advantage", config.inner.advantage, tuple(ADVANTAGES))
-    mesh = parallel.make_mesh(*(config.mesh[axis] for axis in parallel.AXES))
-    attention.check(config.model, mesh)
-    if trains:
-        shares.check(mesh, config)
+    mesh = check(config, trains)
     prompts, adapting = _prompts(config.prompts), lora_settings(config.lora)
     if base is None:
         base = load_model(config.model.source, config.model.dtype, params_dtype(config), mesh)
@@ -176,7 +187,7 @@ def build(config: Any, base: LoadedModel | None = None, trains: bool = True) -> 
         start=start,
         base_sha256=params_sha256(base.params),
         sampler=sampler,
-        examiner=Examiner(sampler, grader, config.evaluation.problems_per_call),
+        examiner=Examiner(sampler, _grader(config.grading), config.evaluation.problems_per_call),
         embedder=make_embedder(config.analysis.embeddings, sampler, start, rows),
         teacher=policy_settings("teacher", config.teacher, teacher),
         student=policy_settings("student", config.student, student),

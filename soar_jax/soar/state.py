@@ -50,11 +50,16 @@ class Progress:
     best_promotion: int = 0  # promotions behind `RunArrays.best`
     best_validation: float = 0.0
     baseline_validation: float = 0.0
-    num_idle_steps: int = 0  # outer steps in which no dataset moved a student
+    num_idle_steps: int = 0  # outer steps in which every reward was zero
     num_sampled_tokens: int = 0
     num_student_steps: int = 0  # updates of all students together
     finished: bool = False  # stopped early, or all outer steps done
     file_sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # bytes of the files beside it
+
+    @property
+    def promoted_datasets(self) -> set[tuple[int, int]]:
+        """Outer step and number of each dataset whose student was promoted."""
+        return {(promotion.source_step, promotion.dataset) for promotion in self.promotions}
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists."""
@@ -88,7 +93,6 @@ class StepResult:
     progress: Progress
     metrics: dict[str, Any]  # one row of metrics.jsonl
     ledger: list[dict[str, Any]]  # one row a question
-    promoted: Promotion | None
 
 
 def initial_arrays(setup: Setup) -> RunArrays:

@@ -206,9 +206,10 @@ def meter_training(setup: Setup, batch: TrainBatch, policy: PolicySettings) -> N
     """Notes an update of policies on a batch: of the rows that have a signal."""
     has_reference = policy.loss.kl_coef > 0
     rollouts, advantages = batch.rollouts, hosts.fetch(batch.advantages)
-    num_rows = advantages.size if has_reference else int(np.count_nonzero(advantages))
-    prompt, completion = (float(hosts.fetch(leaf).mean()) for leaf in (rollouts.prompts.lengths, rollouts.lengths))
-    setup.sampler.meter.trained(num_rows, prompt, completion, has_reference)
+    is_trained = np.ones(advantages.shape, bool) if has_reference else advantages != 0
+    prompt = float(hosts.fetch(rollouts.prompts.lengths).mean())
+    completion = float(hosts.fetch(rollouts.lengths)[is_trained].mean()) if is_trained.any() else 0.0
+    setup.sampler.meter.trained(int(is_trained.sum()), prompt, completion, has_reference)
 
 
 def _require_finite(metrics: dict[str, jax.Array], where: str, first_student: int) -> None:

@@ -21,12 +21,23 @@ def test_one_seed_is_the_normal_theory_of_problems():
     assert interval.num_seeds == 1
 
 
-@pytest.mark.parametrize(("num_seeds", "least", "most"), [(20, 0.89, 0.98), (5, 0.80, 0.93)])
-def test_intervals_hold_the_truth_as_often_as_they_say(num_seeds, least, most):
+@pytest.mark.parametrize(
+    ("num_seeds", "seed_sd", "least", "most"),
+    [(20, 0.3, 0.89, 0.97), (5, 0.3, 0.79, 0.90), (5, 0.03, 0.92, 1.0)],
+)
+def test_intervals_hold_the_truth_as_often_as_they_say(num_seeds, seed_sd, least, most):
     rng = np.random.default_rng(2)
-    intervals = [mean_interval(study) for study in studies(num_seeds, 40, 0.1, 300, rng)]
+    intervals = [mean_interval(study) for study in studies(num_seeds, 40, seed_sd, 300, rng)]
     covered = np.mean([interval.low <= 0.4 <= interval.high for interval in intervals])
     assert least <= covered <= most
+
+
+def test_seeds_that_succeed_or_fail_as_a_whole_are_told_worst():
+    rng = np.random.default_rng(7)
+    succeeded = rng.random((300, 5)) < 0.8
+    intervals = [mean_interval([np.full(40, float(seed)) for seed in study]) for study in succeeded]
+    covered = np.mean([interval.low <= 0.8 <= interval.high for interval in intervals])
+    assert 0.6 < covered < 0.74
 
 
 def test_pairing_takes_out_what_both_share():

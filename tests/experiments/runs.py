@@ -3,19 +3,23 @@
 import json
 import socket
 
-# A whole run in seconds: the embedded model, few of everything.
+# A whole run in seconds: the embedded model, few of everything. Problems are easy and steps large, so that students
+# move and their teacher is rewarded.
 TINY = {
     "num_outer_steps": 3,
     "outer.num_datasets": 2,
     "outer.questions_per_dataset": 4,
     "outer.num_reward_questions": 4,
-    "outer.reward_samples": 4,
+    "outer.reward_samples": 16,
     "inner.num_steps": 2,
     "inner.questions_per_step": 2,
     "inner.group_size": 4,
+    "student.learning_rate": 3e-3,
+    "student.adam_eps": 1e-5,
+    "problems.levels": (2, 3),
     "hard_subset.num_candidates": 32,
-    "hard_subset.num_samples": 4,
-    "hard_subset.samples_per_round": 4,
+    "hard_subset.num_samples": 2,
+    "hard_subset.samples_per_round": 2,
     "evaluation.num_samples": 32,
     "evaluation.problems_per_call": 4,
     "evaluation.validation_samples": 4,
@@ -26,8 +30,9 @@ TINY = {
     "transfer.num_problems": 4,
 }
 
-# A threshold below zero promotes whenever the window is full, so that all parts of the state are used.
-PROMOTE = ("--config.promotion.threshold=-1.0", "--config.promotion.window=2")
+# A threshold below zero promotes whenever the window is full, so that all parts of the state are used; with this seed
+# the teacher is rewarded in the first two steps.
+PROMOTE = ("--config.promotion.threshold=-1.0", "--config.promotion.window=2", "--config.seed=1")
 
 
 def read(workdir, name):

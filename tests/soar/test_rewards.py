@@ -9,6 +9,11 @@ def test_reward_is_mean_improvement_over_the_baseline():
     np.testing.assert_allclose(dataset_rewards(accuracy, 0.2), [0.2, -0.1])
 
 
+def test_students_who_did_not_move_have_exactly_no_reward():
+    for accuracy in (0.1, 0.7, 0.29):
+        assert dataset_rewards(np.full((2, 3), accuracy), accuracy).tolist() == [0.0, 0.0]
+
+
 def test_every_rollout_gets_its_datasets_advantage():
     # rewards 0.3, 0.0, 0.0: advantages 0.3 - 0, 0 - 0.15, 0 - 0.15
     valid = np.ones((3, 2), bool)

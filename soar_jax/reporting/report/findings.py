@@ -73,9 +73,10 @@ def _unlocks_learning(groups: Sequence[Group]) -> Finding:
             a, b = scores(soar, policy, "hard_test", k), scores(hard, "hard_only", "hard_test", k)
             if soar is None or a is None or b is None:
                 continue
-            ratio, ours, theirs = compare(a, b, paired_ratio), a.interval(), b.interval()
+            ratio = compare(a, b, paired_ratio)
             if ratio is None:
                 continue
+            ours, theirs = map(mean_interval, paired(a, b))
             apart = ours.is_above(theirs)
             holds[policy, k] = _judged(apart and ratio.mean >= least, ratio.num_seeds)
             times = "infinitely many times" if np.isinf(ratio.mean) else f"{text(ratio)} times"
@@ -99,11 +100,12 @@ def _beats_controls(groups: Sequence[Group], *ks: int) -> Finding:
             difference = compare(a, b, paired_difference) if a and b else None
             if soar is None or other is None or a is None or b is None or difference is None:
                 continue
-            apart = a.interval().is_above(b.interval())
+            ours, theirs = map(mean_interval, paired(a, b))
+            apart = ours.is_above(theirs)
             holds.append(_judged(apart, difference.num_seeds))
             sentences.append(
-                f"{soar.row_name(policy)} solves {_percent(a.interval())} at pass@{k}, {other.row_name(policy)} "
-                f"{_percent(b.interval())}: a difference of {text(difference)} points, intervals {_apart(apart)} "
+                f"{soar.row_name(policy)} solves {_percent(ours)} at pass@{k}, {other.row_name(policy)} "
+                f"{_percent(theirs)}: a difference of {text(difference)} points, intervals {_apart(apart)} "
                 f"({_seeds(difference.num_seeds)})."
             )
     title = "2. Grounded reward beats intrinsic reward, and a teacher that learns beats one that does not"
@@ -192,6 +194,7 @@ def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
             base = scores(hard, "hard_only", "hard_test", k)
             if soar is None or ours is None or bound is None or base is None or not paired(ours, bound, base)[0]:
                 continue
+            bounds = mean_interval(paired(ours, bound, base)[1])
             share = _share_of_gain(ours, bound, base)
             if share is None:
                 holds.append(None)
@@ -202,7 +205,7 @@ def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
             holds.append(_judged(share.mean >= paper.SHARE_OF_CURATED, share.num_seeds))
             sentences.append(
                 f"{soar.row_name(policy)} reaches {_share(share)} of the curated bound's gain over Hard-Only at "
-                f"pass@{k} (the bound solves {_percent(bound.interval())}; {_seeds(share.num_seeds)})."
+                f"pass@{k} (the bound solves {_percent(bounds)}; {_seeds(share.num_seeds)})."
             )
     title = f"4. SOAR reaches about {100 * paper.SHARE_OF_CURATED:.0f}% of the gain of curated problems"
     return Finding(title, _all(holds), tuple(sentences))

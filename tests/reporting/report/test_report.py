@@ -2,6 +2,7 @@ import csv
 import fcntl
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -39,6 +40,15 @@ def test_findings_follow_the_figures(study):
     text = " ".join(sentence for finding in judged for sentence in finding.sentences)
     assert "right answers carry the gain here" in text
     assert "-78%" in text
+
+
+def test_figures_are_of_the_seeds_that_both_sides_have(study, tmp_path):
+    shutil.copytree(study, tmp_path / "more")
+    for seed in (3, 4):
+        write_run(tmp_path / "more" / "soar_math" / f"seed{seed}", "soar_math", seed)
+    few, more = (judge(group_runs(read_runs([folder])), (1, 32)) for folder in (study, tmp_path / "more"))
+    for number in (0, 1, 4):  # those that compare methods
+        assert few[number] == more[number]
 
 
 def test_without_the_runs_a_finding_is_open(tmp_path):
