@@ -1,3 +1,4 @@
+import contextlib
 import importlib
 
 import ml_collections
@@ -40,6 +41,10 @@ BAD = {
     "hard_subset.temperature=-1.0": "hard_subset.temperature is -1.0",
     "promotion.window=0": "promotion.window is 0",
     "promotion.statistic='median'": "choose one of mean, best",
+    "promotion.student='best'": "promotion.student is 'best'; choose one of step_best, window_best",
+    "curriculum.source='books'": "curriculum.source is 'books'; choose one of promotions, teacher, curated, none",
+    "teacher.reward='novelty'": "choose one of grounded, learnability, r_zero, absolute_zero",
+    "hard_subset.samples_per_round=0": "hard_subset.samples_per_round is 0; it must be at least 1",
     "final.num_steps=15": "it must be a multiple of inner.num_steps = 10",
     "final.num_replicas=0": "final.num_replicas is 0",
     "curriculum.source='none'": "final.students names curriculum, true_answers, random_answers, but",
@@ -161,3 +166,49 @@ def test_a_frozen_teacher_needs_no_second_dataset():
     config.outer.num_datasets = 1
     config.teacher.train = False
     settings.check(config)
+
+
+NAMES = "curriculum, true_answers, random_answers, promoted, hard_only, self_play"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("evaluation.pass_at", (), r"evaluation.pass_at is \(\); give at least one whole number, each 1 or more"),
+        ("evaluation.pass_at", (0, 4), r"evaluation.pass_at is \(0, 4\); give"),
+        ("evaluation.pass_at", (1, 4.0), r"evaluation.pass_at is \(1, 4.0\); give"),
+        ("prompts.bucket_tokens", (), r"prompts.bucket_tokens is \(\); give"),
+        ("prompts.bucket_tokens", (4, -15), r"prompts.bucket_tokens is \(4, -15\); give"),
+        ("student.bucket_tokens", (0,), r"student.bucket_tokens is \(0,\); give"),
+        ("teacher.bucket_tokens", ("8",), r"teacher.bucket_tokens is \('8',\); give"),
+        ("problems.levels", (), r"problems.levels is \(\); give"),
+        ("problems.levels", (6, "7"), r"problems.levels is \(6, '7'\); give"),
+        ("transfer.levels", (), r"transfer.levels is \(\); give"),
+        ("transfer.levels", (True,), r"transfer.levels is \(True,\); give"),
+        ("curriculum.levels", (0,), r"curriculum.levels is \(0,\); give"),
+        ("final.students", ("hard_only", "promotd"), f"final.students is 'promotd'; choose one of {NAMES}$"),
+        ("self_play.agreement", (0.8, 0.2), r"self_play.agreement is \(0.8, 0.2\); give two shares, the lower first"),
+    ],
+)
+def test_a_list_that_cannot_make_a_run_is_refused(key, value, message):
+    config = get_config()
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(SettingsError, match=message):
+        settings.check(ml_collections.FrozenConfigDict(config))
+
+
+def test_no_levels_are_all_of_a_benchmark():
+    config = get_config()
+    for section in (config.problems, config.transfer):
+        section.update(source="math", levels=())
+    config.curriculum.levels = ()
+    settings.check(ml_collections.FrozenConfigDict(config))
+
+
+@pytest.mark.parametrize(("samples", "is_refused"), [(64, False), (128, False), (96, True), (256, True)])
+def test_rounds_of_the_hard_subset_are_whole(samples, is_refused):
+    config = get_config()
+    config.hard_subset.samples_per_round = samples
+    message = f"num_samples is 128; it must be a multiple of hard_subset.samples_per_round = {samples}$"
+    with pytest.raises(SettingsError, match=message) if is_refused else contextlib.nullcontext():
+        settings.check(ml_collections.FrozenConfigDict(config))

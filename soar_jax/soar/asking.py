@@ -62,11 +62,11 @@ def prepare(config: Any, model: str, out: pathlib.Path, unit: str) -> Asking:
     progress = WorkProgress(unit, Interrupts())
     config = with_dtype(config, jax.devices()[0].platform)
     hosts.agree("the config", config.to_dict())
-    setups.check(config, trains=False)  # now, not after a model has come from afar
-    policy = policies.load(model, config.model.dtype)
-    setup = setups.build(config, policy.model, trains=False)
+    setups.check(config, trains=False)  # this and the problems now, not after a model has come from afar
     limit = config.hard_subset.num_candidates
     problems = load_problems(config.problems, "problems", limit)
+    policy = policies.load(model, config.model.dtype)
+    setup = setups.build(config, policy.model, trains=False)
     fitting = fitting_problems(setup, problems)
     beyond = num_beyond(config.problems, limit)
     reasons = left_out(config.problems) | ({f"beyond hard_subset.num_candidates = {limit}": beyond} if beyond else {})

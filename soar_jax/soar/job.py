@@ -109,11 +109,12 @@ def run(config: Any, workdir: epath.Path, profiled: bool = False) -> dict[str, A
     hosts.agree("the config", config.to_dict())  # also on what decides which programs are compiled
     check_run(config)
     syllabus.check_curated(config)
+    problems = load_problems(config.problems, "problems", config.hard_subset.num_candidates)
+    others = load_problems(config.transfer, "transfer", config.transfer.num_problems)
     setup = setups.build(config)
     judging.make_judge(setup, workdir)  # what it lacks is better found now than after the run
-    problems = load_problems(config.problems, "problems", config.hard_subset.num_candidates)
     candidates = asking.fitting_problems(setup, problems)
-    transfer, num_shared = _transfer(setup, candidates)
+    transfer, num_shared = _transfer(setup, others, candidates)
     hosts.agree("model and problems", [setup.base_sha256, _ids(candidates, transfer)])
     lock = workdirs.claim(workdir, config)
     display = Display(config.num_outer_steps, interrupts)
@@ -159,14 +160,13 @@ def _ids(*parts: Sequence[Problem]) -> list[list[str]]:
     return [[problem.id for problem in part] for part in parts]
 
 
-def _transfer(setup: Setup, candidates: list[Problem]) -> tuple[tuple[Problem, ...], int]:
-    """The transfer problems, and how many were left out since they are among the problems too.
+def _transfer(setup: Setup, others: list[Problem], candidates: list[Problem]) -> tuple[tuple[Problem, ...], int]:
+    """Those of `others` that are asked for transfer, and how many were left out since they are among the problems.
 
     Raises:
       SettingsError: none is left.
     """
-    section = setup.config.transfer
-    found = asking.fitting_problems(setup, load_problems(section, "transfer", section.num_problems))
+    found = asking.fitting_problems(setup, others)
     asked = {normal_form(problem.question) for problem in (*candidates, *all_problems(setup.config.problems))}
     kept = tuple(problem for problem in found if normal_form(problem.question) not in asked)
     require(bool(kept), "all transfer problems are among the problems, which are trained on; choose another transfer")

@@ -1,9 +1,12 @@
 import json
+import sys
 import zipfile
+from types import SimpleNamespace
 
+import ml_collections
 import pytest
 
-from soar_jax.problems import benchmarks
+from soar_jax.problems import benchmarks, loading
 from soar_jax.settings import SettingsError
 
 ROWS = {
@@ -138,3 +141,92 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "bad.json").write_text("[1")
     with pytest.raises(SettingsError, match="no row that can be graded as 'math'"):
         benchmarks.load("math", str(tmp_path / "bad.json"), {})
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub of one data set of two configs; the calls that it was asked by."""
+    calls = []
+
+    def load_dataset(name, config, split):
+        calls.append((name, config, split))
+        return [{"question": f"{config} {split}", "answer": "#### 1"}]
+
+    names = {"owner/set": ["easy", "hard"]}
+    fake = SimpleNamespace(load_dataset=load_dataset, get_dataset_config_names=names.__getitem__)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("place", "asked"),
+    [
+        ("owner/set", [("easy", "train"), ("hard", "train")]),
+        ("owner/set:hard", [("hard", "train")]),
+        ("owner/set:hard:test", [("hard", "test")]),
+        ("owner/set::test", [("easy", "test"), ("hard", "test")]),
+    ],
+)
+def test_the_hub_is_asked_for_a_config_and_split_or_all_configs(hub, place, asked):
+    problems = benchmarks.load("gsm8k", f"hf:{place}", {}).problems
+    assert hub == [("owner/set", *each) for each in asked]
+    assert [problem.question for problem in problems] == [" ".join(each) for each in asked]
+
+
+def test_what_the_hub_does_not_have_is_one_line(hub, monkeypatch):
+    with pytest.raises(SettingsError, match=r"^cannot fetch hf:owner/no \(KeyError\); check the name, or give a file$"):
+        benchmarks.load("gsm8k", "hf:owner/no", {})
+
+    def broken(*_, **__):
+        yield {"question": "q", "answer": "#### 1"}
+        raise ConnectionError("many\nlines")
+
+    monkeypatch.setattr(sys.modules["datasets"], "load_dataset", broken)
+    with pytest.raises(SettingsError, match=r"^cannot fetch hf:owner/set \(ConnectionError\); check the name"):
+        benchmarks.load("gsm8k", "hf:owner/set", {})
+
+
+def test_a_hub_without_its_library_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(SettingsError, match=r"^hf:owner/set needs: pip install 'soar-jax\[hub\]'$"):
+        benchmarks.load("gsm8k", "hf:owner/set", {})
+
+
+@pytest.mark.parametrize(("place", "asked"), [("gsm8k", ("gsm8k", "train")), ("gsm8k:test", ("gsm8k", "test"))])
+def test_rows_of_tensorflow_datasets_are_bytes_made_text(monkeypatch, place, asked):
+    calls = []
+
+    def data_source(name, split):
+        calls.append((name, split))
+        return [{"question": "é?".encode(), "answer": b"#### 1", "number": 3}]
+
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", SimpleNamespace(data_source=data_source))
+    (problem,) = benchmarks.load("gsm8k", f"tfds:{place}", {}).problems
+    assert (problem.question, problem.answer) == ("é?", "1")
+    assert calls == [asked]
+
+
+def test_what_tensorflow_datasets_cannot_give_is_one_line(monkeypatch):
+    def data_source(name, split):
+        raise ValueError("many\nlines")
+
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", SimpleNamespace(data_source=data_source))
+    with pytest.raises(SettingsError, match=r"^cannot fetch tfds:gsm8k:no \(ValueError\); check the name, or give a"):
+        benchmarks.load("gsm8k", "tfds:gsm8k:no", {})
+
+
+@pytest.mark.parametrize(
+    ("levels", "count", "beyond"), [((), 3, 2), ((1, 3), 3, 1), ((1,), 3, 0), ((1,), 2, 0), ((), 0, 5)]
+)
+def test_problems_beyond_a_number_are_those_of_the_levels_that_are_left(tmp_path, levels, count, beyond):
+    rows = [{"problem": f"{n}?", "answer": "1", "type": "t", "level": level} for n, level in enumerate((1, 1, 2, 3, 3))]
+    path = write(tmp_path / "rows.jsonl", rows)
+    section = ml_collections.ConfigDict({"source": "math", "path": path, "fields": {}, "levels": levels, "seed": 0})
+    assert loading.num_beyond(section, count) == beyond
+    taken = len(loading.load_problems(section, "problems", count))
+    everything = len(loading.load_problems(section, "problems", 100))
+    assert taken + beyond == everything
+
+
+def test_nothing_is_beyond_a_number_of_arithmetic_problems():
+    assert loading.num_beyond(ml_collections.ConfigDict({"source": "arithmetic", "levels": (3,)}), 1) == 0

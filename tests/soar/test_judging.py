@@ -1,12 +1,15 @@
 """Judgements reach the files that the summary and the report are made of."""
 
 import json
+from types import SimpleNamespace
 
 import ml_collections
+import pytest
 from etils import epath
 
 from configs.soar_math import get_config
 from soar_jax.evaluation.quality import Judgement
+from soar_jax.settings import SettingsError
 from soar_jax.soar import judging
 
 
@@ -61,3 +64,33 @@ def test_what_the_source_knows_stays(tmp_path):
     judging.judge_questions(Setup, epath.Path(tmp_path), Judge())
     (row,) = read(tmp_path / "curriculum.jsonl")
     assert (row["well_posed"], row["right"]) == (False, None)
+
+
+def setup_with(**changes):
+    config = get_config()
+    config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
+    return SimpleNamespace(config=ml_collections.FrozenConfigDict(config))
+
+
+@pytest.mark.parametrize("source", ["math", "jsonl"])
+def test_the_world_judges_no_benchmark(tmp_path, source):
+    setup = setup_with(problems__source=source, analysis__judge="world")
+    with pytest.raises(SettingsError, match=f"analysis.judge is 'world', but problems.source '{source}' cannot judge"):
+        judging.make_judge(setup, epath.Path(tmp_path))
+
+
+def test_an_endpoints_judgements_are_not_kept_in_a_bucket():
+    setup = setup_with(analysis__judge="endpoint", analysis__judge_model="m")
+    with pytest.raises(
+        SettingsError, match=r"appends to a cache on disk; choose a local --workdir, not gs://bucket/run$"
+    ):
+        judging.make_judge(setup, epath.Path("gs://bucket/run"))
+
+
+@pytest.mark.parametrize("judge", ["world", "none"])
+def test_what_the_ledger_knows_needs_no_judge(tmp_path, judge):
+    assert judging.make_judge(setup_with(analysis__judge=judge), epath.Path(tmp_path)) is None
+
+
+def test_no_judge_is_one_for_every_source(tmp_path):
+    assert judging.make_judge(setup_with(problems__source="math", analysis__judge="none"), epath.Path(tmp_path)) is None

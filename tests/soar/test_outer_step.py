@@ -68,6 +68,27 @@ def test_the_best_baseline_on_validation_is_kept_for_the_test(monkeypatch):
     assert kept == [(0.0, 1), (0.0, 1), (20.0, 3)]
 
 
+def test_the_best_student_is_one_of_the_best_datasets(monkeypatch):
+    setup = SimpleNamespace(
+        config=SimpleNamespace(outer=SimpleNamespace(students_per_dataset=3)),
+        mesh=None,
+        sampler=SimpleNamespace(model=None),
+    )
+    monkeypatch.setattr(outer_step, "take_student", lambda students, index, **_: students[index])
+    accuracy = np.array([[0.9, 0.0, 0.0], [0.4, 0.5, 0.4]])  # the best student of all is of the worse dataset
+    measured = outer_step.Measured(0.1, accuracy, accuracy.mean(axis=1) - 0.1)
+    assert outer_step.best_student(setup, "abcdef", measured) == "e"
+
+
+def test_solve_rates_are_over_all_students_of_a_dataset():
+    setup = SimpleNamespace(config=SimpleNamespace(outer=SimpleNamespace(students_per_dataset=2)))
+    is_valid = np.array([[True, False, True], [False, False, False]])
+    asked = [np.array(row) for row in ([4, 0], [8, 0], [4], [4])]  # students of the second dataset are asked nothing
+    agreed = [np.array(row) for row in ([1, 0], [5, 0], [0], [0])]
+    rates = outer_step._solve_rates(setup, QuestionStats(asked, agreed), is_valid)
+    np.testing.assert_array_equal(rates, [[0.5, np.nan, np.nan], [np.nan] * 3])
+
+
 def test_students_that_did_not_move_have_reward_zero_on_any_number_of_devices():
     """The baseline and its unchanged copies make the same draws."""
     problems = tuple(arithmetic.generate_problems(np.random.default_rng(0), (1, 2), 8))  # some of them solved
@@ -88,23 +109,25 @@ def test_students_that_did_not_move_have_reward_zero_on_any_number_of_devices():
     np.testing.assert_array_equal(*counts)
 
 
-def test_students_trained_in_waves_end_as_those_trained_at_once():
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_students_trained_in_waves_end_as_those_trained_at_once(repeats):
     rng = np.random.default_rng(0)
     dials = [arithmetic.random_dial(rng, 3) for _ in range(4)]
     questions = tuple(QuestionAnswer(dial.text(), arithmetic.spell(dial.states()[-1])) for dial in dials)
-    curriculum = Curriculum((questions[:1], questions[1:]))
+    curriculum = Curriculum((questions[:1],) * repeats + (questions[1:],) * repeats)
     split = HardSplit(tuple(arithmetic.generate_problems(rng, (2, 3), 4)), (), ())
     config = get_config()
     config.mesh.population = 1
-    config.outer.update(num_datasets=2, num_reward_questions=4, reward_samples=4)
+    config.outer.update(num_datasets=2, students_per_dataset=repeats, num_reward_questions=4, reward_samples=4)
     config.inner.update(num_steps=2, questions_per_step=2, group_size=4)
     config.student.learning_rate = 1e-2  # students come apart
     results = []
-    for at_once in (0, 1):
+    for at_once in (0, repeats):
         config.inner.students_at_once = at_once
         setup = setups.build(ml_collections.FrozenConfigDict(config))
         trained = outer_step.train_students(setup, setup.start, curriculum, split, 0, contextlib.nullcontext)
         results.append(jax.device_get(dataclasses.asdict(trained)))
-    first, second = results[0]["measured"]["students"]
-    assert first != second
+    students = results[0]["measured"]["students"]
+    assert students.shape == (2, repeats)
+    assert len({*students.ravel()}) > 1
     jax.tree.map(np.testing.assert_array_equal, *results)

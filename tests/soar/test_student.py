@@ -1,6 +1,7 @@
 """The population on the embedded model, a few steps of it."""
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
@@ -39,6 +40,27 @@ def test_an_episode_goes_on_where_the_one_before_ended(setup):
     episodes = [draw_order(setup, "test", (0,), 20, first_step).ravel() for first_step in (0, 2, 4)]
     assert sorted(np.concatenate(episodes)[:20]) == list(range(20))
     assert [len(episode) for episode in episodes] == [8, 8, 8]
+
+
+def _moved(setup, questions, **student):
+    """How far a student comes from where it starts, with other settings of students' updates; and its updates."""
+    config = ml_collections.ConfigDict(setup.config.to_dict())
+    config.student.update(student)
+    other = setups.build(ml_collections.FrozenConfigDict(config))
+    states = train_population(other, other.start, Curriculum((questions,) * 2), "test", (0,)).states
+    distances = jax.tree.map(lambda new, old: float(jnp.sum((new[0] - old) ** 2)), states.weights, other.start)
+    (count,) = {int(leaf[0]) for leaf in jax.tree.leaves(states.opt_state) if leaf.dtype == jnp.int32}
+    return sum(jax.tree.leaves(distances)), count
+
+
+def test_a_penalty_on_leaving_the_start_keeps_students_near_it(setup, questions):
+    often = {"updates_per_batch": 3, "clip_ratio": 0.2, "learning_rate": 1e-3}
+    free, updates = _moved(setup, questions, **often)
+    held, _ = _moved(setup, questions, kl_coef=10.0, **often)
+    once, fewer = _moved(setup, questions, learning_rate=1e-3)
+    assert (updates, fewer) == (6, 2)  # of two inner steps
+    assert 0 < held < 0.8 * free
+    assert once < free
 
 
 def test_students_without_signal_stay_as_they_are_and_others_move(setup, questions):
