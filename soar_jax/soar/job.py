@@ -306,7 +306,10 @@ def _conclude(this: _Run, search: Search, num_candidates: int) -> dict[str, Any]
 
 
 def _count_test_questions(search: Search) -> int:
-    """How often a teacher, or a student by itself, happened to write a hard test problem, which it has never seen."""
+    """How often somebody happened to write a hard test problem, which nobody has seen.
+
+    That is a teacher, or in self-play the first replica, among the questions that it kept.
+    """
     names = ["ledger.jsonl"]
     if search.setup.config.curriculum.source != "promotions":  # those are in the ledger
         names.append("curriculum.jsonl")

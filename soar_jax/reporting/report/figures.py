@@ -75,7 +75,7 @@ def difficulty(groups: Sequence[Group]) -> str:
 
 
 def topics(groups: Sequence[Group]) -> str:
-    """Shares of topics among a step's questions over outer steps, mean over seeds."""
+    """Shares of topics among a step's questions over outer steps, mean over the seeds that reach it."""
     shown = _with_search(groups)
     rows = [row for group in shown for run in _searched(group) for row in run.metrics]
     names = sorted({name for row in rows for name in row["subjects"]})[:10]
@@ -113,10 +113,10 @@ def _over_steps(groups: Sequence[Group], value: Value, label: str) -> str:
 
 
 def _mean_line(axes: Any, series: Sequence[Sequence[tuple[int, float]]]) -> None:
-    """The mean over the series that reach so far."""
-    places = sorted({x for points in series for x, _ in points})
-    means = [np.mean([y for points in series for at, y in points if at == x]) for x in places]
-    axes.plot(places, means, color=_MEAN_COLOR, linewidth=2)
+    """The mean where all series have a value: those that end early, since they succeeded, would be missed behind it."""
+    known = [dict(points) for points in series if points]
+    places = sorted(set.intersection(*map(set, known))) if known else []
+    axes.plot(places, [np.mean([values[x] for values in known]) for x in places], color=_MEAN_COLOR, linewidth=2)
 
 
 def _with_search(groups: Sequence[Group]) -> list[Group]:

@@ -151,7 +151,7 @@ def questions(groups: Sequence[Group]) -> Table:
             rows.append((group.name, str(len(made)), *shares, _average([row["vendi"] for row in made])))
     columns = ("", "seeds", "right answers, %", "well posed, %", "distinct, %", "Vendi score")
     note = (
-        "Questions that final fresh students were trained on. Paper, SOAR's promotion questions: "
+        "Questions that final fresh students were trained on (SeRL's first replica). Paper, SOAR's promotion questions: "
         f"{paper.RIGHT_SHARE}% right, {paper.WELL_POSED_SHARE:g}% well posed. A Vendi score grows with the number of "
         "questions, so compare only sets of one size."
     )
