@@ -35,7 +35,7 @@ def download(name: str) -> pathlib.Path:
         raise SettingsError(f"model.source {name!r} is no local folder, and no name of a model on the hub") from None
     except errors.RepositoryNotFoundError:
         raise SettingsError(f"there is no model {name!r} on the hub, or your account cannot see it") from None
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # of the hub, and of whichever HTTP client its library uses
         raise SettingsError(
             f"model.source {name!r} is no local folder and the hub cannot be reached ({type(error).__name__}); check "
             "the network, or give a folder"

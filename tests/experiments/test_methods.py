@@ -2,8 +2,11 @@
 
 import json
 import pathlib
+import shutil
 
 import pytest
+
+from soar_jax.model.loading import EMBEDDED_FOLDER
 
 METHODS = sorted(
     path.stem
@@ -73,6 +76,67 @@ def test_a_method_runs_to_its_tested_policies(command, tmp_path, method):
     assert bool(questions) == (method not in ("hard_only", "hard_only_large_group"))
     if method == "curated":
         assert all(row["right"] and row["well_posed"] for row in questions)
+
+
+# As the scales of language models do it, with the embedded model: adapters, several students a dataset, chat, subjects,
+# one pool of questions, answers compared as mathematics.
+AS_LANGUAGE_MODELS = (
+    "--config.seed=1",
+    "--config.num_outer_steps=1",
+    "--config.outer.students_per_dataset=2",
+    "--config.inner.students_at_once=2",
+    "--config.lora.rank=2",
+    "--config.student.learning_rate=0.1",
+    "--config.model.int8_cache",
+    "--config.sampling.population_batch=2",
+    "--config.mesh.cpu_devices=1",
+    "--config.prompts.chat",
+    "--config.prompts.teacher={subject}",
+    "--config.prompts.subjects=('teacher','teacher .')",
+    "--config.grading.equivalence=math",
+    "--config.curriculum.schedule=mixed",
+    "--config.student.bucket_tokens=(8,16)",
+    "--config.student.remat=layers",
+    "--config.promotion.student=step_best",
+    "--config.final.students=('curriculum','hard_only')",
+)
+
+
+def test_a_run_as_those_of_language_models(command, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(EMBEDDED_FOLDER, model)
+    (model / "chat_template.jinja").write_text("{% for turn in messages %}{{ turn.content }}{% endfor %}")
+    workdir = tmp_path / "run"
+    process = command(
+        "run",
+        "configs/soar_math.py",
+        f"--workdir={workdir}",
+        *SMALL,
+        *AS_LANGUAGE_MODELS,
+        f"--config.model.source={model}",
+    )
+    _, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    (row,) = read_lines(workdir / "metrics.jsonl")
+    assert row["any_reward"]
+    assert row["teacher_grad_norm"] > 0
+    assert row["promoted"]
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert set(summary["policies"]) == {"base", "promoted_student", "curriculum", "hard_only"}
+    assert summary["total_student_steps"] == 2 * 2 * 2 + 2 * 2 * 4  # students and steps; final students of two kinds
+    asked = read_lines(workdir / "ledger.jsonl")
+    assert all(0 <= row["solve_rate"] <= 1 for row in asked if row["solve_rate"] is not None)
+
+
+def test_a_search_ends_when_its_goal_is_reached(command, tmp_path):
+    flags = ("--config.num_outer_steps=3", "--config.outer.stop_at_validation=0.01", "--config.seed=1")
+    process = command("run", "configs/frozen_teacher.py", f"--workdir={tmp_path}", *SMALL, *flags)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    rows = read_lines(tmp_path / "metrics.jsonl")
+    assert len(rows) < 3
+    assert [row["validation_accuracy"] >= 0.01 for row in rows] == [False] * (len(rows) - 1) + [True]
+    assert json.loads((tmp_path / "summary.json").read_text())["outer_steps"] == len(rows)
 
 
 def test_finished_results_are_not_made_again(command, tmp_path):

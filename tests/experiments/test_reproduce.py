@@ -35,7 +35,7 @@ def wait_for(path, process):
 
 
 def alive(workdir):
-    """Whether a process holds the lock of a workdir."""
+    """Whether a process that was started with a workdir on its command line still runs."""
     found = subprocess.run(["pgrep", "-f", f"workdir={workdir}"], stdout=subprocess.PIPE, check=False)
     return found.returncode == 0
 

@@ -1,5 +1,6 @@
 import itertools
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from soar_jax.grading import equivalence
 from soar_jax.grading.grader import Grader, Verdict
+from soar_jax.grading.pool import AlgebraPool
 from tests.conftest import ROOT
 from tests.grading.answers import FAMILIES, HOSTILE
 
@@ -61,7 +63,24 @@ def test_hostile_text_costs_at_most_its_deadline_and_never_the_run():
     assert grader.grade([r"\boxed{x+1}"], ["1+x"]) == [Verdict.CORRECT]  # workers are in place again
 
 
-def test_a_worker_that_hangs_is_a_timeout_and_is_replaced():
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])  # it has died, and it hangs
+def test_a_worker_that_died_or_hangs_is_replaced_and_the_pool_goes_on(number):
+    pool = AlgebraPool(num_workers=1, deadline_s=2 * DEADLINE_S)
+    try:
+        assert pool.compare([("x+1", "1+x")]) == [True]
+        (first,) = pool._workers
+        first.process.send_signal(number)
+        assert pool.compare([("x+1", "1+x"), ("x+2", "2+x"), ("x+2", "x+3")]) == [None, True, False]
+        (second,) = pool._workers
+        assert first.process.returncode == -signal.SIGKILL
+        assert second.process.poll() is None
+        assert pool.compare([("x+1", "1+x")]) == [True]
+        assert pool._workers == [second]
+    finally:
+        pool.close()
+
+
+def test_algebra_that_misses_its_deadline_is_a_timeout_and_what_needs_none_is_not():
     grader = Grader(("boxed",), "math", num_workers=1, deadline_s=1e-4)  # no algebra is that quick
     fast = Grader(("boxed",), "math", num_workers=1, deadline_s=DEADLINE_S)
     assert grader.compare(["x+1", "x+1"], ["1+x", "x+1"]) == [Verdict.TIMEOUT, Verdict.CORRECT]

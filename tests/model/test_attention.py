@@ -50,12 +50,8 @@ def inputs(num_heads, num_kv_heads, num_slots, head_dim, seed):
     return query, key, value, valid, cotangent * valid[:, None, :, None]
 
 
-@pytest.mark.parametrize(
-    ("num_heads", "num_kv_heads", "num_slots", "head_dim"), [(4, 2, 200, 64), (2, 2, 37, 16), (6, 1, 384, 128)]
-)
-def test_the_tpu_kernel_gives_what_the_plain_form_gives_and_its_gradients(
-    interpreted, num_heads, num_kv_heads, num_slots, head_dim
-):
+def check_against_the_plain_form(name, num_heads, num_kv_heads, num_slots, head_dim):
+    """A kernel's values and gradients."""
     query, key, value, valid, cotangent = inputs(num_heads, num_kv_heads, num_slots, head_dim, seed=num_slots)
     mask = valid[:, None] & jnp.tril(jnp.ones((num_slots, num_slots), bool))
 
@@ -66,11 +62,29 @@ def test_the_tpu_kernel_gives_what_the_plain_form_gives_and_its_gradients(
         return weighted(attention.attend(query, KVCache(key, value), mask, 0.1))
 
     def kernel(query, key, value):
-        return weighted(attention.attend_to_row(SPLASH, query, key, value, valid, 0.1))
+        return weighted(attention.attend_to_row(name, query, key, value, valid, 0.1))
 
-    expected = jax.value_and_grad(plain, (0, 1, 2), has_aux=True)(query, key, value)
+    expected = jax.jit(jax.value_and_grad(plain, (0, 1, 2), has_aux=True))(query, key, value)
     found = jax.jit(jax.value_and_grad(kernel, (0, 1, 2), has_aux=True))(query, key, value)
     jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4), found, expected)
+
+
+@pytest.mark.parametrize("sizes", [(4, 2, 200, 64), (2, 2, 37, 16), (6, 1, 384, 128)])
+def test_the_tpu_kernel_gives_what_the_plain_form_gives_and_its_gradients(interpreted, sizes):
+    check_against_the_plain_form(SPLASH, *sizes)
+
+
+@pytest.mark.parametrize("sizes", [(4, 2, 24, 16), (6, 1, 37, 8)])
+def test_what_the_gpu_kernel_is_asked_gives_what_the_plain_form_gives_and_its_gradients(monkeypatch, sizes):
+    asked, compute = [], jax.nn.dot_product_attention
+
+    def on_the_cpu(*args, implementation, **named):
+        asked.append((implementation, args[0].shape[1] % 2))
+        return compute(*args, implementation="xla", **named)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", on_the_cpu)
+    check_against_the_plain_form(CUDNN, *sizes)
+    assert set(asked) == {("cudnn", 0)}
 
 
 @pytest.mark.parametrize("num_slots", [1535, 37, 64])  # cuDNN trains even numbers alone

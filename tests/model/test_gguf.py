@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from soar_jax.model import loading
+from soar_jax.model import decoder, loading
 from soar_jax.model.config import RopeScaling
 from soar_jax.model.gguf_file import GGUFFile
 from soar_jax.settings import SettingsError
@@ -23,17 +23,17 @@ MERGES = ["Ġ t", "h e", "1 2", "Ġt he"]
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}<|im_start|>assistant "
 
 
-def tensors(rng):
+def tensors(rng, head_dim=H):
     shapes = {"token_embd": (len(TOKENS), D), "output_norm": (D,)}
     for layer in range(LAYERS):
         shapes |= {
             f"blk.{layer}.{name}": shape
             for name, shape in {
                 "attn_norm": (D,),
-                "attn_q": (HEADS * H, D),
-                "attn_k": (KV_HEADS * H, D),
-                "attn_v": (KV_HEADS * H, D),
-                "attn_output": (D, HEADS * H),
+                "attn_q": (HEADS * head_dim, D),
+                "attn_k": (KV_HEADS * head_dim, D),
+                "attn_v": (KV_HEADS * head_dim, D),
+                "attn_output": (D, HEADS * head_dim),
                 "ffn_norm": (D,),
                 "ffn_gate": (F, D),
                 "ffn_up": (F, D),
@@ -70,7 +70,7 @@ def write(path, weights, kind=TYPES.F32, pre="smollm", **changes):
         writer.add_chat_template(TEMPLATE)
     for name, array in weights.items():
         if array.ndim == 1:
-            writer.add_tensor(f"{name}.weight", array)
+            writer.add_tensor(name if name.endswith(".bias") else f"{name}.weight", array)
         else:
             data = array if array.dtype == np.uint8 else gguf.quants.quantize(array, kind)
             writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
@@ -99,6 +99,61 @@ def test_shapes_and_layout_are_ours(weights, tmp_path):
     np.testing.assert_array_equal(layers["query"][0][:, 3, 5 + H // 2], query[3, 11])
     value = weights["blk.0.attn_v"].reshape(KV_HEADS, H, D)
     np.testing.assert_array_equal(layers["value"][0][:, 2, 7], value[2, 7])
+
+
+def normal(rng, *shape):
+    return rng.normal(size=shape).astype(np.float32)
+
+
+def test_qwen2_has_biases_and_its_rotary_pairs_lie_as_ours(weights, tmp_path):
+    rng = np.random.default_rng(2)
+    sizes = {"q": HEADS, "k": KV_HEADS, "v": KV_HEADS}
+    biases = {f"blk.{i}.attn_{part}.bias": normal(rng, sizes[part] * H) for i in range(LAYERS) for part in sizes}
+    path = write(tmp_path / "m.gguf", weights | biases, pre="qwen2", architecture="qwen2")
+    model = loading.load_model(str(path), "float32")
+    assert (model.config.family, model.config.head_dim) == ("qwen2", H)
+    for name, part in (("query", "q"), ("key", "k"), ("value", "v")):
+        for layer in range(LAYERS):
+            weight, bias = weights[f"blk.{layer}.attn_{part}"], biases[f"blk.{layer}.attn_{part}.bias"]
+            found = model.params["layers"][name][layer], model.params["layers"][f"{name}_bias"][layer]
+            np.testing.assert_array_equal(found[0], weight.T.reshape(D, sizes[part], H))
+            np.testing.assert_array_equal(found[1], bias.reshape(sizes[part], H))
+
+
+def test_qwen3_has_norms_of_queries_and_keys_and_heads_of_its_own_width(tmp_path):
+    rng, head_dim = np.random.default_rng(3), H // 2
+    names = [f"blk.{layer}.attn_{part}_norm" for layer in range(LAYERS) for part in "qk"]
+    weights = tensors(rng, head_dim) | {name: normal(rng, head_dim) for name in names}
+    numbers = {"qwen3.attention.key_length": head_dim}
+    path = write(tmp_path / "m.gguf", weights, pre="qwen2", architecture="qwen3", numbers=numbers)
+    model = loading.load_model(str(path), "float32")
+    assert (model.config.family, model.config.head_dim) == ("qwen3", head_dim)
+    layers = model.params["layers"]
+    for name, part, heads in (("query", "q", HEADS), ("key", "k", KV_HEADS)):
+        for layer in range(LAYERS):
+            weight, norm = weights[f"blk.{layer}.attn_{part}"], weights[f"blk.{layer}.attn_{part}_norm"]
+            np.testing.assert_array_equal(layers[name][layer], weight.T.reshape(D, heads, head_dim))
+            np.testing.assert_array_equal(layers[f"{name}_norm"][layer], norm)
+    np.testing.assert_array_equal(layers["out"][1], weights["blk.1.attn_output"].T.reshape(HEADS, head_dim, D))
+
+
+def test_an_output_of_its_own_is_not_the_embedding(weights, tmp_path):
+    output = normal(np.random.default_rng(4), len(TOKENS), D)
+    model = loading.load_model(str(write(tmp_path / "m.gguf", weights | {"output": output})), "float32")
+    assert not model.config.tie_embeddings
+    np.testing.assert_array_equal(model.params["unembedding"], output.T)
+    np.testing.assert_array_equal(model.params["embedding"], weights["token_embd"])
+
+
+def test_llama_3s_factors_of_rotary_frequencies_are_its_rope_scaling(weights, tmp_path):
+    plain = 10000.0 ** (-np.arange(0, H, 2) / H)
+    kept = np.clip((8192 * plain / (2 * np.pi) - 1) / (4 - 1), 0, 1)
+    factors = (1 / (kept + (1 - kept) / 8)).astype(np.float32)  # as llama.cpp writes them
+    path = write(tmp_path / "m.gguf", weights | {"rope_freqs": factors})
+    config = loading.load_model(str(path), "float32").config
+    assert config.rope_scaling == RopeScaling("llama3", 8.0, 1.0, 4.0, 8192)
+    found = decoder.rope_frequencies(config, config.rope_theta, config.rope_scaling)
+    np.testing.assert_allclose(found, plain / factors, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])

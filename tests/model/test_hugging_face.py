@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
+from huggingface_hub import errors
 
 from soar_jax.model import config as model_config
 from soar_jax.model import decoder, hugging_face, loading
@@ -167,7 +168,34 @@ def test_a_name_that_the_hub_cannot_have_is_one_line(name):
         loading.load_model(name, "float32")
 
 
-def test_an_unreachable_hub_is_one_line(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(SettingsError, match=r"no local folder and the hub cannot be reached|there is no model"):
-        loading.load_model("nobody/nothing-of-this-name", "float32")
+UNREACHABLE = (
+    "model.source 'a/b' is no local folder and the hub cannot be reached ({}); check the network, or give a folder"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            errors.GatedRepoError,
+            "model.source 'a/b' is gated: accept its licence on its page at huggingface.co, then log in with "
+            "`hf auth login`",
+        ),
+        (errors.HFValidationError, "model.source 'a/b' is no local folder, and no name of a model on the hub"),
+        (errors.RepositoryNotFoundError, "there is no model 'a/b' on the hub, or your account cannot see it"),
+        (errors.HfHubHTTPError, UNREACHABLE.format("HfHubHTTPError")),
+        (errors.RevisionNotFoundError, UNREACHABLE.format("RevisionNotFoundError")),
+        (TimeoutError, UNREACHABLE.format("TimeoutError")),
+        (RuntimeError, UNREACHABLE.format("RuntimeError")),  # HTTP clients have errors of their own
+        (errors.LocalEntryNotFoundError, UNREACHABLE.format("LocalEntryNotFoundError")),
+        (ConnectionError, UNREACHABLE.format("ConnectionError")),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line(monkeypatch, error, message):
+    def download(*args, **named):
+        raise error.__new__(error)  # some want the response that they came with
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(SettingsError) as raised:
+        loading.load_model("a/b", "float32")
+    assert str(raised.value) == message

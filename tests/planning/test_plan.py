@@ -11,6 +11,7 @@ from soar_jax.planning.phases import END, PROMOTION, START, STEP, Draw, Sizes, U
 from soar_jax.planning.plan import Assumptions, Cost, make_plan
 from soar_jax.settings import SettingsError
 
+METHODS = (base_teacher, hard_only, intrinsic_teacher, serl, soar_math)
 MODEL = ModelConfig(384, 128, 256, 4, 4, 2, 32, 1e4, 1e-5, True, 64, "bfloat16")
 SIZES = Sizes(hard_share=0.5, num_promotions=2)
 ASSUMED = Assumptions(SIZES, 0.5, 20, 1.0, 0.5, 0.5, 0.0)
@@ -92,7 +93,11 @@ def test_updates_may_be_several_and_need_a_reference(config):
     [
         (hard_only, {"testing base", "hard_only: updates"}, {"writing questions", "validating a promotion"}),
         (base_teacher, {"writing the curriculum", "curriculum: answers"}, {"writing questions"}),
-        (intrinsic_teacher, {"answering questions", "updating the teacher"}, {"students' answers", "testing promoted"}),
+        (
+            intrinsic_teacher,
+            {"answering questions", "updating the teacher", "testing base"},
+            {"students' answers", "validating a promotion", "testing base and promoted student"},
+        ),
         (serl, {"self_play: answers"}, {"writing questions", "writing the curriculum"}),
     ],
 )
@@ -100,6 +105,7 @@ def test_methods_differ_in_their_phases(method, there, missing):
     phases = named(run_phases(method.get_config(), SIZES))
     assert there <= set(phases)
     assert not missing & set(phases)
+    assert missing <= {phase.name for other in METHODS for phase in run_phases(other.get_config(), SIZES)}
 
 
 def test_self_play_writes_and_labels_before_it_trains():

@@ -1,8 +1,12 @@
+import dataclasses
+
 import jax
+import numpy as np
 import pytest
 
 from soar_jax.model.work import Work
 from soar_jax.parallel import mesh as parallel
+from soar_jax.planning import devices
 from soar_jax.planning.devices import Peaks, peaks
 from soar_jax.planning.speed import step_timings
 
@@ -22,4 +26,28 @@ def test_an_unknown_device_is_measured(mesh):
     assert found.are_measured
     assert found.flops_per_s > 1e8
     assert found.bytes_per_s > 1e7
-    assert dict(mesh.shape)[parallel.POPULATION] == jax.device_count()
+
+
+def test_what_is_measured_is_of_all_devices_together(mesh, monkeypatch):
+    monkeypatch.setattr(devices, "_best_time", lambda function, x: 2.0 * function(x).shape[0] / mesh.size)  # seconds
+    monkeypatch.setattr(devices, "_CPU_SIDE", 8)
+    monkeypatch.setattr(devices, "_CPU_COPIED", 16)
+    # 8 x 8 x 8 products and sums, and 16 numbers of 4 bytes read and written, on each device
+    assert peaks(mesh, "float32") == Peaks(mesh.size * 1024 / 2, mesh.size * 128 / 2, are_measured=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "flops_per_s", "bytes_per_s"),
+    [("NVIDIA H100 80GB HBM3", 989.4e12, 3.35e12), ("TPU v6 lite", 918e12, 1.64e12), ("TPU v6e", 918e12, 1.64e12)],
+)
+def test_a_known_device_reaches_the_vendors_figures_times_the_devices_of_the_mesh(kind, flops_per_s, bytes_per_s):
+    @dataclasses.dataclass(frozen=True)
+    class Chip:
+        id: int
+        device_kind: str = kind
+        platform: str = "gpu"
+
+    chips = np.array([Chip(number) for number in range(4)]).reshape(2, 1, 2, 1)
+    found = peaks(jax.sharding.Mesh(chips, parallel.AXES), "bfloat16")
+    assert found == Peaks(4 * flops_per_s, 4 * bytes_per_s, are_measured=False)
+    assert found.shares(2 * flops_per_s, bytes_per_s, 1.0) == (0.5, 0.25)

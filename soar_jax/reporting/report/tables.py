@@ -151,9 +151,9 @@ def questions(groups: Sequence[Group]) -> Table:
             rows.append((group.name, str(len(made)), *shares, _average([row["vendi"] for row in made])))
     columns = ("", "seeds", "right answers, %", "well posed, %", "distinct, %", "Vendi score")
     note = (
-        "Questions that final fresh students were trained on (SeRL's first replica). Paper, SOAR's promotion questions: "
-        f"{paper.RIGHT_SHARE}% right, {paper.WELL_POSED_SHARE:g}% well posed. A Vendi score grows with the number of "
-        "questions, so compare only sets of one size."
+        "Questions that final fresh students were trained on (SeRL's first replica). Paper, SOAR's promotion "
+        f"questions: {paper.RIGHT_SHARE}% right, {paper.WELL_POSED_SHARE:g}% well posed. A Vendi score grows with the "
+        "number of questions, so compare only sets of one size."
     )
     return Table("questions", "Questions of the final students", note, columns, tuple(rows))
 
