@@ -32,13 +32,17 @@ _OTHER_WRITINGS = (
     ("{,}", ","),
 )
 _WRAPPED_TEXT = re.compile(r"\\(?:text|textrm|textbf|mathrm|mathbf|mbox|operatorname|rm)\s*\{([^{}]*)\}")
-_THIN_THOUSANDS = re.compile(r"(?<=\d)\\,(?=\d{3}(?!\d))")
+# Within a number: no blank at all (`\!`), a thin one in the place of a comma or behind one, a blank before zeros.
+_WITHIN_NUMBER = re.compile(
+    r"(?<=[\d,])\s*\\!\s*(?=[\d,])|(?<=\d)\\,(?=\d{3}(?!\d))|(?<=\d,)\s*\\[,;:]\s*(?=\d{3}(?!\d))"
+    r"|(?<=\d,)(?:\s|\\ )+(?=0\d\d(?!\d))"
+)
 _SPACING = re.compile(
-    r"(?<!\\)\\[,;: ]|\\(?:quad|qquad|left|right|displaystyle|limits|big|Big|bigg|Bigg)(?![A-Za-z])|~"
+    r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad|left|right|displaystyle|limits|big|Big|bigg|Bigg)(?![A-Za-z])|~"
 )
 _NAME = re.compile(
-    r"\s*([A-Za-z](?:_(?:\w|\{\\?\w+\}))?(?:\((?:[a-z]|-?\d+)\))?|(?:m\s*)?\\angle\s*[A-Z]{1,3}|[A-Z]{2}|\\text\{[^{}]*\})"
-    r"\s*(?:=|\\in(?![A-Za-z]))\s*(?=\S)"
+    r"\s*([A-Za-z](?:_(?:\w|\{\\?\w+\}))?(?:\((?:[a-z]|-?\d+)\))?|\\text\{[^{}]*\}"
+    r"|(?:(?:m\s*)?\\angle\s*[A-Z]{1,3}|[A-Z]{2})(?=\s*=\s*[-\d\\]))\s*(?:=|\\in(?![A-Za-z]))\s*(?=\S)"
 )
 _ROW_GAP = re.compile(r"(\\\\)\s*\[[\d.]+\s*(?:pt|em|ex|mm|cm)\]")
 _SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)")
@@ -72,7 +76,7 @@ def same(gold: str, answer: str) -> bool | None:
     (a, unit_a), (b, unit_b) = normalized(gold), normalized(answer)
     if unit_a and unit_b and unit_a != unit_b:
         return False
-    if a == b:
+    if a == b or _without_blanks(gold) == _without_blanks(answer):  # 120,144 may be a list
         return bool(a)
     x, y = exact_number(a), exact_number(b)
     if x is not None and y is not None:
@@ -87,7 +91,7 @@ def same(gold: str, answer: str) -> bool | None:
 def normalized(text: str) -> tuple[str, str]:
     """An answer's value in one way of writing, and its unit's one name (empty where it has none, or none known)."""
     value = _MATH_MODE.sub("", text).strip().rstrip(".")
-    value = _THIN_THOUSANDS.sub("", value.replace("\\!", ""))
+    value = _WITHIN_NUMBER.sub("", value.replace("^{\\circ}", "^\\circ"))
     value, unit = units.split(_without_name(" ".join(_SPACING.sub(" ", value).split())))
     value = _WRAPPED_TEXT.sub(r"\1", _ROW_GAP.sub(r"\1", value))
     for old, new in _OTHER_WRITINGS:
@@ -136,6 +140,11 @@ def is_bounded(text: str) -> bool:
         and _powers_are_bounded(text)
         and _factorials_are_bounded(text)
     )
+
+
+def _without_blanks(text: str) -> str:
+    """Without those behind commas."""
+    return re.sub(r",\s+", ",", text.strip())
 
 
 def _without_name(text: str) -> str:

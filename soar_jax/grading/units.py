@@ -1,6 +1,7 @@
 r"""The unit behind an answer's value: split off, and told in one way.
 
-Only units that are known are told; other words behind a number (`7\text{ apples}`) are split off and are no unit.
+Known units have one name however they are written; of other words behind a value (`7\text{ apples}`) those that say
+no more than that something was counted are no unit, the rest is told as it is.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import re
 
 _WAYS_OF_WRITING = {
+    "nanometer": "nm nanometre",
+    "micrometer": "micrometre",
     "millimeter": "mm millimetre",
     "centimeter": "cm centimetre",
     "decimeter": "dm decimetre",
@@ -17,13 +20,21 @@ _WAYS_OF_WRITING = {
     "foot": "ft feet",
     "yard": "yd",
     "mile": "mi",
+    "acre": "",
+    "hectare": "ha",
     "milligram": "mg",
     "gram": "g",
     "kilogram": "kg",
     "pound": "lb",
     "ounce": "oz",
+    "ton": "tonne",
     "milliliter": "ml millilitre",
     "liter": "l litre",
+    "cup": "",
+    "pint": "pt",
+    "quart": "qt",
+    "gallon": "gal",
+    "millisecond": "ms",
     "second": "s sec",
     "minute": "min",
     "hour": "h hr",
@@ -31,37 +42,52 @@ _WAYS_OF_WRITING = {
     "week": "",
     "month": "",
     "year": "yr",
-    "dollar": "",
+    "dollar": "usd",
+    "euro": "",
     "cent": "",
+    "penny": "pennie",
+    "nickel": "",
+    "dime": "",
+    "quarter": "",
     "percent": "%",
     "degree": "deg",
     "radian": "rad",
 }
 _KNOWN = {way: name for name, ways in _WAYS_OF_WRITING.items() for way in (name, *ways.split())}
-_PER = {"mph": "mile/hour", "kph": "kilometer/hour"}
-_COUNTED = "unit|people|student|way|point|piece"  # words that may follow a number as they are
+_WITH_PLURAL = {way for way in _KNOWN if len(way) > 2} | {"yd", "mi", "kg", "lb", "oz", "hr", "yr", "ft", "cm", "km"}
+_KNOWN |= {f"{way}s": _KNOWN[way] for way in _WITH_PLURAL}
+_PER = {"mph": "mile/hour", "kph": "kilometer/hour", "mpg": "mile/gallon"}
+_POWERS = {"square": "2", "sq": "2", "squared": "2", "²": "2", "cubic": "3", "cu": "3", "cubed": "3", "³": "3"}
+# Behind a number, these add nothing to it.
+_COUNTED = re.compile(
+    r"(?:(?:square|sq\.?|cubic|cu\.?) )?units?(?: (?:squared|cubed)| ?\^ ?\{?[23]\}?|[²³])?|people|persons?|students?|"
+    r"ways?|points?|pieces?|times|total|in total|each"
+)
 
-_NAME = "|".join(sorted((re.escape(way) for way in (*_KNOWN, *_PER, *_COUNTED.split("|"))), key=len, reverse=True))
+_NAMES = "|".join(sorted(map(re.escape, (*_KNOWN, *_PER)), key=len, reverse=True))
 _POWER = r"(?:\s*\^\s*\{?[23]\}?|[²³]|\s+(?:squared|cubed))?"
-_FACTOR = rf"(?:(?:square|sq\.?|cubic|cu\.?)\s+)?(?:{_NAME})s?\.?{_POWER}"
+_FACTOR = rf"(?:(?:square|sq\.?|cubic|cu\.?)\s+)?(?:{_NAMES})\.?{_POWER}"
 _READ_FACTOR = re.compile(
     r"(?:(square|sq|cubic|cu)\.?\s+)?([a-z%]+)\.?\s*(?:\^\s*\{?([23])\}?|([²³])|(squared|cubed))?"
 )
-_POWERS = {"square": "2", "sq": "2", "squared": "2", "²": "2", "cubic": "3", "cu": "3", "cubed": "3", "³": "3"}
 
 _TEXT = re.compile(
     r"\s*\\(?:text|textrm|mathrm|mbox|rm|operatorname)\s*\{([^{}]*(?:\^\{[23]\}[^{}]*)?)\}(\s*\^\s*\{?[23]\}?)?$"
 )
-_WORDS = re.compile(rf"\s+({_FACTOR}(?:\s*(?:/|\bper\b)\s*{_FACTOR})?)$", re.IGNORECASE)
+_WORDS = re.compile(rf"\s+({_FACTOR}(?:\s*(?:/|\bper\b)\s*{_FACTOR})?|{_COUNTED.pattern})$", re.IGNORECASE)
 _SIGN = re.compile(r"\s*(?:(\\?%)|(\^\{?\\circ\}?|\\degree|°))$")
 _DOLLAR = re.compile(r"^(-?)\s*\\?\$\s*(?=[\d.])|(?<=\d)\s*\\\$$")
 _VALUE = re.compile(r"(?:[\d})]|\\pi)$")  # what a unit may stand behind
-_NO_UNIT = re.compile(r"(?![mgshl]$)[a-z]$|(?i:pi|(?:hundred|thousand|million|billion|trillion|dozen)s?)\b")
-_NOT_ONLY_UNIT = re.compile(r"\d|^[./]|\b(?:or|and|to|is|not)\b", re.IGNORECASE)  # more of the answer
+_NUMBER = re.compile(r"[-+\d.,/\s]+|-?\\[dt]?frac\{\d+\}\{\d+\}")  # what a letter that is no variable may stand behind
+_NO_UNIT = re.compile(
+    r"(?![mgshl]$)[a-z]$|(?i:pi|(?:hundred|thousand|million|billion|trillion|dozen)s?|hal(?:f|ves)|thirds?|tenths?|"
+    r"(?:four|fif|six|seven|eigh|nin|hundred|thousand|million)ths?)\b"
+)
+_NOT_ONLY_UNIT = re.compile(r"\d|^[./]|\b(?:or|and|to|is|not|base)\b", re.IGNORECASE)  # more of the answer
 
 
 def split(text: str) -> tuple[str, str]:
-    r"""An answer's value and its unit: empty where it has none or none that is known.
+    r"""An answer's value and its unit, empty where it has none.
 
     The parts of a list (`30^\circ, 150^\circ`) have their unit together.
     """
@@ -73,10 +99,12 @@ def split(text: str) -> tuple[str, str]:
 
 
 def name(text: str) -> str:
-    """A known unit's one name, as in meter, centimeter^2, kilometer/hour; empty for anything else."""
-    factors = re.split(r"\s*/\s*|\s+per\s+", " ".join(text.lower().split()))
-    names = [_factor(factor) for factor in factors]
-    return "/".join(names) if len(names) <= 2 and all(names) else ""
+    """A unit's one name, as in meter, centimeter^2, kilometer/hour; of an unknown one its words in small letters."""
+    words = " ".join(text.lower().split()).rstrip(".")
+    names = [_factor(factor) for factor in re.split(r"\s*/\s*|\s+per\s+", words)]
+    if len(names) <= 2 and all(names):
+        return "/".join(names)
+    return "" if _COUNTED.fullmatch(words) else words
 
 
 def _factor(text: str) -> str:
@@ -84,18 +112,18 @@ def _factor(text: str) -> str:
     if not match:
         return ""
     before, word, *after = match.groups()
-    found = next((known for known in (word, word.removesuffix("s")) if known in _KNOWN or known in _PER), "")
     power = next((_POWERS.get(sign, sign) for sign in (before, *after) if sign), "")
-    unit = _KNOWN.get(found) or _PER.get(found, "")
+    unit = _KNOWN.get(word) or _PER.get(word, "")
     return f"{unit}^{power}" if unit and power else unit
 
 
 def _split(text: str) -> tuple[str, str]:
     if _DOLLAR.search(text):
-        return _DOLLAR.sub(r"\1", text).strip(), "dollar"
+        return _split(_DOLLAR.sub(r"\1", text).strip())[0], "dollar"
     if match := _SIGN.search(text):
         return _behind_a_value(text, match, "percent" if match[1] else "degree")
-    if match := _WORDS.search(text):
+    match = _WORDS.search(text)
+    if match and (len(match[1].partition("^")[0]) > 1 or _NUMBER.fullmatch(text[: match.start()])):
         return _behind_a_value(text, match, name(match[1]))
     match = _TEXT.search(text)
     if not match or _is_more_of_the_answer(match[1].strip()):

@@ -95,11 +95,13 @@ class GGUFFile:
             "max_position_embeddings": self._number("context_length"),
             "tie_word_embeddings": "output.weight" not in self._tensors,
         }
+        linear = self._linear_rope_factor()
         if "rope_freqs.weight" in self._tensors:
+            require(not linear, f"{self.path} stretches rotary frequencies in two ways, which is not supported")
             factor = float(self._dequantised("rope_freqs.weight").max())
             config["rope_scaling"] = {"rope_type": "llama3", "factor": factor, **_LLAMA3_ROPE}
-        elif factor := self._linear_rope_factor():
-            config["rope_scaling"] = {"rope_type": "linear", "factor": factor}
+        elif linear:
+            config["rope_scaling"] = {"rope_type": "linear", "factor": linear}
         return config
 
     def source(self, config: ModelConfig) -> _Source:
@@ -124,11 +126,11 @@ class GGUFFile:
         """Whether a tensor is one that a model of this architecture has and this decoder computes with."""
         stem, _, ending = name.rpartition(".")
         part = stem.split(".", 2)[2] if stem.startswith("blk.") and stem.count(".") == 2 else ""
-        if part in ("attn_q_norm", "attn_k_norm"):
-            return self._architecture == "qwen3"
         if ending == "bias":
             return self._architecture == "qwen2" and part in ("attn_q", "attn_k", "attn_v")
-        return part in _LAYER.values() or stem in (*_TOP.values(), "rope_freqs")
+        if part in ("attn_q_norm", "attn_k_norm") and self._architecture != "qwen3":
+            return False
+        return ending == "weight" and (part in _LAYER.values() or stem in (*_TOP.values(), "rope_freqs"))
 
     def _linear_rope_factor(self) -> float:
         """What rotary frequencies are divided by; 0 where they are not. llama.cpp's default kind is linear."""
@@ -202,7 +204,8 @@ _PRE_TOKENIZERS = {
 }
 _WHOLE_WORDS_FIRST = ("llama-bpe",)  # a word that is a token is not cut and merged
 _BOS_BY_DEFAULT = ("llama-bpe",)
-_TURN_ENDS = ("<|eot_id|>", "<|im_end|>")  # end a completion, whatever token ends a text
+# End a completion, whichever of them the file names as EOS.
+_ENDS = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>")
 _CONTROL, _USER_DEFINED = 3, 4  # types of tokens
 
 
@@ -260,6 +263,7 @@ def load_tokenizer(file: GGUFFile) -> Tokenizer:
 
 
 def _stops(fields: dict[str, Any], named: list[tuple[str, int]]) -> list[int]:
-    """Ids of the tokens that end a turn; named are the tokens and their types."""
-    ids = [place for place, (token, kind) in enumerate(named) if token in _TURN_ENDS and kind == _CONTROL]
-    return [*ids, range(len(named))[fields["eot_token_id"]]] if "eot_token_id" in fields else ids
+    """Ids of the tokens that end a turn or a text; named are the tokens and their types."""
+    ids = [place for place, (token, kind) in enumerate(named) if token in _ENDS and kind == _CONTROL]
+    given = [fields[key] for key in ("eot_token_id", "eom_token_id") if key in fields]
+    return [*ids, *[number for number in given if number in range(len(named))]]  # "none" is a number beyond

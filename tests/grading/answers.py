@@ -80,6 +80,30 @@ FAMILIES: dict[str, list[list[str]]] = {
         [r"27 yd", r"27\text{ yards}"],
         [r"27\text{ yd}^2"],
     ],
+    "words that are no known unit": [
+        [r"8\text{ a.m.}", r"8 \text{ A.M.}"],
+        [r"8\text{ p.m.}"],
+        [r"9\text{ gallons}", r"9 gal", r"9 gallons"],
+        [r"9\text{ liters}"],
+        [r"9\text{ km east}"],
+        [r"9\text{ km west}"],
+        [r"9\text{ ms}"],
+        [r"9\text{ m}"],
+        [r"9\text{ June}"],
+        [r"5^{\circ}\text{C}", r"5^\circ\text{C}"],
+        [r"5^{\circ}\text{F}"],
+        [r"5\text{ tenths}"],
+    ],
+    "letters that are variables": [
+        [r"\pi h", r"V=\pi h"],
+        [r"\pi"],
+        [r"2\pi m", r"2 \pi m"],
+        [r"2\pi"],
+        [r"4\pi l^2"],
+        [r"4\pi"],
+        [r"\frac12(a+b) h", r"\frac{1}{2}(a+b)h"],
+    ],
+    "sides of equations": [[r"AB=CD"], [r"CD"], [r"EF=CD"], [r"AB=\frac12", r"0.5"], [r"AB = -3", r"-3"]],
     "words that are no unit are not compared": [
         [
             r"27",
@@ -102,6 +126,9 @@ FAMILIES: dict[str, list[list[str]]] = {
         [r"$f(x)=x$, $f(x)=2-x$", r"x, 2-x"],
     ],
     "money": [
+        [r"\$4.50\text{ per pound}", r"4.50", r"\$4.5", r"4.50 USD"],
+        [r"\$12\text{ each}", r"12", r"\$12\text{ total}"],
+        [r"\$1.5\text{ million}"],
         [r"\$36", r"x=\$36", r"36\$", r"36", r"\text{Price} = \$36"],
         [r"\$32,\!348", r"32348", r"\$32,348", r"32,348 dollars"],
         [r"-\$36", r"-36"],
@@ -114,7 +141,10 @@ FAMILIES: dict[str, list[list[str]]] = {
     ],
     "blanks behind commas": [
         [r"2, 100", r"100, 2"],
-        [r"2100", r"2,100"],
+        [r"2100"],
+        [r"11,\! 111,\! 111", r"11111111", r"11,111,111", r"x = 11, \!111,\,111"],
+        [r"6,\ 000", r"6000", r"6, 000"],
+        [r"\pi\!r^2", r"\pi r^2"],
         [r"2,100, 3,200", r"3200, 2100"],
     ],
     "repeating decimals": [

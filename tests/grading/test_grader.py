@@ -93,6 +93,14 @@ def test_timeouts_in_a_row_do_not_end_the_run():
     assert grader.compare(answers, [f"{number}+x" for number in range(1, 6)]) == [Verdict.TIMEOUT] * 5
 
 
+def test_a_list_without_blanks_is_the_one_with_blanks_and_may_be_a_number_too():
+    pairs = [("120,144", "120, 144"), ("120, 144", "120,144"), ("120144", "120,144"), ("120, 144", "144, 120")]
+    assert {equivalence.same(*pair) or MATH.compare(pair[1:], pair[:1]) == [Verdict.CORRECT] for pair in pairs} == {
+        True
+    }
+    assert MATH.compare(["120, 144"], ["120144"]) == [Verdict.WRONG]
+
+
 ANSWERS = st.one_of(
     st.text(max_size=40),
     st.text(alphabet=r"0123456789\frac{}/^_+-.,()[]x ", max_size=30),
