@@ -192,17 +192,18 @@ def test_calls_that_the_devices_do_not_divide_draw_the_same(evaluate, evaluated,
     assert (tmp_path / "out" / "completions.jsonl").read_text() == (evaluated[0] / "completions.jsonl").read_text()
 
 
-def test_two_processes_with_other_problems_are_refused(evaluate, benchmark_file, tmp_path):
-    other = tmp_path / "other.jsonl"
-    other.write_text("".join(benchmark_file.read_text().splitlines(keepends=True)[:20]))
-    paths = (benchmark_file, other)
-    both = [
-        evaluate(tmp_path / "out", "--config.mesh.cpu_devices=1", f"--config.problems.path={path}", *flags)
-        for path, flags in zip(paths, two_processes(), strict=True)
-    ]
+def test_two_processes_with_other_problems_are_refused(evaluate, benchmark_file, tmp_path, monkeypatch):
+    """Each host has a file of that name, but they are not the same."""
+    lines, both = benchmark_file.read_text().splitlines(keepends=True), []
+    for home, count, flags in zip(("a", "b"), (len(lines), 20), two_processes(), strict=True):
+        (tmp_path / home).mkdir()
+        (tmp_path / home / "problems.jsonl").write_text("".join(lines[:count]))
+        monkeypatch.setenv("HOME", str(tmp_path / home))
+        more = ("--config.mesh.cpu_devices=1", "--config.problems.path=~/problems.jsonl")
+        both.append(evaluate(tmp_path / "out", *more, *flags))
     for code, _, err in map(finish, both):
         assert code == 2
-        assert "the processes do not agree on the config" in err
+        assert "the processes do not agree on the model, the problems or the settings" in err
     assert not (tmp_path / "out" / "completions.jsonl").exists()
 
 
