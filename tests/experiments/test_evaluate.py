@@ -41,7 +41,7 @@ def evaluate(command, benchmark_file):
             f"--out={out}",
             "--config.problems.source=jsonl",
             f"--config.problems.path={benchmark_file}",
-            "--config.problems.levels=()",
+            "--config.problems.levels=(1,2,3)",  # all
             "--config.hard_subset.num_candidates=100",
             f"--config.evaluation.num_samples={NUM_SAMPLES}",
             f"--config.evaluation.pass_at={KS}",
