@@ -41,7 +41,7 @@ def evaluate(command, benchmark_file):
             f"--out={out}",
             "--config.problems.source=jsonl",
             f"--config.problems.path={benchmark_file}",
-            "--config.problems.levels=(1,2,3)",  # all
+            "--config.problems.levels=(1,)",  # and those of a tiny run: a tuple that is given again is added to
             "--config.hard_subset.num_candidates=100",
             f"--config.evaluation.num_samples={NUM_SAMPLES}",
             f"--config.evaluation.pass_at={KS}",

@@ -101,8 +101,8 @@ BAD_STARTS = {
     "a wrong type": (["--config.seed=abc"], "seed"),
     "an unknown choice": (["--config.inner.advantage=ppo"], "inner.advantage is 'ppo'; choose one of rloo"),
     "too many candidates": (
-        ["--config.problems.levels=(1,)", "--config.hard_subset.num_candidates=6000"],
-        "level 1 has only 6000 questions",
+        ["--config.hard_subset.num_candidates=100000"],
+        "level 2 has only 36000 questions",
     ),
     "not a number": (
         ["--config.hard_subset.validation_share=nan"],
@@ -116,7 +116,7 @@ BAD_STARTS = {
     "a mesh that is too large": (["--config.mesh.population=64"], "64 devices are needed, but JAX sees 2 device"),
     "a missing model": (["--config.model.source=no/such/folder"], "model.source 'no/such/folder' is neither"),
     "an empty hard subset": (
-        ["--config.problems.levels=(1,)", "--config.hard_subset.num_samples=64"],
+        ["--config.hard_subset.num_samples=64"],
         "the hard subset has",
     ),
 }
