@@ -1,10 +1,10 @@
 r"""Are two final answers the same? What text, exact numbers and values at a point can decide is decided here.
 
 The rest is left to a computer algebra system in another process (`symbolic.py`), and only where `is_bounded` says
-that an answer is short, shallow and small. Conventions: units may be missing on one side but known ones must not
-differ (`units.py`), a percent sign and degrees are units, thousands may be set apart by commas and lists have a blank
-behind theirs, mixed numbers are sums, numbers in another base are equal only as text, words are compared without case,
-what an answer is called (`x = 3`, `f(2) = 3`) is not compared.
+that an answer is short, shallow and small. Conventions: units may be missing on one side but must not differ where
+both have one (`units.py`), a percent sign and degrees are units, thousands may be set apart by commas and lists have
+a blank behind theirs, mixed numbers are sums, numbers in another base are equal only as text, words are compared
+without case, what an answer is called (`x = 3`, `f(2) = 3`) is not compared.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def same(gold: str, answer: str) -> bool | None:
 
 
 def normalized(text: str) -> tuple[str, str]:
-    """An answer's value in one way of writing, and its unit's one name (empty where it has none, or none known)."""
+    """An answer's value in one way of writing, and its unit's one name (empty where it has none)."""
     value = _MATH_MODE.sub("", text).strip().rstrip(".")
     value = _WITHIN_NUMBER.sub("", value.replace("^{\\circ}", "^\\circ"))
     value, unit = units.split(_without_name(" ".join(_SPACING.sub(" ", value).split())))
@@ -143,7 +143,7 @@ def is_bounded(text: str) -> bool:
 
 
 def _without_blanks(text: str) -> str:
-    """Without those behind commas."""
+    """A text without the blanks behind its commas."""
     return re.sub(r",\s+", ",", text.strip())
 
 

@@ -198,6 +198,7 @@ def _check_sizes(config: ModelConfig) -> None:
     if min(sizes) < 1 or max(sizes) > _MOST or config.num_heads % config.num_kv_heads or config.head_dim % 2:
         raise ValueError(f"sizes {sizes}")
     constants = [config.rope_theta, config.norm_eps, config.query_scale, config.window_rope_theta]
+    constants += [config.rope_scaling.factor] if config.rope_scaling else []
     if not all(math.isfinite(constant) for constant in constants):
         raise ValueError(f"constants {constants}")
 

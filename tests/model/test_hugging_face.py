@@ -81,6 +81,7 @@ def test_a_shape_that_config_does_not_imply_is_refused(folder):
         ({"hidden_size": 1e999}, "a value that is no size"),
         ({"vocab_size": 10**12}, "a value that is no size"),
         ({"rope_theta": 1e999}, "a value that is no size"),
+        ({"rope_scaling": {"type": "linear", "factor": 1e999}}, "a value that is no size"),
         ({"num_hidden_layers": 2**31, "intermediate_size": 2**31}, "more than this host's memory holds"),
         ({"num_hidden_layers": 0}, "a value that is no size"),
         ({"num_attention_heads": 0, "head_dim": None}, "a value that is no size"),
