@@ -74,27 +74,42 @@ def constrain(x: jax.Array, *logical_axes: str | None, rules: dict[str, tuple[st
 
 
 def look_up(table: jax.Array, tokens: jax.Array) -> jax.Array:
-    """Rows [B, T, D] of an embedding [V, D]; where its vocabulary is shared out, each share gives the rows it has."""
+    """Rows [B, T, D] of an embedding [V, D], which stays as it is kept: each share gives what it has of them."""
     mesh = jax.sharding.get_abstract_mesh()
-    table_spec = PartitionSpec(None) if mesh.empty else partition(mesh, USED, table.shape, ("vocab", None))
-    if table_spec[0] is None or mesh.shape[TENSOR] == 1:
-        return constrain(constrain(table, "vocab", None)[tokens], "rows", None, None)
-
-    # By hand, since the compiler would move the table to another layout and back.
-    def share(table: jax.Array, tokens: jax.Array) -> jax.Array:
-        places = tokens - jax.lax.axis_index(TENSOR) * table.shape[0]
-        is_here = (places >= 0) & (places < table.shape[0])
-        rows = table[jnp.where(is_here, places, 0)]
-        return jax.lax.psum(jnp.where(is_here[..., None], rows, 0), TENSOR)
-
+    if mesh.empty:
+        return table[tokens]
+    spec = partition(mesh, KEPT, table.shape, ("vocab", "model"))
     row_spec = PartitionSpec(partition(mesh, USED, tokens.shape, ("rows", None))[0])
+    shares_vocab, shares_model = (part is not None and mesh.shape[part] > 1 for part in spec)
+    if not shares_vocab and not shares_model:
+        return constrain(table[tokens], "rows", None, None)
+
+    # By hand, since the compiler would gather the table, or move it to another layout and back.
+    def share(table: jax.Array, tokens: jax.Array) -> jax.Array:
+        if not shares_model:
+            return _rows_here(table, tokens, shares_vocab)
+        if row_spec[0] is None:
+            return jax.lax.all_gather(_rows_here(table, tokens, shares_vocab), FSDP, axis=2, tiled=True)
+        rows = _rows_here(table, jax.lax.all_gather(tokens, FSDP, tiled=True), shares_vocab)
+        return jax.lax.all_to_all(rows, FSDP, split_axis=0, concat_axis=2, tiled=True)
+
     return jax.shard_map(
         share,
-        in_specs=(table_spec, row_spec),
+        in_specs=(spec, row_spec),
         out_specs=row_spec,
         axis_names={DATA, FSDP, TENSOR} - set(mesh.manual_axes),
         check_vma=False,
     )(table, tokens)
+
+
+def _rows_here(table: jax.Array, tokens: jax.Array, shares_vocab: bool) -> jax.Array:
+    """Rows of a device's share [V', D'] of a table; those of another share of the vocabulary come from there."""
+    if not shares_vocab:
+        return table[tokens]
+    places = tokens - jax.lax.axis_index(TENSOR) * table.shape[0]
+    is_here = (places >= 0) & (places < table.shape[0])
+    rows = table[jnp.where(is_here, places, 0)]
+    return jax.lax.psum(jnp.where(is_here[..., None], rows, 0), TENSOR)
 
 
 def per_row(function: Callable[..., jax.Array], whole: Any, *by_rows: jax.Array) -> jax.Array:

@@ -79,3 +79,24 @@ def test_each_device_works_on_its_share(mesh, population_batch):
 
     doubled = jax.jit(parallel.spread(mesh, share, parallel.SPLIT, parallel.SPLIT))(jnp.arange(6))
     np.testing.assert_array_equal(doubled, np.arange(6) * 2)
+
+
+@pytest.mark.parametrize(("fsdp", "tensor"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize(("vocab_size", "num_rows"), [(6, 4), (6, 3), (7, 4)])
+def test_a_table_that_is_shared_out_gives_its_rows_and_takes_their_gradient(fsdp, tensor, vocab_size, num_rows):
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(vocab_size, 8)).astype(np.float32)
+    weights = rng.normal(size=(num_rows, 5, 8)).astype(np.float32)
+    tokens = rng.integers(0, vocab_size, (num_rows, 5), dtype=np.int32)
+
+    @jax.jit
+    def both(table):
+        return jax.value_and_grad(lambda table: jnp.sum(sharding.look_up(table, tokens) * weights))(table)
+
+    with jax.set_mesh(parallel.make_mesh(1, 1, fsdp, tensor)):
+        np.testing.assert_array_equal(jax.jit(sharding.look_up)(table, tokens), table[tokens])
+        value, gradient = both(table)
+    expected = np.zeros_like(table)
+    np.add.at(expected, tokens, weights)
+    np.testing.assert_allclose(gradient, expected, atol=1e-5)
+    np.testing.assert_allclose(value, (table[tokens] * weights).sum(), rtol=1e-5)
