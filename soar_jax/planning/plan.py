@@ -209,7 +209,7 @@ class _Counter:
         cache = (slots * (self._prompt + width)).sum() * costs.cache_bytes_per_token(self._model)
         part_bytes = float(slots.size * costs.matrix_bytes(self._model) / self._num_sharing(draw) + cache)
         whole_flops = costs.decode_flops(self._model, self._prompt, draw.max_tokens)
-        part_flops = float(slots.sum() * whole_flops / max(1, draw.max_tokens - 1))
+        part_flops = float(slots.sum()) * (whole_flops / max(1, draw.max_tokens - 1))
         part_s = max(part_bytes / self._bytes_per_s, part_flops / self._flops_per_s)
         return num_calls * -(-draw.policies // self._chips) * part_s, num_calls * draw.policies * parts * part_bytes
 

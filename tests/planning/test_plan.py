@@ -165,6 +165,16 @@ def test_decoding_is_bound_by_operations_where_these_take_longer(config):
     assert cost.sampling_s == pytest.approx(flops / 0.5e9)
 
 
+def test_operations_of_many_rows_of_a_large_model_do_not_overflow(config):
+    config.inner.questions_per_step, config.inner.group_size = 5_000, 1_000
+    large = dataclasses.replace(MODEL, num_layers=1_000, d_model=2**16, hidden_dim=2**18)
+    slow = dataclasses.replace(ONE, device=dataclasses.replace(ONE.device, peak_flops=1.0))
+    plan = make_plan(config, large, slow, ASSUMED)
+    cost = next(cost for phase, cost in plan.phases if phase.name == "students' answers")
+    rows = 6 * 2 * 5_000 * 1_000
+    assert cost.sampling_s > rows * costs.decode_flops(large, 20, 6)
+
+
 def test_more_chips_than_students_share_their_rows(config):
     seconds = {
         chips: cost_of(config, "students' answers", dataclasses.replace(ONE, num_chips=chips)).sampling_s
