@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _values(compiled: Compiled) -> dict[str, Any]:
-    fields = {name: getattr(compiled, name) for name in (*_BYTES, "compile_s", "needed", "fits", "beside")}
+    fields = {name: getattr(compiled, name) for name in (*_BYTES, "compile_s", "needed", "peak", "fits", "beside")}
     return fields | {
         "program": compiled.program.name,
         "capacity": compiled.capacity,
@@ -79,10 +79,15 @@ def _memory_table(found: list[Compiled], device: Device) -> Table:
     capacity = f"{device.memory_bytes / 2**30:.1f} GiB of {device.title}"
     table = Table(title=f"each device's memory in GiB, against {capacity}", title_justify="left")
     table.add_column("program")
-    for name in (*_BYTES, "beside", "needed", "fits"):
+    for name in (*_BYTES, "beside", "needed", "peak", "fits"):
         table.add_column(name, justify="right")
     for compiled in found:
-        sizes = [*(getattr(compiled, name) for name in _BYTES), sum(compiled.beside.values()), compiled.needed]
+        sizes = [
+            *(getattr(compiled, name) for name in _BYTES),
+            sum(compiled.beside.values()),
+            compiled.needed,
+            compiled.peak,
+        ]
         cells = [f"{size / 2**30:.2f}" for size in sizes]
         table.add_row(compiled.program.name, *cells, "yes" if compiled.fits else "NO")
     return table

@@ -31,7 +31,12 @@ _HELP = {
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """What a compiled program takes on one device, in bytes."""
+    """What a compiled program takes on one device, in bytes.
+
+    The compiler counts temporaries that lie where a donated argument lay, or an output will, as if they had a place of
+    their own: the sum of the parts is an upper bound. Its own peak counts them once, but also, of small programs a
+    large part, what lies in the chip's fast memory.
+    """
 
     program: Program
     compile_s: float
@@ -39,14 +44,20 @@ class Compiled:
     outputs: int  # that do not lie where arguments lay
     temporaries: int  # of the compiler's total where it found that the program does not fit
     code: int
+    fullest: int  # arguments, outputs and temporaries at the moment when most is alive
     beside: dict[str, int]  # what else of the run lives while it runs
     collectives: dict[str, tuple[int, int]]  # {kind: (instructions, bytes)}; empty where it does not fit
     capacity: float  # of the device
 
     @property
     def needed(self) -> int:
-        """All of it."""
+        """All of it at most."""
         return self.arguments + self.outputs + self.temporaries + self.code + sum(self.beside.values())
+
+    @property
+    def peak(self) -> int:
+        """What is alive at the fullest moment."""
+        return self.fullest + self.code + sum(self.beside.values())
 
     @property
     def fits(self) -> bool:
@@ -130,7 +141,8 @@ def _compile(program: Program, beside: dict[str, int], capacity: float) -> Compi
         if used is None:
             raise
         total = int(float(used[1]) * _UNITS[used[2]])
-        return Compiled(program, time.perf_counter() - started, 0, 0, total, 0, beside, {}, min(capacity, total - 1))
+        compile_s = time.perf_counter() - started
+        return Compiled(program, compile_s, 0, 0, total, 0, total, beside, {}, min(capacity, total - 1))
     memory, text = compiled.memory_analysis(), compiled.as_text()
     assert memory is not None
     assert text is not None
@@ -141,6 +153,7 @@ def _compile(program: Program, beside: dict[str, int], capacity: float) -> Compi
         memory.output_size_in_bytes - memory.alias_size_in_bytes,
         memory.temp_size_in_bytes,
         memory.generated_code_size_in_bytes,
+        memory.peak_memory_in_bytes,
         beside,
         collectives(text),
         capacity,

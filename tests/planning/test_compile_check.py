@@ -28,6 +28,7 @@ def test_the_students_update_compiles_for_a_slice_that_is_not_here():
     assert found.fits
     assert found.arguments > sum(shapes.population().values())  # the rollouts too
     assert found.outputs < 2**20  # the students lie where they lay
+    assert found.peak > found.arguments + sum(found.beside.values())
     assert "all-gather" in found.collectives  # of parameters
     assert found.program.flops > 6 * num_parameters(shapes.model) * STUDENTS * 8 * 16
 
