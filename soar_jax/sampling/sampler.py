@@ -24,7 +24,7 @@ from soar_jax.sampling import ring
 from soar_jax.types import PromptBatch, RolloutBatch
 
 _SHARE_TO_FILL = 8  # rows that wait begin when an eighth of the slots is free
-_MOST_HALVINGS = 2  # of the slots; each is one more loop to compile
+_MOST_HALVINGS = 4  # of the slots; each is one more loop to compile
 _FEWEST_SLOTS = 8  # with fewer a step does little but read the weights
 
 
