@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -99,14 +100,12 @@ def _is_in_cluster() -> bool:
     """Whether JAX can find the other processes by itself: several SLURM tasks, or a Cloud TPU host."""
     if os.environ.get("SLURM_NTASKS", "1") != "1" and "SLURM_STEP_NODELIST" in os.environ:  # in a step, by srun
         return True
-    on_tpu = pathlib.Path("/dev/accel0").exists() or pathlib.Path("/dev/vfio/0").exists()
-    return on_tpu and "cpu" not in os.environ.get("JAX_PLATFORMS", "") and _has_libtpu()
+    return _has_tpu() and "cpu" not in os.environ.get("JAX_PLATFORMS", "")
 
 
-def _has_libtpu() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("libtpu") is not None
+def _has_tpu() -> bool:
+    has_chips = pathlib.Path("/dev/accel0").exists() or pathlib.Path("/dev/vfio/0").exists()
+    return has_chips and importlib.util.find_spec("libtpu") is not None
 
 
 def are_connected() -> bool:
