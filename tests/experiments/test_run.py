@@ -56,11 +56,13 @@ def test_nothing_is_compiled_after_the_first_steps(whole_run):
     assert timings[-1]["compilations"] == 0
 
 
-def test_two_runs_of_one_seed_are_bit_identical(command, whole_run, tmp_path):
-    code, _, err = finish(start(command, tmp_path / "again", *PROMOTE))
+def test_two_runs_of_one_seed_are_bit_identical_also_where_a_step_is_traced(command, whole_run, tmp_path):
+    code, _, err = finish(start(command, tmp_path / "again", *PROMOTE, "--profile"))
     assert code == 0, err
     first, second = outcome(whole_run[0]), outcome(tmp_path / "again")
     assert first == second
+    (trace,) = (tmp_path / "again" / "profile").rglob("*.xplane.pb")
+    assert b"update_population" in trace.read_bytes()
 
 
 @pytest.mark.parametrize("steps_done", [1, 2, 3])

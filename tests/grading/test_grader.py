@@ -1,5 +1,6 @@
 import itertools
 import json
+import pathlib
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soar_jax.grading import equivalence
+from soar_jax.grading import equivalence, worker
 from soar_jax.grading.grader import Grader, Verdict
 from soar_jax.grading.pool import AlgebraPool
 from tests.conftest import ROOT
@@ -78,6 +79,17 @@ def test_a_worker_that_died_or_hangs_is_replaced_and_the_pool_goes_on(number):
         assert pool._workers == [second]
     finally:
         pool.close()
+
+
+def test_a_worker_can_take_so_much_memory_and_no_more():
+    pool = AlgebraPool(num_workers=1, deadline_s=DEADLINE_S)
+    try:
+        assert pool.compare([("x+1", "1+x")]) == [True]
+        limits = pathlib.Path(f"/proc/{pool._workers[0].process.pid}/limits").read_text()
+    finally:
+        pool.close()
+    (most,) = (line.split()[3] for line in limits.splitlines() if line.startswith("Max address space"))
+    assert int(most) <= worker.MAX_MEMORY_BYTES
 
 
 def test_algebra_that_misses_its_deadline_is_a_timeout_and_what_needs_none_is_not():
