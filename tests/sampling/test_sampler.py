@@ -168,6 +168,12 @@ def test_a_cache_that_grows_draws_what_a_wide_one_draws(tiny_model, tiny_params,
     np.testing.assert_allclose(wide.sampler_logprobs, grown.sampler_logprobs, atol=1e-5)
 
 
+def test_many_slots_are_halved_more_often_than_few_and_those_of_short_completions_never():
+    assert sampler.fewer_slots(256, 1024) == (128, 64, 32, 16)
+    assert sampler.fewer_slots(33, 1024) == (17, 9)
+    assert sampler.fewer_slots(256, 100) == ()
+
+
 def test_the_last_rows_are_decoded_in_fewer_slots(tiny_model, tiny_params, prompts, monkeypatch):
     def draw():
         return sampler.sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=24), 6, max_slots=12)
