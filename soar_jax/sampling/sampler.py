@@ -231,7 +231,7 @@ def _decode(rows: _Decoding, num_slots: int) -> _State:
 
 
 def fewer_slots(num_slots: int, max_completion_tokens: int) -> tuple[int, ...]:
-    """The numbers of slots in which the last of long completions are decoded: half of the slots, half of these, and so on."""
+    """The numbers of slots in which the last of long completions are decoded: half, half of these, and so on."""
     if len(ring.sizes(max_completion_tokens - 1)) == 1:
         return ()
     halves = [-(-num_slots // 2**power) for power in range(1, _MOST_HALVINGS + 1)]
