@@ -74,7 +74,7 @@ def constrain(x: jax.Array, *logical_axes: str | None, rules: dict[str, tuple[st
 
 
 def look_up(table: jax.Array, tokens: jax.Array) -> jax.Array:
-    """Rows [B, T, D] of an embedding [V, D], which stays as it is kept: each share gives what it has of them."""
+    """Rows [B, T, D] of an embedding [V, D], each share giving what it has: one that is kept is not gathered."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return table[tokens]

@@ -206,7 +206,7 @@ class _Counter:
         num_calls = -(-draw.prompts // per_call)
         parts = max(1, self._chips // draw.policies)  # of a policy's rows
         slots, width = self._steps(-(-per_call * draw.samples // parts), tokens, draw.max_tokens)
-        cache = (slots * (self._prompt + width)).sum() * costs.cache_bytes_per_token(self._model)
+        cache = float((slots * (self._prompt + width)).sum()) * costs.cache_bytes_per_token(self._model)
         part_bytes = float(slots.size * costs.matrix_bytes(self._model) / self._num_sharing(draw) + cache)
         whole_flops = costs.decode_flops(self._model, self._prompt, draw.max_tokens)
         part_flops = float(slots.sum()) * (whole_flops / max(1, draw.max_tokens - 1))

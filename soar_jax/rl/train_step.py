@@ -87,7 +87,7 @@ def accumulated_gradient(
 
     fixed = None if reference is None else decoder_params(reference, frozen, model)
 
-    trained = weights if frozen else _cast(weights, model)
+    trained = weights if frozen else _laid_out(weights, model)
 
     def loss(trained: Params, micro: TrainBatch) -> jax.Array:
         params = decoder_params(trained, frozen, model) if frozen else trained
@@ -119,10 +119,14 @@ def _cut(batch: TrainBatch, width: int) -> TrainBatch:
     return dataclasses.replace(batch, rollouts=dataclasses.replace(rollouts, tokens=tokens, sampler_logprobs=logprobs))
 
 
-def _cast(weights: Params, model: ModelConfig) -> Params:
-    """A whole model, cast once to what it is computed in; but layers as they are, each cast where it is used."""
+def _laid_out(weights: Params, model: ModelConfig) -> Params:
+    """A whole model as it is computed with, cast and gathered once; but layers as they are, each where it is used.
+
+    An embedding is cast alone: it is looked up in where it lies, and only logits, where they share it, need it whole.
+    """
     top = {name: leaf.astype(model.dtype) for name, leaf in weights.items() if name != "layers"}
-    return top | {"layers": weights["layers"]}
+    embedding = {"embedding": top.pop("embedding")}
+    return layout.used(top, model) | embedding | {"layers": weights["layers"]}
 
 
 def _added_in_place(total: Params, pull_back: Any, scale: float) -> Params:

@@ -39,7 +39,7 @@ ON_TPU = """
 import os
 import jax
 
-del os.environ["TPU_SKIP_MDS_QUERY"]
+os.environ.pop("TPU_SKIP_MDS_QUERY", None)  # JAX sets it where it sees no chips
 jax.config.update("jax_platforms", "cpu")
 
 from soar_jax.parallel import hosts
@@ -113,8 +113,10 @@ def metadata(attributes):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 ONE_SLICE = {"worker-network-endpoints": "unknown:1:127.0.0.1,unknown:2:127.0.0.1", "tpu-env": "ZONE: 'here'"}
@@ -134,8 +136,9 @@ SLICES = "MEGASCALE_COORDINATOR_ADDRESS: '127.0.0.1:8080'\nMEGASCALE_NUM_SLICES:
     ids=["one slice of two hosts", "two slices of one host"],
 )
 def test_the_hosts_of_cloud_tpu_slices_are_the_processes_of_a_run(attributes):
-    ours = {name: value for name, value in os.environ.items() if name not in ("JAX_PLATFORMS", "TPU_SKIP_MDS_QUERY")}
-    ours |= {"JAX_FORCE_TPU_INIT": "1", "JAX_COORDINATOR_PORT": str(free_port())}
+    elsewhere = ("JAX_PLATFORMS", "SLURM_", "TPU_", "MEGASCALE_")
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(elsewhere)}
+    ours |= {"JAX_FORCE_TPU_INIT": "1", "JAX_COORDINATOR_PORT": str(free_port()), "no_proxy": "127.0.0.1"}
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(metadata(of_host)) for of_host in attributes]
         check_processes(ON_TPU + PROGRAM, [ours | {"GCE_METADATA_IP": server} for server in servers])

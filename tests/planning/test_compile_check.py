@@ -30,6 +30,7 @@ def test_the_students_update_compiles_for_a_slice_that_is_not_here():
     assert found.outputs < 2**20  # the students lie where they lay
     assert found.peak > found.arguments + sum(found.beside.values())
     assert "all-gather" in found.collectives  # of parameters
+    assert "all-to-all" in found.collectives  # of looked-up rows, instead of the embedding
     assert found.program.flops > 6 * num_parameters(shapes.model) * STUDENTS * 8 * 16
 
     crowded = dataclasses.replace(found, capacity=found.needed - 1)
