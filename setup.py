@@ -20,7 +20,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["soar_jax", "soar_jax.*", "configs"]),
-    package_data={"soar_jax.model": ["nano/*"], "soar_jax.reporting.report": ["page.*", "live.js"]},
+    package_data={"soar_jax.model": ["nano/*"], "soar_jax.report": ["page.*", "live.js"]},
     install_requires=REQUIREMENTS,
     extras_require={
         "test": [

@@ -108,7 +108,7 @@ def main(_: list[str]) -> None:
             lived_s = 0.0
             while not lived_s:  # it may end before its kill
                 name = f"{number}-{rng.randrange(10**6)}"
-                lived_s = kill(folder, name, rng, duration_s if number % 2 else None)
+                lived_s = kill(folder, name, rng=rng, duration_s=duration_s if number % 2 else None)
             where, resumed_s = place(folder / name), finish(folder, name)
             equal = outcome(folder / name) == expected
             num_equal += equal

@@ -12,19 +12,19 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from benchmarks import interleave, workloads
-from soar_jax.model import costs
+from soar_jax import parallel
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params
-from soar_jax.parallel import mesh as parallel
 from soar_jax.rl.population import init_policy, update_policy
 from soar_jax.rl.train_step import TrainState
+from soar_jax.telemetry import costs
 
 COPY_BYTES = {"cpu": 2**28, "gpu": 2**32, "tpu": 2**31}  # far more than caches hold
 MATRIX_SIDE = {"cpu": 2048, "gpu": 16384, "tpu": 8192}
 REPEATS = 5
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
     """Rates of all devices together."""
 
@@ -41,7 +41,7 @@ def measure_limits(tiny: bool = False) -> Limits:
     platform, devices = jax.default_backend(), jax.device_count()
     mesh = parallel.make_mesh(-1)
     copied_numbers = (2**20 if tiny else COPY_BYTES[platform]) // 4
-    array = [parallel.split(mesh, jnp.ones((devices, copied_numbers // devices), jnp.float32))]
+    array = [parallel.shard_population(mesh, jnp.ones((devices, copied_numbers // devices), jnp.float32))]
     add = jax.jit(lambda x: x + 1, donate_argnums=0)  # in place: on a CPU, fresh memory costs more than copying
 
     def copy() -> jax.Array:
@@ -54,10 +54,10 @@ def measure_limits(tiny: bool = False) -> Limits:
     for dtype in ("float32", "bfloat16"):
         # Random numbers: of equal ones, chips use less power and multiply faster than anything real.
         numbers = jax.random.normal(jax.random.key(0), (side, side), dtype)
-        rows = parallel.split(mesh, numbers[: side // devices * devices].reshape(devices, -1, side))
+        rows = parallel.shard_population(mesh, numbers[: side // devices * devices].reshape(devices, -1, side))
         whole = parallel.replicate(mesh, numbers)
         rates[dtype] = 2 * side**3 / _best(jax.jit(lambda a, b: a @ b), rows, whole)
-    return Limits(2 * array[0].nbytes / copied, rates)
+    return Limits(bytes_per_s=2 * array[0].nbytes / copied, flops_per_s=rates)
 
 
 def _best(function: Callable[..., Any], *arguments: Any) -> float:
@@ -65,7 +65,7 @@ def _best(function: Callable[..., Any], *arguments: Any) -> float:
     return min(workloads.seconds_of(lambda: function(*arguments)) for _ in range(REPEATS))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Shape:
     """How many rows of how many tokens a phase works on."""
 
@@ -74,7 +74,7 @@ class Shape:
     new_tokens: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Phase:
     """What a phase must do at least, and the time it took."""
 
@@ -110,7 +110,9 @@ def sampling_phases(
     def sample(new_tokens: int) -> Callable[[int], float]:
         settings = workloads.sampling(new_tokens)
         return lambda number: workloads.seconds_of(
-            lambda: sampler.sample_policy(params, prompts, jax.random.key(number), settings, 1)
+            lambda: sampler.sample_policy(
+                params, prompts, key=jax.random.key(number), settings=settings, samples_per_prompt=1
+            )
         )
 
     found = interleave.interleave({"prefill": sample(1), "all": sample(shape.new_tokens)}, rounds)
@@ -121,16 +123,16 @@ def sampling_phases(
     contexts = sum(range(shape.prompt_tokens + 1, shape.prompt_tokens + tokens))  # keys that a row's steps look at
     return [
         Phase(
-            "prefill",
-            rows * costs.prefill_flops(model, shape.prompt_tokens),
-            costs.matrix_bytes(model) + rows * shape.prompt_tokens * cache,
-            prefill_s,
+            name="prefill",
+            flops=rows * costs.prefill_flops(model, shape.prompt_tokens),
+            moved=costs.matrix_bytes(model) + rows * shape.prompt_tokens * cache,
+            seconds=prefill_s,
         ),
         Phase(
-            "decode",
-            rows * costs.decode_flops(model, shape.prompt_tokens, tokens),
-            (tokens - 1) * costs.matrix_bytes(model) + rows * contexts * cache,
-            decode_s,
+            name="decode",
+            flops=rows * costs.decode_flops(model, shape.prompt_tokens, tokens),
+            moved=(tokens - 1) * costs.matrix_bytes(model) + rows * contexts * cache,
+            seconds=decode_s,
         ),
     ]
 
@@ -158,8 +160,8 @@ def update_phase(
             state[0], metrics = update_policy(
                 state[0],
                 batch,
-                None,
-                None,
+                reference=None,
+                frozen=None,
                 mesh=mesh,
                 model=model,
                 loss=workloads.loss(chunk_tokens, remat),
@@ -173,4 +175,4 @@ def update_phase(
     seconds = interleave.median(interleave.interleave({"update": update}, rounds)["update"])
     flops = shape.rows * costs.useful_training_flops(model, shape.prompt_tokens, shape.new_tokens)
     state_bytes = costs.training_state_bytes(model)
-    return Phase("update", flops, 2 * state_bytes + 2 * state_bytes / 3, seconds)
+    return Phase(name="update", flops=flops, moved=2 * state_bytes + 2 * state_bytes / 3, seconds=seconds)

@@ -11,7 +11,7 @@ import time
 import jax
 from absl import app, flags
 
-from soar_jax.model.loading import load_model
+from soar_jax.checkpoints.base_model import load_model
 from soar_jax.parallel.mesh import make_mesh
 
 MODEL = flags.DEFINE_string("model", None, "A Hugging Face folder or a GGUF file.", required=True)

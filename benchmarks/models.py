@@ -10,8 +10,8 @@ import zipfile
 import ml_collections
 
 from configs import scales
-from soar_jax.model import export
-from soar_jax.model.loading import EMBEDDED_FOLDER, load_model
+from soar_jax.checkpoints import export
+from soar_jax.checkpoints.base_model import EMBEDDED_FOLDER, load_model
 from soar_jax.settings import SettingsError, require
 
 CACHE = pathlib.Path(__file__).parent / ".models"

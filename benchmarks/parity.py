@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from soar_jax.checkpoints.base_model import load_model
+from soar_jax.checkpoints.tokenizer import prompt_batch
 from soar_jax.model import decoder
-from soar_jax.model.loading import load_model
-from soar_jax.model.tokenizer import prompt_batch
 from soar_jax.parallel.mesh import make_mesh
 from soar_jax.sampling.sampler import SamplingSettings, sample
 
@@ -45,7 +45,7 @@ def main(_: list[str]) -> None:
     @jax.jit
     def logits(tokens: jax.Array, mask: jax.Array) -> jax.Array:
         positions = jnp.broadcast_to(jnp.arange(width), tokens.shape)
-        hidden, _ = decoder.hidden_states(base.params, base.config, tokens, positions, mask)
+        hidden, _ = decoder.hidden_states(base.params, base.config, tokens=tokens, positions=positions, key_valid=mask)
         return decoder.logits(base.params, base.config, hidden)
 
     def peer_logits(part: slice) -> np.ndarray:
@@ -56,8 +56,14 @@ def main(_: list[str]) -> None:
     parts = [slice(start, start + 4) for start in range(0, len(rows), 4)]
     ours = [np.asarray(logits(batch.tokens[part], mask[part]))[mask[part]] for part in parts]
     peer = [peer_logits(part)[mask[part]] for part in parts]
-    settings = SamplingSettings(NUM_TOKENS.value, 0.0, 1.0, base.tokenizer.stop_ids, base.tokenizer.pad_id)
-    drawn = sample(base.params, batch, jax.random.key(0), base.config, settings)
+    settings = SamplingSettings(
+        max_completion_tokens=NUM_TOKENS.value,
+        temperature=0.0,
+        top_p=1.0,
+        stop_ids=base.tokenizer.stop_ids,
+        pad_id=base.tokenizer.pad_id,
+    )
+    drawn = sample(base.params, batch, key=jax.random.key(0), model=base.config, settings=settings)
     equal = 0
     for row, tokens, length in zip(rows, np.asarray(drawn.tokens), np.asarray(drawn.lengths), strict=True):
         equal += np.array_equal(tokens[:length], _generate(reference, row, base.tokenizer)[:length])

@@ -12,7 +12,7 @@ from benchmarks.interleave import shown
 FOLDER = pathlib.Path(__file__).parent
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Section:
     """A table: rows of the same columns, and what must be known to read it."""
 
@@ -28,7 +28,7 @@ class Section:
         return "\n\n".join(part for part in (f"### {self.title}", self.note, table) if part) + "\n"
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Part:
     """A suite's part of the results, which grows a table at a time, so that a run that is stopped keeps what it has."""
 

@@ -99,7 +99,7 @@ def measure() -> None:
     from benchmarks import environment, report
     from benchmarks.peers import environments
     from soar_jax.parallel import mesh
-    from soar_jax.parallel.compiled import keep_compiled_programs
+    from soar_jax.parallel.compilation_cache import keep_compiled_programs
 
     chosen, suite = options(), _suite()
     if "cores" in suite.READS:
@@ -107,7 +107,9 @@ def measure() -> None:
         mesh.set_num_cpu_devices(chosen.cores)
     keep_compiled_programs()  # what compiles is never counted
     versions = {key: value for peer in chosen.peers for key, value in environments.versions(peer).items()}
-    part = report.Part(SUITE.value, shlex.join(["python", *sys.argv]), environment.describe(versions))
+    part = report.Part(
+        suite=SUITE.value, command=shlex.join(["python", *sys.argv]), environment=environment.describe(versions)
+    )
     for section in suite.measure(chosen):
         print(part.add(section, APPEND.value), flush=True)
 

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from soar_jax import parallel
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import Frozen
+from soar_jax.model.lora import FrozenBase
 from soar_jax.model.parameters import Params
-from soar_jax.parallel import mesh as parallel
 from soar_jax.problems.prompts import PromptSettings
 from soar_jax.rl.losses import LossSettings
 from soar_jax.rl.population import init_population, update_population
@@ -36,20 +36,28 @@ def random_tokens(vocab_size: int, *shape: int) -> np.ndarray:
 def random_prompts(model: ModelConfig, num_prompts: int, num_tokens: int, *leading: int) -> PromptBatch:
     """Prompts of one length: tokens [*leading, Q, T]."""
     tokens = random_tokens(model.vocab_size, *leading, num_prompts, num_tokens)
-    return PromptBatch(tokens, np.full(tokens.shape[:-1], num_tokens, np.int32))
+    return PromptBatch(tokens=tokens, lengths=np.full(tokens.shape[:-1], num_tokens, np.int32))
 
 
 def row_sampler(
-    mesh: Mesh, model: ModelConfig, max_slots: int, population_batch: int = 1, frozen: Frozen | None = None
+    mesh: Mesh, model: ModelConfig, max_slots: int, population_batch: int = 1, frozen: FrozenBase | None = None
 ) -> TextSampler:
     """The program's sampler without a tokenizer: its prompts are tokens already."""
-    prompts = PromptSettings("", "", ())
-    return TextSampler(mesh, model, None, prompts, max_slots, population_batch, frozen)  # type: ignore[arg-type]
+    prompts = PromptSettings(student="", teacher="", bucket_tokens=())
+    return TextSampler(
+        mesh=mesh,
+        model=model,
+        tokenizer=None,
+        prompts=prompts,
+        max_slots=max_slots,
+        population_batch=population_batch,
+        frozen=frozen,
+    )  # type: ignore[arg-type]
 
 
 def sampling(new_tokens: int, stop_ids: tuple[int, ...] = NEVER) -> SamplingSettings:
     """Sampling from the whole distribution."""
-    return SamplingSettings(new_tokens, temperature=1.0, top_p=1.0, stop_ids=stop_ids, pad_id=0)
+    return SamplingSettings(max_completion_tokens=new_tokens, temperature=1.0, top_p=1.0, stop_ids=stop_ids, pad_id=0)
 
 
 def loss(chunk_tokens: int, remat: str = "none") -> LossSettings:
@@ -63,13 +71,13 @@ def random_rollouts(
     """Rollouts of full length with advantages of 1 and -1 by turns: leaves [*leading, B, ...]."""
     completions = random_prompts(model, num_rows, new_tokens, *leading)
     return TrainBatch(
-        RolloutBatch(
+        rollouts=RolloutBatch(
             prompts=random_prompts(model, num_rows, prompt_tokens, *leading),
             tokens=completions.tokens,
             lengths=completions.lengths,
             sampler_logprobs=np.zeros(completions.tokens.shape, np.float32),
         ),
-        alternating(*leading, num_rows),
+        advantages=alternating(*leading, num_rows),
     )
 
 
@@ -90,7 +98,7 @@ def on_mesh(mesh: Mesh, params: Any) -> Any:
     return parallel.replicate(mesh, jax.tree.map(jnp.asarray, params))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PopulationShape:
     """An inner step of a population."""
 
@@ -109,7 +117,7 @@ class Population:
         mesh: Mesh,
         model: ModelConfig,
         start: Params,
-        frozen: Frozen | None,
+        frozen: FrozenBase | None,
         shape: PopulationShape,
         config: Any,
         population_batch: int,
@@ -121,7 +129,9 @@ class Population:
           config: of a scale, whose sizes of chunks and micro-batches are used.
         """
         self._mesh, self._model, self._shape, self._student = mesh, model, shape, config.student
-        self._sampler = row_sampler(mesh, model, config.sampling.max_slots, population_batch, frozen)
+        self._sampler = row_sampler(
+            mesh, model, max_slots=config.sampling.max_slots, population_batch=population_batch, frozen=frozen
+        )
         self._prompts = random_prompts(model, shape.prompts, shape.prompt_tokens, shape.students)
         self._states = init_population(start, mesh=mesh, model=model, optimizer=OPTIMIZER, size=shape.students)
 
@@ -131,16 +141,20 @@ class Population:
         keys = jax.random.split(jax.random.key(number), shape.students)
         started = time.perf_counter()
         rollouts = self._sampler.sample_population(
-            self._states.weights, self._prompts, keys, sampling(shape.new_tokens), shape.group_size
+            self._states.weights,
+            self._prompts,
+            keys=keys,
+            settings=sampling(shape.new_tokens),
+            samples_per_prompt=shape.group_size,
         )
         jax.block_until_ready(rollouts)
         sampled = time.perf_counter()
         advantages = alternating(shape.students, shape.prompts * shape.group_size)
         self._states, metrics = update_population(
             self._states,
-            TrainBatch(rollouts, parallel.split(self._mesh, advantages)),
-            None,
-            self._sampler.frozen,
+            TrainBatch(rollouts=rollouts, advantages=parallel.shard_population(self._mesh, advantages)),
+            reference=None,
+            frozen=self._sampler.frozen,
             mesh=self._mesh,
             model=self._model,
             loss=loss(self._student.logprob_chunk_tokens, self._student.remat),

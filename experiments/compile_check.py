@@ -19,11 +19,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the slice is described, not loo
 
 import jax
 
-from soar_jax import program, settings
-from soar_jax.model import known_shapes
+from soar_jax import settings
+from soar_jax.checkpoints import known_shapes
+from soar_jax.cli import command
 from soar_jax.planning.compile_check import Compiled, compile_all, run_shapes, topology_devices
-from soar_jax.planning.devices import Device
 from soar_jax.planning.programs import held_text
+from soar_jax.telemetry.devices import Device
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Method config file, e.g. configs/soar_math.py:llama3.2-3b.")
 TOPOLOGY = flags.DEFINE_string("topology", None, "TPU slice, e.g. v6e:4x4, v5e:4x8 or v5p:2x2x4.")
@@ -38,8 +39,8 @@ _BYTES = ("arguments", "outputs", "temporaries", "code")
 
 def main() -> None:
     """Compiles and prints."""
-    program.require_flag(TOPOLOGY)
-    config = program.frozen_config(CONFIG, ("method", "scale", "outer", "inner", "mesh"))
+    command.require_flag(TOPOLOGY)
+    config = command.frozen_config(CONFIG, ("method", "scale", "outer", "inner", "mesh"))
     settings.check(config)
     config = settings.with_dtype(config, "tpu")
     jax.config.update("jax_enable_compilation_cache", False)  # where there is no TPU, its programs cannot be read back
@@ -113,4 +114,4 @@ def _complaint(compiled: Compiled) -> str:
 
 
 if __name__ == "__main__":
-    program.start(main)
+    command.start(main)

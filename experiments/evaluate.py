@@ -3,18 +3,18 @@
 The same command goes on where it was stopped.
 """
 
-from soar_jax import program
+from soar_jax.cli import command
 
-FLAGS = program.define_asking_flags("Folder for evaluation.json and completions.jsonl.")
+FLAGS = command.define_asking_flags("Folder for evaluation.json and completions.jsonl.")
 
 
 def main() -> None:
     """Runs the config given by the flags."""
     config, model, out = FLAGS.read()
-    from soar_jax.soar import exam  # after the CPU is split into devices
+    from soar_jax.runs import evaluate  # after the CPU is split into devices
 
-    exam.evaluate(config, model, out)
+    evaluate.evaluate(config, model, out)
 
 
 if __name__ == "__main__":
-    program.start(main, saved="graded answers")
+    command.start(main, saved="graded answers")

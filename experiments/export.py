@@ -2,9 +2,9 @@
 
 from absl import flags
 
-from soar_jax import program
-from soar_jax.model import export
-from soar_jax.reporting import storage
+from soar_jax.checkpoints import export
+from soar_jax.cli import command
+from soar_jax.storage import files
 
 MODEL = flags.DEFINE_string(
     "model", None, "A hub id, a Hugging Face folder, a GGUF file, or a run's workdir (:student or :teacher behind it)."
@@ -17,11 +17,11 @@ DTYPE = flags.DEFINE_enum(
 
 def main() -> None:
     """Loads the policy, adapters merged, and writes it."""
-    program.require_flag(MODEL)
-    program.require_flag(OUT)
-    out = storage.to_local(OUT.value)
+    command.require_flag(MODEL)
+    command.require_flag(OUT)
+    out = files.to_local(OUT.value)
     export.check_target(out)
-    from soar_jax.soar import policies  # seconds to import
+    from soar_jax.runs import policies  # seconds to import
 
     policy = policies.load(MODEL.value, "float32")
     dtype = DTYPE.value or export.smallest_dtype(policy.model.params)
@@ -30,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program.start(main)
+    command.start(main)

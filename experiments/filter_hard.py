@@ -3,18 +3,18 @@
 The same command goes on where it was stopped.
 """
 
-from soar_jax import program
+from soar_jax.cli import command
 
-FLAGS = program.define_asking_flags("Folder for hard_subset.jsonl and hard_problems.jsonl.")
+FLAGS = command.define_asking_flags("Folder for hard_subset.jsonl and hard_problems.jsonl.")
 
 
 def main() -> None:
     """Runs the config given by the flags."""
     config, model, out = FLAGS.read()
-    from soar_jax.soar import hard_filter  # after the CPU is split into devices
+    from soar_jax.runs import filter_hard  # after the CPU is split into devices
 
-    hard_filter.filter_hard(config, model, out)
+    filter_hard.filter_hard(config, model, out)
 
 
 if __name__ == "__main__":
-    program.start(main, saved="graded answers")
+    command.start(main, saved="graded answers")

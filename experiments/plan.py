@@ -16,11 +16,12 @@ from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
 
-from soar_jax import program, settings
-from soar_jax.model import known_shapes
-from soar_jax.planning import devices
-from soar_jax.planning.phases import STEP, Sizes
+from soar_jax import settings
+from soar_jax.checkpoints import known_shapes
+from soar_jax.cli import command
+from soar_jax.planning.calls import STEP, Sizes
 from soar_jax.planning.plan import PAPER_GPU_HOURS, Assumptions, Cost, Plan, make_plan, padded_prompt
+from soar_jax.telemetry import devices
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Method config file, e.g. configs/soar_math.py:llama3.2-3b.")
 TOPOLOGY = flags.DEFINE_string("topology", None, "Chips, e.g. v6e:4x4 or h100:8; default: those that JAX sees here.")
@@ -44,22 +45,22 @@ _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 
 def main() -> None:
     """Prints the plan."""
-    config = program.frozen_config(CONFIG, ("method", "scale", "outer", "inner", "mesh"))
+    config = command.frozen_config(CONFIG, ("method", "scale", "outer", "inner", "mesh"))
     settings.check(config)
     config = settings.with_dtype(config, "tpu")  # all known topologies are of accelerators
     settings.require(PRICE.value is None or math.isfinite(PRICE.value), f"--price is {PRICE.value}; give a number")
     topology = devices.parse_topology(TOPOLOGY.value) if TOPOLOGY.value else devices.local_topology()
     assumed = Assumptions(
-        Sizes(HARD_SHARE.value, PROMOTIONS.value),
-        COMPLETION_SHARE.value,
-        PROMPT_TOKENS.value,
-        TRAINED_SHARE.value,
-        MFU.value,
-        BANDWIDTH_SHARE.value,
-        TOKENS_PER_S.value,
+        sizes=Sizes(hard_share=HARD_SHARE.value, num_promotions=PROMOTIONS.value),
+        completion_share=COMPLETION_SHARE.value,
+        prompt_tokens=PROMPT_TOKENS.value,
+        trained_share=TRAINED_SHARE.value,
+        mfu=MFU.value,
+        bandwidth_share=BANDWIDTH_SHARE.value,
+        tokens_per_s=TOKENS_PER_S.value,
     )
     model = known_shapes.shape_of(config.model.source, config.model.dtype, MODEL_CONFIG.value)
-    plan = make_plan(config, model, topology, assumed, PRICE.value)
+    plan = make_plan(config, model, topology=topology, assumed=assumed, usd_per_chip_hour=PRICE.value)
     if JSON.value:
         _print_lines(config, plan, assumed)
     else:
@@ -173,4 +174,4 @@ def _assumption_note(config: Any, assumed: Assumptions) -> str:
 
 
 if __name__ == "__main__":
-    program.start(main)
+    command.start(main)

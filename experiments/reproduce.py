@@ -10,11 +10,12 @@ import sys
 
 from absl import flags
 
-from soar_jax import program
-from soar_jax.planning import shares
-from soar_jax.reporting import report, storage
-from soar_jax.scheduling import local, on_ray, progress, study
+from soar_jax import report
+from soar_jax.cli import command
+from soar_jax.runs import mesh_fit
 from soar_jax.settings import require
+from soar_jax.storage import files
+from soar_jax.studies import local, on_ray, scheduler, study
 
 SCALE = flags.DEFINE_string("scale", "nano", "Scale of all runs: model, problems, sizes (configs/scales.py).")
 SEEDS = flags.DEFINE_string("seeds", "5", "A number of seeds (5: 0 to 4), or seeds as in 0,3,7.")
@@ -43,20 +44,20 @@ def _plan(out: pathlib.Path) -> list[study.Job]:
     if WORKERS.value == 1 or ENGINE.value == "ray" or chosen:
         return jobs
     cores = (os.cpu_count() or 1) // WORKERS.value
-    return make((*SET.value, f"mesh.cpu_devices={min(shares.most_devices(job.config, cores) for job in jobs)}"))
+    return make((*SET.value, f"mesh.cpu_devices={min(mesh_fit.most_devices(job.config, cores) for job in jobs)}"))
 
 
 def main() -> None:
     """Plans, runs what is unfinished, reports; exit status 1 when a run failed."""
     require(bool(METHODS.value), "--methods names no method")
-    out = storage.to_local(OUT.value or f"runs/reproduce-{SCALE.value}")
+    out = files.to_local(OUT.value or f"runs/reproduce-{SCALE.value}")
     jobs = _plan(out)
-    engines: dict[str, progress.Engine] = {
+    engines: dict[str, scheduler.Engine] = {
         "local": functools.partial(local.run, workers=WORKERS.value),
         "ray": functools.partial(on_ray.run, workers=WORKERS.value, cpus=TASK_CPUS.value, gpus=TASK_GPUS.value),
     }
-    with progress.claim(out):
-        failed = progress.run_unfinished(jobs, engines[ENGINE.value], out)
+    with scheduler.claim(out):
+        failed = scheduler.run_unfinished(jobs, engines[ENGINE.value], out)
         if len(failed) < len(jobs):
             report.write([out], out / "report.html")
             print(f"report: {out / 'report.html'}")
@@ -67,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program.start(main)
+    command.start(main)

@@ -10,7 +10,7 @@ import flax.struct
 Array = Any  # jax.Array on the devices, numpy.ndarray on the host
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem:
     """A question with its true answer."""
 
@@ -21,12 +21,12 @@ class Problem:
     level: int  # difficulty as its source states it; in the arithmetic world, operations
 
 
-def normal_form(question: str) -> str:
+def normalize_question(question: str) -> str:
     """What two questions have in common that count as one: the text without case and layout."""
     return " ".join(question.lower().split())
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class QuestionAnswer:
     """A question and answer that a teacher wrote; nobody has checked either."""
 
@@ -34,7 +34,7 @@ class QuestionAnswer:
     answer: str
 
 
-@flax.struct.dataclass
+@flax.struct.dataclass(kw_only=True)
 class PromptBatch:
     """Right-padded prompts."""
 
@@ -42,7 +42,7 @@ class PromptBatch:
     lengths: Array  # [B] int32, tokens before the padding
 
 
-@flax.struct.dataclass
+@flax.struct.dataclass(kw_only=True)
 class RolloutBatch:
     """Sampled completions of prompts; a completion ends with its stop token."""
 
@@ -52,7 +52,7 @@ class RolloutBatch:
     sampler_logprobs: Array  # [B, C] float32, under the distribution sampled from
 
 
-@flax.struct.dataclass
+@flax.struct.dataclass(kw_only=True)
 class TrainBatch:
     """Rollouts with what the policy-gradient loss needs besides."""
 

@@ -7,15 +7,15 @@ import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from soar_jax.parallel import mesh as parallel
+from soar_jax import parallel
 
 parallel.set_num_cpu_devices(2)
 
 import jax  # noqa: E402
 
+from soar_jax.checkpoints.base_model import load_model  # noqa: E402
 from soar_jax.model import parameters  # noqa: E402
 from soar_jax.model.config import ModelConfig  # noqa: E402
-from soar_jax.model.loading import load_model  # noqa: E402
 from soar_jax.problems.prompts import PromptSettings  # noqa: E402
 from soar_jax.sampling.text import TextSampler  # noqa: E402
 from tests.experiments.runs import TINY  # noqa: E402
@@ -54,8 +54,10 @@ def mesh():
 def nano_sampler(mesh):
     """The text sampler of the embedded model, and its parameters."""
     base = load_model("embedded:nano", "float32")
-    prompts = PromptSettings("exam {question} ?", "teacher", (4, 15))
-    sampler = TextSampler(mesh, base.config, base.tokenizer, prompts, max_slots=64, population_batch=1)
+    prompts = PromptSettings(student="exam {question} ?", teacher="teacher", bucket_tokens=(4, 15))
+    sampler = TextSampler(
+        mesh=mesh, model=base.config, tokenizer=base.tokenizer, prompts=prompts, max_slots=64, population_batch=1
+    )
     return sampler, parallel.replicate(mesh, base.params)
 
 

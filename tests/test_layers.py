@@ -45,7 +45,7 @@ def imports_of_the_package():
 @pytest.mark.parametrize(
     ("source", "names"),
     [
-        ("import soar_jax.soar.job", ["soar_jax.soar.job"]),
+        ("import soar_jax.soar.job", ["soar_jax.runs.run"]),
         ("import soar_jax.rng as r, tests", ["soar_jax.rng", "tests"]),
         ("from soar_jax import rng, types", ["soar_jax.rng", "soar_jax.types"]),
         ("from soar_jax.model.config import A as B", ["soar_jax.model.config.A"]),

@@ -14,7 +14,7 @@ from soar_jax.settings import SettingsError
 VENVS = pathlib.Path(__file__).parent.parent / ".venvs"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Peer:
     """How a peer is installed, and the script that drives it."""
 
@@ -25,9 +25,17 @@ class Peer:
 
 PEERS = {
     # torch first: an index may have several builds, and TRL would take the newest.
-    "torch": Peer("torch_worker", (("torch==2.13.0",), ("trl==1.16",)), ("torch", "transformers", "trl")),
+    "torch": Peer(
+        worker="torch_worker",
+        requirements=(("torch==2.13.0",), ("trl==1.16",)),
+        packages=("torch", "transformers", "trl"),
+    ),
     # Tunix cannot read checkpoints with the newest safetensors.
-    "tunix": Peer("tunix_worker", (("google-tunix==0.1.7", "safetensors<0.8"),), ("google-tunix", "jax", "flax")),
+    "tunix": Peer(
+        worker="tunix_worker",
+        requirements=(("google-tunix==0.1.7", "safetensors<0.8"),),
+        packages=("google-tunix", "jax", "flax"),
+    ),
 }
 # How torch's threads wait: spinning is quick on idle cores and very slow where anything else runs on them.
 WAITING: dict[str, dict[str, str]] = {"by default": {}, "spinning": {"OMP_WAIT_POLICY": "active"}}

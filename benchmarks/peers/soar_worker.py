@@ -4,9 +4,9 @@ import serve
 
 from benchmarks import workloads
 from configs import scales
-from soar_jax.model.loading import EMBEDDED, load_model
-from soar_jax.parallel import mesh as parallel
-from soar_jax.parallel.compiled import keep_compiled_programs
+from soar_jax import parallel
+from soar_jax.checkpoints.base_model import EMBEDDED, load_model
+from soar_jax.parallel.compilation_cache import keep_compiled_programs
 
 POPULATIONS = {}
 
@@ -19,11 +19,11 @@ def start(cpu_devices, shape):
     POPULATIONS["one"] = workloads.Population(
         mesh,
         base.config,
-        workloads.on_mesh(mesh, base.params),
-        None,
-        workloads.PopulationShape(**shape),
-        config,
-        config.sampling.population_batch,
+        start=workloads.on_mesh(mesh, base.params),
+        frozen=None,
+        shape=workloads.PopulationShape(**shape),
+        config=config,
+        population_batch=config.sampling.population_batch,
     )
     return {}
 

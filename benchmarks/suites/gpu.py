@@ -26,14 +26,14 @@ from benchmarks.peers.process import Worker, WorkerError
 from benchmarks.report import Section
 from benchmarks.workloads import PopulationShape
 from configs import scales
+from soar_jax import parallel
+from soar_jax.checkpoints.known_shapes import KNOWN_SHAPES
 from soar_jax.model import config as model_config
 from soar_jax.model import lora
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.known_shapes import KNOWN_SHAPES
 from soar_jax.model.parameters import Params, init_params
-from soar_jax.parallel import mesh as parallel
-from soar_jax.planning import devices
 from soar_jax.settings import SettingsError, require
+from soar_jax.telemetry import devices
 
 # torch works on the same device in turn, and a 3B model in training needs nearly all of its memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -49,7 +49,7 @@ GENERATE_ROUNDS = 2
 LORA = lora.LoRASettings(rank=32, scale=2.0, layers=lora.LAYERS)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Sizes:
     """How much there is to do."""
 
@@ -59,8 +59,18 @@ class Sizes:
     students: PopulationShape
 
 
-FULL = Sizes(Shape(512, 128, 256), Shape(256, 128, 512), Shape(64, 256, 768), PopulationShape(16, 8, 32, 128, 256))
-TINY = Sizes(Shape(8, 8, 8), Shape(4, 8, 8), Shape(4, 8, 8), PopulationShape(2, 2, 4, 8, 8))
+FULL = Sizes(
+    smollm2=Shape(rows=512, prompt_tokens=128, new_tokens=256),
+    llama=Shape(rows=256, prompt_tokens=128, new_tokens=512),
+    update=Shape(rows=64, prompt_tokens=256, new_tokens=768),
+    students=PopulationShape(students=16, prompts=8, group_size=32, prompt_tokens=128, new_tokens=256),
+)
+TINY = Sizes(
+    smollm2=Shape(rows=8, prompt_tokens=8, new_tokens=8),
+    llama=Shape(rows=4, prompt_tokens=8, new_tokens=8),
+    update=Shape(rows=4, prompt_tokens=8, new_tokens=8),
+    students=PopulationShape(students=2, prompts=2, group_size=4, prompt_tokens=8, new_tokens=8),
+)
 TINY_MODEL = {
     "vocab_size": 256,
     "hidden_size": 64,
@@ -82,29 +92,31 @@ def measure(options: Options) -> Iterator[Section]:
     began, sizes = time.perf_counter(), TINY if options.tiny else FULL
     peak = limits.measure_limits(options.tiny)
     yield Section(
-        f"limits of {jax.devices()[0].device_kind}",
-        [{"GB/s copied": peak.bytes_per_s / 1e9} | {f"Tflop/s {d}": r / 1e12 for d, r in peak.flops_per_s.items()}],
+        title=f"limits of {jax.devices()[0].device_kind}",
+        rows=[
+            {"GB/s copied": peak.bytes_per_s / 1e9} | {f"Tflop/s {d}": r / 1e12 for d, r in peak.flops_per_s.items()}
+        ],
     )
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         f"SmolLM2-135M: sampling, {_words(sizes.smollm2)}": lambda: _smollm2(options, sizes.smollm2, peak),
         f"Llama-3.2-3B: sampling, {_words(sizes.llama)}": lambda: _sampling(
-            _model(LLAMA_3B, options.tiny), sizes.llama, peak, options.rounds
+            _model(LLAMA_3B, options.tiny), sizes.llama, peak=peak, rounds=options.rounds
         ),
         f"Llama-3.2-3B: update of a whole model, {_words(sizes.update)}": lambda: _update(
-            _model(LLAMA_3B, options.tiny), sizes.update, peak, options.rounds
+            _model(LLAMA_3B, options.tiny), sizes.update, peak=peak, rounds=options.rounds
         ),
         f"SmolLM2-135M: {_population_words(sizes.students)}": lambda: _students(options.tiny, sizes.students),
     }
     for title, part in parts.items():
         if time.perf_counter() - began > LAST_START_S:
-            yield Section(title, [{"left out": f"{LAST_START_S} s were over"}])
+            yield Section(title=title, rows=[{"left out": f"{LAST_START_S} s were over"}])
             continue
         started = time.perf_counter()
         try:
             rows = part()
         except jax.errors.JaxRuntimeError as error:  # out of memory, above all
             rows = [{"failed": str(error).strip().splitlines()[0][:200]}]
-        yield Section(title, rows, f"{DTYPE}; {time.perf_counter() - started:.0f} s with compilation.")
+        yield Section(title=title, rows=rows, note=f"{DTYPE}; {time.perf_counter() - started:.0f} s with compilation.")
         gc.collect()
         jax.clear_caches()
 
@@ -135,13 +147,15 @@ def _random(model: ModelConfig, dtype: str) -> Params:
 
 def _sampling(model: ModelConfig, shape: Shape, peak: Limits, rounds: int) -> list[dict[str, Any]]:
     """Prefill and decoding, all rows at once; tokens/s of both together."""
-    phases = limits.sampling_phases(parallel.make_mesh(1), model, _random(model, DTYPE), shape, shape.rows, rounds)
+    phases = limits.sampling_phases(
+        parallel.make_mesh(1), model, params=_random(model, DTYPE), shape=shape, max_slots=shape.rows, rounds=rounds
+    )
     rate = shape.rows * shape.new_tokens / sum(phase.seconds for phase in phases)
     return [phase.row(peak, DTYPE) | {"tokens/s of both": rate} for phase in phases]
 
 
 def _smollm2(options: Options, shape: Shape, peak: Limits) -> list[dict[str, Any]]:
-    rows = _sampling(_model(SMOLLM2, options.tiny), shape, peak, options.rounds)
+    rows = _sampling(_model(SMOLLM2, options.tiny), shape, peak=peak, rounds=options.rounds)
     if not _has_torch():
         return rows
     try:
@@ -182,8 +196,8 @@ def _update(model: ModelConfig, shape: Shape, peak: Limits, rounds: int) -> list
     phase = limits.update_phase(
         parallel.make_mesh(1),
         model,
-        lambda: _random(model, "float32"),
-        shape,
+        make_params=lambda: _random(model, "float32"),
+        shape=shape,
         rows_per_micro_batch=min(8, shape.rows),
         chunk_tokens=4096,
         remat="layers",
@@ -205,10 +219,12 @@ def _students(tiny: bool, shape: PopulationShape) -> list[dict[str, Any]]:
     model, mesh, config = _model(SMOLLM2, tiny), parallel.make_mesh(1), scales.smollm2_135m()
     config.sampling.max_slots = shape.prompts * shape.group_size
     config.student.update(rows_per_micro_batch=16, logprob_chunk_tokens=4096)
-    frozen = lora.Frozen(_random(model, DTYPE), jax.numpy.float32(LORA.scale))
+    frozen = lora.FrozenBase(_random(model, DTYPE), jax.numpy.float32(LORA.scale))
     adapters = lora.init_adapters(LORA, model, jax.random.key(1))
     at_once = min(8, shape.students)
-    population = workloads.Population(mesh, model, adapters, frozen, shape, config, at_once)
+    population = workloads.Population(
+        mesh, model, start=adapters, frozen=frozen, shape=shape, config=config, population_batch=at_once
+    )
     population.step(0)
     seconds = [population.step(number) for number in range(1, INNER_STEPS + 1)]
     sampling_s, update_s = map(sum, zip(*seconds, strict=True))

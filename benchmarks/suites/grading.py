@@ -101,7 +101,7 @@ def measure(options: Options) -> Iterator[Section]:
     """A row a side."""
     drawn = pairs(PAIRS_A_ROUND * (options.rounds + 1))
     parts = [drawn[start : start + PAIRS_A_ROUND] for start in range(0, len(drawn), PAIRS_A_ROUND)]
-    grader = Grader(("boxed",), "math", num_workers=options.cores)
+    grader = Grader(extraction=("boxed",), equivalence="math", num_workers=options.cores)
 
     def side(grade: Callable[[list[Pair]], list[bool]]) -> Callable[[int], tuple[float, float]]:
         def work(number: int) -> tuple[float, float]:
@@ -116,8 +116,8 @@ def measure(options: Options) -> Iterator[Section]:
     found = interleave.interleave(sides, options.rounds)
     rates = {name: [rate for rate, _ in rounds] for name, rounds in found.items()}
     yield Section(
-        f"grading: {PAIRS_A_ROUND} pairs a round",
-        [
+        title=f"grading: {PAIRS_A_ROUND} pairs a round",
+        rows=[
             {
                 "side": name,
                 "pairs/s": interleave.median(rates[name]),
@@ -127,6 +127,6 @@ def measure(options: Options) -> Iterator[Section]:
             }
             for name, rounds in found.items()
         ],
-        f"Ours with {options.cores} worker processes, math-verify's parse and verify with its own time limits in this "
+        note=f"Ours with {options.cores} worker processes, math-verify's parse and verify with its own time limits in this "
         "one. Right: as the pair was made.",
     )

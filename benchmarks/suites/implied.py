@@ -14,17 +14,18 @@ from benchmarks import workloads
 from benchmarks.options import Options
 from benchmarks.report import Section
 from configs import soar_math
-from soar_jax import settings
-from soar_jax.model import costs, decoder, known_shapes, kv_cache
+from soar_jax import parallel, settings
+from soar_jax.checkpoints import known_shapes
+from soar_jax.model import decoder, kv_cache
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.kv_cache import KVCache
 from soar_jax.model.parameters import abstract_params
-from soar_jax.parallel import mesh as parallel
 from soar_jax.planning import compile_check
-from soar_jax.planning.devices import Device, parse_topology
-from soar_jax.planning.phases import STEP, Sizes
+from soar_jax.planning.calls import STEP, Sizes
 from soar_jax.planning.plan import Assumptions, Plan, make_plan
 from soar_jax.rl.losses import policy_gradient_loss
+from soar_jax.telemetry import costs
+from soar_jax.telemetry.devices import Device, parse_topology
 from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
 READS = ()
@@ -53,7 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 ASSUMED = ((0.5, 1.0), (0.39, 1.0), (0.39, 0.5))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
     """Work on one chip, counted from the model's shape and by the compiler."""
 
@@ -96,25 +97,25 @@ def measure(options: Options) -> Iterator[Section]:
     prompt = sorted(config.prompts.bucket_tokens)[1]
     with_int8 = dataclasses.replace(model, int8_cache=True)
     yield Section(
-        f"{SCALE} on one {device.title}, compiled and not run",
-        [
-            _decode_step(mesh, config, model, prompt).row(model, device),
-            _decode_step(mesh, config, with_int8, prompt).row(with_int8, device),
-            _update(mesh, config, model, prompt).row(model, device),
+        title=f"{SCALE} on one {device.title}, compiled and not run",
+        rows=[
+            _decode_step(mesh, config, model=model, prompt=prompt).row(model, device),
+            _decode_step(mesh, config, model=with_int8, prompt=prompt).row(with_int8, device),
+            _update(mesh, config, model=model, prompt=prompt).row(model, device),
         ],
-        f"Implied: the longer of compiled operations at {MFU:.0%} of the peak and bytes at {BANDWIDTH_SHARE:.0%}. "
+        note=f"Implied: the longer of compiled operations at {MFU:.0%} of the peak and bytes at {BANDWIDTH_SHARE:.0%}. "
         "Compiled bytes are the compiler's own estimate, which has what a product reads about three times: a nested "
         "fusion hands it on, and that is counted as a read and a write.",
     )
     yield Section(
-        f"a run of configs/soar_math.py:{SCALE}, calculated from counted operations and bytes",
-        [
+        title=f"a run of configs/soar_math.py:{SCALE}, calculated from counted operations and bytes",
+        rows=[
             _plan_row(name, topology, model, *shares)
             for name in VARIANTS
             for shares in ASSUMED[: len(ASSUMED) if VARIANTS[name] in (_PLAIN, _WIDE) else 1]
             for topology in (*TOPOLOGIES, *FEW_CHIPS * (VARIANTS[name] is _WIDE))
         ],
-        f"{MFU:.0%} of peak operations, {BANDWIDTH_SHARE:.0%} of peak bandwidth, final students and tests included; "
+        note=f"{MFU:.0%} of peak operations, {BANDWIDTH_SHARE:.0%} of peak bandwidth, final students and tests included; "
         "rows without a signal are not trained on. The paper's run took 1,536-1,920 GPU-hours.",
     )
 
@@ -122,8 +123,16 @@ def measure(options: Options) -> Iterator[Section]:
 def _plan_row(name: str, topology: str, model: ModelConfig, mean: float, trained: float) -> dict[str, Any]:
     config = soar_math.get_config(SCALE)
     config.update_from_flattened_dict(VARIANTS[name])
-    assumed = Assumptions(Sizes(0.2, 4), mean, 0, trained, MFU, BANDWIDTH_SHARE, 0.0)
-    plan: Plan = make_plan(config, model, parse_topology(topology), assumed)
+    assumed = Assumptions(
+        sizes=Sizes(hard_share=0.2, num_promotions=4),
+        completion_share=mean,
+        prompt_tokens=0,
+        trained_share=trained,
+        mfu=MFU,
+        bandwidth_share=BANDWIDTH_SHARE,
+        tokens_per_s=0.0,
+    )
+    plan: Plan = make_plan(config, model, topology=parse_topology(topology), assumed=assumed)
     step = [cost for phase, cost in plan.phases if phase.part == STEP]
     return {
         "config": name,
@@ -145,11 +154,18 @@ def _decode_step(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> St
     def lower(model: ModelConfig) -> jax.stages.Lowered:
         def step(params: Any, token: Any, positions: Any, seen: Any, cache: Any, slot: Any, key_positions: Any) -> Any:
             hidden, cache = decoder.hidden_states(
-                params, model, token, positions, seen, cache, slot, key_positions=key_positions
+                params,
+                model,
+                tokens=token,
+                positions=positions,
+                key_valid=seen,
+                cache=cache,
+                first_slot=slot,
+                key_positions=key_positions,
             )
             return decoder.logits(params, model, hidden[:, 0]), cache
 
-        on_chip = _Chip(mesh)
+        on_chip = _Chip(mesh=mesh)
         params = jax.eval_shape(lambda params: decoder.unstacked(params, model), abstract_params(model))
         heads = rows, model.num_kv_heads
         one_layer = KVCache(
@@ -171,7 +187,7 @@ def _decode_step(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> St
     flops = rows * costs.forward_flops(model, slots)
     moved = costs.matrix_bytes(model) + rows * slots * costs.cache_bytes_per_token(model)
     name = f"decode a token of {rows} rows" + ", int8 cache" * model.int8_cache
-    return Step(name, flops, moved, lower)
+    return Step(name=name, counted_flops=flops, counted_bytes=moved, lower=lower)
 
 
 def _update(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> Step:
@@ -180,19 +196,27 @@ def _update(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> Step:
     loss = workloads.loss(rows * completion, "layers")  # all logits at once: the compiler counts a loop's body once
 
     def lower(model: ModelConfig) -> jax.stages.Lowered:
-        on_chip = _Chip(mesh)
-        prompts = PromptBatch(on_chip.array((rows, prompt), jnp.int32), on_chip.array((rows,), jnp.int32))
+        on_chip = _Chip(mesh=mesh)
+        prompts = PromptBatch(
+            tokens=on_chip.array((rows, prompt), jnp.int32), lengths=on_chip.array((rows,), jnp.int32)
+        )
         tokens, logprobs = (on_chip.array((rows, completion), dtype) for dtype in (jnp.int32, jnp.float32))
-        rollouts = RolloutBatch(prompts, tokens, on_chip.array((rows,), jnp.int32), logprobs)
-        batch = TrainBatch(rollouts, on_chip.array((rows,), jnp.float32))
-        gradient = jax.grad(lambda params, batch: policy_gradient_loss(params, batch, None, model, loss))
+        rollouts = RolloutBatch(
+            prompts=prompts, tokens=tokens, lengths=on_chip.array((rows,), jnp.int32), sampler_logprobs=logprobs
+        )
+        batch = TrainBatch(rollouts=rollouts, advantages=on_chip.array((rows,), jnp.float32))
+        gradient = jax.grad(
+            lambda params, batch: policy_gradient_loss(params, batch, reference=None, model=model, settings=loss)
+        )
         return jax.jit(gradient).lower(on_chip.place(abstract_params(model)), batch)
 
     flops = rows * costs.training_flops(model, prompt, completion, rematerialised=True)
-    return Step(f"gradient of {rows} rows", flops, 2 * costs.weight_bytes(model), lower)
+    return Step(
+        name=f"gradient of {rows} rows", counted_flops=flops, counted_bytes=2 * costs.weight_bytes(model), lower=lower
+    )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Chip:
     """Shapes of arrays that lie on one chip."""
 

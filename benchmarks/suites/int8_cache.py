@@ -15,10 +15,10 @@ from jax.sharding import Mesh
 from benchmarks import interleave, models, workloads
 from benchmarks.options import Options
 from benchmarks.report import Section
+from soar_jax import parallel
+from soar_jax.checkpoints.base_model import load_model
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.loading import load_model
 from soar_jax.model.parameters import Params
-from soar_jax.parallel import mesh as parallel
 from soar_jax.rl.losses import policy_logprobs
 from soar_jax.types import RolloutBatch
 
@@ -27,7 +27,7 @@ ROWS, TOKENS = 32, 32  # tokens of prompts and of completions: nano was made for
 CHUNK_TOKENS = 256
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Side:
     """One way to hold the cache, and what it drew last."""
 
@@ -43,7 +43,9 @@ class Side:
 
         def draw() -> RolloutBatch:
             key = jax.random.key(number)
-            self.rollouts = sampler.sample_policy(self.params, prompts, key, workloads.sampling(TOKENS), 1)
+            self.rollouts = sampler.sample_policy(
+                self.params, prompts, key=key, settings=workloads.sampling(TOKENS), samples_per_prompt=1
+            )
             return self.rollouts
 
         return ROWS * TOKENS / workloads.seconds_of(draw)
@@ -59,9 +61,9 @@ def measure(options: Options) -> Iterator[Section]:
     """A table a model."""
     for name in options.models:
         yield Section(
-            f"{name}: {ROWS} rows, prompts of {TOKENS} random tokens, as many new ones",
-            list(_rows(options, name)),
-            "Log-probabilities of the drawn tokens, in nats a token, sampler's less training's in float32; their mean "
+            title=f"{name}: {ROWS} rows, prompts of {TOKENS} random tokens, as many new ones",
+            rows=list(_rows(options, name)),
+            note="Log-probabilities of the drawn tokens, in nats a token, sampler's less training's in float32; their mean "
             "estimates the divergence of the policy that samples from the one that is trained.",
         )
 
@@ -75,7 +77,7 @@ def _rows(options: Options, name: str) -> Iterator[dict[str, Any]]:
     for dtype, weights in (("float32", params), ("bfloat16", halved)):
         for int8_cache in (False, True):
             model = dataclasses.replace(base.config, dtype=dtype, int8_cache=int8_cache)
-            side = Side(mesh, model, weights, max_slots)
+            side = Side(mesh=mesh, model=model, params=weights, max_slots=max_slots)
             sides[dtype, "int8" if int8_cache else dtype] = side
     rates = interleave.interleave({key: side.rate for key, side in sides.items()}, options.rounds)
     for (dtype, cache), side in sides.items():

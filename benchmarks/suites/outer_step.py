@@ -35,7 +35,7 @@ def measure(options: Options) -> Iterator[Section]:
 
 
 def table(steps: list[dict[str, Any]]) -> Section:
-    """The phases of steps, as `planning/speed.py` gives their timings."""
+    """The phases of steps, as `telemetry/timings.py` gives their timings."""
     names = list(dict.fromkeys(name for step in steps for name in step["phases"]))
     phases = {name: [step["phases"].get(name, {"s": 0.0}) for step in steps] for name in names}
     whole = sum(step["step_s"] for step in steps)
@@ -52,9 +52,9 @@ def table(steps: list[dict[str, Any]]) -> Section:
         interleave.median([step[key] for step in steps]) for key in ("step_s", "tokens_per_s", "device_idle_share")
     )
     return Section(
-        f"nano: an outer step of {total:.1f} s, {rate:,.0f} sampled tokens/s of it, devices idle {idle:.1%} of it",
-        sorted(rows, key=lambda row: -row["s"]),
-        f"Medians, and shares of the sum, of outer steps 2 to {len(steps) + 1}.",
+        title=f"nano: an outer step of {total:.1f} s, {rate:,.0f} sampled tokens/s of it, devices idle {idle:.1%} of it",
+        rows=sorted(rows, key=lambda row: -row["s"]),
+        note=f"Medians, and shares of the sum, of outer steps 2 to {len(steps) + 1}.",
     )
 
 

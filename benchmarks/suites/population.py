@@ -15,9 +15,9 @@ from benchmarks.report import Section
 from configs import soar_math
 from soar_jax.problems import arithmetic
 from soar_jax.rl.population import init_population, update_population
-from soar_jax.soar import setup as setups
-from soar_jax.soar.setup import Setup
-from soar_jax.soar.student import Curriculum, train_population
+from soar_jax.runs import build as setups
+from soar_jax.runs.build import Setup
+from soar_jax.soar.inner_loop import Curriculum, train_population
 from soar_jax.types import QuestionAnswer
 
 READS = ("cores",)
@@ -41,23 +41,23 @@ def build(rank: int, **mesh: int) -> Setup:
 def curriculum() -> Curriculum:
     """Questions of the world with their true answers, which the model gets right now and then."""
     problems = arithmetic.generate_problems(np.random.default_rng(0), LEVELS, NUM_STUDENTS * QUESTIONS_EACH)
-    pairs = [QuestionAnswer(problem.question, problem.answer) for problem in problems]
-    return Curriculum(tuple(tuple(pairs[student::NUM_STUDENTS]) for student in range(NUM_STUDENTS)))
+    pairs = [QuestionAnswer(question=problem.question, answer=problem.answer) for problem in problems]
+    return Curriculum(questions=tuple(tuple(pairs[student::NUM_STUDENTS]) for student in range(NUM_STUDENTS)))
 
 
 def measure(options: Options) -> Iterator[Section]:
     """Time, then memory."""
     rows = [_time(options.rounds, kind, rank) for kind, rank in (("full", 0), (f"LoRA, rank {LORA_RANK}", LORA_RANK))]
     yield Section(
-        f"nano: {NUM_STUDENTS} students x 10 inner steps",
-        rows,
-        "Median seconds of sampling, grading and updating; x is one after another, in its quicker way, against one "
+        title=f"nano: {NUM_STUDENTS} students x 10 inner steps",
+        rows=rows,
+        note="Median seconds of sampling, grading and updating; x is one after another, in its quicker way, against one "
         "program.",
     )
     yield Section(
-        "nano: memory of a student in training",
-        [_memory(kind, rank) for kind, rank in (("full", 0), (f"LoRA, rank {LORA_RANK}", LORA_RANK))],
-        "Weights and optimiser state, and what the update program takes besides on both devices together, as compiled.",
+        title="nano: memory of a student in training",
+        rows=[_memory(kind, rank) for kind, rank in (("full", 0), (f"LoRA, rank {LORA_RANK}", LORA_RANK))],
+        note="Weights and optimiser state, and what the update program takes besides on both devices together, as compiled.",
     )
 
 
@@ -67,15 +67,19 @@ def _time(rounds: int, kind: str, rank: int) -> dict[str, Any]:
 
     def one_program(number: int) -> float:
         started = time.perf_counter()
-        jax.block_until_ready(train_population(together, together.start, lists, "benchmark", (number,)).states)
+        jax.block_until_ready(
+            train_population(together, together.start, curriculum=lists, stream="benchmark", indices=(number,)).states
+        )
         return time.perf_counter() - started
 
     def one_after_another(alone: Setup) -> Any:
         def work(number: int) -> float:
             started = time.perf_counter()
             for student, questions in enumerate(lists.questions):
-                single = Curriculum((questions,))
-                episode = train_population(alone, alone.start, single, "benchmark", (number,), first_student=student)
+                single = Curriculum(questions=(questions,))
+                episode = train_population(
+                    alone, alone.start, curriculum=single, stream="benchmark", indices=(number,), first_student=student
+                )
                 jax.block_until_ready(episode.states)
             return time.perf_counter() - started
 

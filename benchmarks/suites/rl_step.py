@@ -22,8 +22,8 @@ from benchmarks.options import Options
 from benchmarks.peers import environments
 from benchmarks.report import Section
 from configs import scales
-from soar_jax.model.loading import EMBEDDED, EMBEDDED_FOLDER, load_model
-from soar_jax.parallel import mesh as parallel
+from soar_jax import parallel
+from soar_jax.checkpoints.base_model import EMBEDDED, EMBEDDED_FOLDER, load_model
 from soar_jax.problems import arithmetic
 from soar_jax.problems.prompts import PromptSettings
 from soar_jax.rl.advantages import rloo
@@ -57,12 +57,12 @@ class Ours:
         config, base = scales.nano(), load_model(EMBEDDED, "float32")
         self.mesh = parallel.make_mesh(self.population, self.data)
         self.sampler = TextSampler(
-            self.mesh,
-            base.config,
-            base.tokenizer,
-            PromptSettings("", "", (PROMPT_TOKENS,)),
-            config.sampling.max_slots,
-            config.sampling.population_batch,
+            mesh=self.mesh,
+            model=base.config,
+            tokenizer=base.tokenizer,
+            prompts=PromptSettings(student="", teacher="", bucket_tokens=(PROMPT_TOKENS,)),
+            max_slots=config.sampling.max_slots,
+            population_batch=config.sampling.population_batch,
         )
         self.prompts = self.sampler.encode(questions())
         self.loss = workloads.loss(config.student.logprob_chunk_tokens)
@@ -75,17 +75,24 @@ class Ours:
         started = time.perf_counter()
         settings = self.sampler.settings(COMPLETION_TOKENS, temperature=1.0)
         rollouts = self.sampler.sample_policy(
-            self.state.weights, self.prompts, jax.random.key(number), settings, GROUP_SIZE
+            self.state.weights,
+            self.prompts,
+            key=jax.random.key(number),
+            settings=settings,
+            samples_per_prompt=GROUP_SIZE,
         )
         self.sampler.texts(rollouts)
         sampled = time.perf_counter()
         rewards = (np.arange(NUM_PROMPTS * GROUP_SIZE) % 2).reshape(NUM_PROMPTS, GROUP_SIZE)
-        batch = TrainBatch(rollouts, parallel.split(self.mesh, np.asarray(rloo(jnp.asarray(rewards))).reshape(-1)))
+        batch = TrainBatch(
+            rollouts=rollouts,
+            advantages=parallel.shard_population(self.mesh, np.asarray(rloo(jnp.asarray(rewards))).reshape(-1)),
+        )
         self.state, metrics = update_policy(
             self.state,
             batch,
-            None,
-            None,
+            reference=None,
+            frozen=None,
             mesh=self.mesh,
             model=self.sampler.model,
             loss=self.loss,
@@ -122,9 +129,9 @@ def measure(options: Options) -> Iterator[Section]:
         found = interleave.interleave(sides, options.rounds)
     best = min(layouts, key=lambda name: interleave.median([parts["step_s"] for parts in found[name]]))
     yield Section(
-        f"nano: an RLOO step of {NUM_PROMPTS} prompts x {GROUP_SIZE} samples of {COMPLETION_TOKENS} tokens, float32",
-        [_row(name, parts, found[best]) for name, parts in found.items()],
-        f"Median seconds; x is how many times as long as with {best}.",
+        title=f"nano: an RLOO step of {NUM_PROMPTS} prompts x {GROUP_SIZE} samples of {COMPLETION_TOKENS} tokens, float32",
+        rows=[_row(name, parts, found[best]) for name, parts in found.items()],
+        note=f"Median seconds; x is how many times as long as with {best}.",
     )
 
 

@@ -17,8 +17,8 @@ from benchmarks.options import Options
 from benchmarks.peers import environments
 from benchmarks.peers.process import Worker
 from benchmarks.report import Section
-from soar_jax.model.loading import LoadedModel, load_model
-from soar_jax.parallel import mesh as parallel
+from soar_jax import parallel
+from soar_jax.checkpoints.base_model import LoadedModel, load_model
 from soar_jax.sampling.sampler import SamplingSettings
 
 READS = ("cores", "peers", "models", "smollm2", "batches", "new_tokens")
@@ -29,7 +29,7 @@ NEAR = 1.15  # ways that are at most so many times slower with short completions
 Way = tuple[Worker, dict[str, Any]]  # who is asked, and how
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
     """What all sides do."""
 
@@ -43,7 +43,7 @@ class Case:
         return f"mixed, up to {self.new_tokens}" if self.stop_ids else f"all {self.new_tokens}"
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Ours:
     """Our sampler on one model, as the program of its scale uses it."""
 
@@ -70,7 +70,9 @@ class Ours:
         prompts = workloads.random_prompts(self.base.config, case.batch, PROMPT_TOKENS)
         params, settings = workloads.on_mesh(mesh, self.base.params), self.settings(case)
         started = time.perf_counter()
-        rollouts = sampler.sample_policy(params, prompts, jax.random.key(number), settings, 1)
+        rollouts = sampler.sample_policy(
+            params, prompts, key=jax.random.key(number), settings=settings, samples_per_prompt=1
+        )
         found = np.asarray(rollouts.tokens), np.asarray(rollouts.lengths)
         self.seconds = time.perf_counter() - started
         self.num_tokens = int(found[1].sum())
@@ -87,7 +89,7 @@ class Ours:
         return workloads.sampling(case.new_tokens, case.stop_ids or workloads.NEVER)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Peer:
     """A peer's sampler, used in the way that is fastest for the case."""
 
@@ -145,9 +147,9 @@ def measure(options: Options) -> Iterator[Section]:
     """A table a model."""
     for name in options.models:
         yield Section(
-            f"{name}: tokens/s, prompts of {PROMPT_TOKENS} tokens, float32",
-            list(_rows(options, name)),
-            "Medians; ratios are medians of each round's. In the mixed case the same frequent tokens end a completion "
+            title=f"{name}: tokens/s, prompts of {PROMPT_TOKENS} tokens, float32",
+            rows=list(_rows(options, name)),
+            note="Medians; ratios are medians of each round's. In the mixed case the same frequent tokens end a completion "
             "on all sides.",
         )
 
@@ -155,15 +157,15 @@ def measure(options: Options) -> Iterator[Section]:
 def _rows(options: Options, name: str) -> Iterator[dict[str, Any]]:
     folder = models.folder(name, options.smollm2)
     base = load_model(str(folder), "float32")
-    ours = Ours(base, models.scale(name).sampling.max_slots)
+    ours = Ours(base=base, max_slots=models.scale(name).sampling.max_slots)
     with contextlib.ExitStack() as stack:
         peers = {
-            name: Peer(base.config.vocab_size, dict(ways(stack, str(folder), options.cores)))
+            name: Peer(vocab_size=base.config.vocab_size, ways=dict(ways(stack, str(folder), options.cores)))
             for peer, (name, ways) in PEER_SAMPLERS.items()
             if peer in options.peers
         }
         for case in _cases(options, ours):
-            yield _row(options.rounds, case, ours, peers)
+            yield _row(options.rounds, case, ours=ours, peers=peers)
 
 
 def _generate_ways(stack: contextlib.ExitStack, folder: str, cores: int) -> Iterator[tuple[str, Way]]:
@@ -192,10 +194,10 @@ PEER_SAMPLERS = {"torch": ("generate", _generate_ways), "tunix": ("tunix", _tuni
 def _cases(options: Options, ours: Ours) -> Iterator[Case]:
     for new_tokens in options.new_tokens:
         for batch in options.batches:
-            yield Case(batch, new_tokens)
+            yield Case(batch=batch, new_tokens=new_tokens)
     longest = max(options.new_tokens)
-    drawn = ours.tokens(Case(MIXED_BATCH, longest), number=0)
-    yield Case(MIXED_BATCH, longest, stops_for_mean_length(drawn, longest / 4))
+    drawn = ours.tokens(Case(batch=MIXED_BATCH, new_tokens=longest), number=0)
+    yield Case(batch=MIXED_BATCH, new_tokens=longest, stop_ids=stops_for_mean_length(drawn, longest / 4))
 
 
 def _row(rounds: int, case: Case, ours: Ours, peers: dict[str, Peer]) -> dict[str, Any]:

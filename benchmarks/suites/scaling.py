@@ -15,8 +15,8 @@ from benchmarks.peers.process import Worker
 from benchmarks.report import Section
 from benchmarks.workloads import PopulationShape
 from configs import scales
-from soar_jax.model.loading import EMBEDDED, load_model
-from soar_jax.parallel import mesh as parallel
+from soar_jax import parallel
+from soar_jax.checkpoints.base_model import EMBEDDED, load_model
 
 READS = ("cores",)
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -34,15 +34,15 @@ GROWTH = {
 def measure(options: Options) -> Iterator[Section]:
     """Devices, then a table a size."""
     yield Section(
-        f"nano: an inner step of {BASE.students} students on 1 to {DEVICES[-1]} CPU devices",
-        _devices(options.rounds),
-        f"The same work on the same {options.cores} core(s): {_words()}. Median seconds; x is against one device.",
+        title=f"nano: an inner step of {BASE.students} students on 1 to {DEVICES[-1]} CPU devices",
+        rows=_devices(options.rounds),
+        note=f"The same work on the same {options.cores} core(s): {_words()}. Median seconds; x is against one device.",
     )
     for name, sizes in GROWTH.items():
         yield Section(
-            f"nano: time against {name}",
-            _growth(options.rounds, name, sizes),
-            f"Else {_words()}. Median seconds of an inner step; x is against the row before.",
+            title=f"nano: time against {name}",
+            rows=_growth(options.rounds, name, sizes),
+            note=f"Else {_words()}. Median seconds of an inner step; x is against the row before.",
         )
 
 
@@ -80,11 +80,11 @@ def _growth(rounds: int, name: str, sizes: tuple[int, ...]) -> list[dict[str, An
         str(size): workloads.Population(
             mesh,
             base.config,
-            params,
-            None,
-            dataclasses.replace(BASE, **{name: size}),
-            config,
-            config.sampling.population_batch,
+            start=params,
+            frozen=None,
+            shape=dataclasses.replace(BASE, **{name: size}),
+            config=config,
+            population_batch=config.sampling.population_batch,
         )
         for size in sizes
     }

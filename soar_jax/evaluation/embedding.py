@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from soar_jax import parallel
 from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import Frozen, decoder_params
+from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
-from soar_jax.parallel import hosts
-from soar_jax.parallel import mesh as parallel
+from soar_jax.parallel import processes
 from soar_jax.sampling.text import TextSampler
 from soar_jax.settings import SettingsError, require
 from soar_jax.types import PromptBatch
@@ -34,23 +34,23 @@ class Embedder(Protocol):
 
 @functools.partial(jax.jit, static_argnames=("mesh", "model"))
 def mean_pooled(
-    weights: Params, frozen: Frozen | None, prompts: PromptBatch, *, mesh: Mesh, model: ModelConfig
+    weights: Params, frozen: FrozenBase | None, prompts: PromptBatch, *, mesh: Mesh, model: ModelConfig
 ) -> jax.Array:
     """Mean of the final hidden states over a text's tokens [B, D] float32; the mesh divides B."""
 
-    def share(weights: Params, frozen: Frozen | None, prompts: PromptBatch) -> jax.Array:
+    def share(weights: Params, frozen: FrozenBase | None, prompts: PromptBatch) -> jax.Array:
         params = decoder_params(weights, frozen, model)
         valid = jnp.arange(prompts.tokens.shape[1]) < prompts.lengths[:, None]  # [B, T]
         positions = jnp.broadcast_to(jnp.arange(prompts.tokens.shape[1]), prompts.tokens.shape)
-        hidden, _ = decoder.hidden_states(params, model, prompts.tokens, positions, valid)
+        hidden, _ = decoder.hidden_states(params, model, tokens=prompts.tokens, positions=positions, key_valid=valid)
         total = jnp.where(valid[..., None], hidden, 0).astype(jnp.float32).sum(axis=1)
         return total / prompts.lengths[:, None]
 
-    in_specs = (parallel.WHOLE, parallel.WHOLE, parallel.SPLIT)
-    return parallel.spread(mesh, share, in_specs, parallel.SPLIT)(weights, frozen, prompts)
+    in_specs = (parallel.REPLICATED, parallel.REPLICATED, parallel.BY_POPULATION)
+    return parallel.shard_over_population(mesh, share, in_specs, parallel.BY_POPULATION)(weights, frozen, prompts)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelEmbedder:
     """Mean-pooled hidden states of a policy that reads the bare text."""
 
@@ -64,15 +64,15 @@ class ModelEmbedder:
         parts = [np.zeros((0, self.sampler.model.d_model), np.float32)]  # of no texts
         for start in range(0, len(filled), self.rows_per_call):
             prompts = self.sampler.encode(filled[start : start + self.rows_per_call])
-            prompts = parallel.split(self.sampler.mesh, prompts)
+            prompts = parallel.shard_population(self.sampler.mesh, prompts)
             sampler = self.sampler
             pooled = mean_pooled(self.weights, sampler.frozen, prompts, mesh=sampler.mesh, model=sampler.model)
             sampler.meter.watch(pooled)
             parts.append(pooled)
-        return np.concatenate([hosts.fetch(part) for part in parts])[: len(texts)]
+        return np.concatenate([processes.to_host(part) for part in parts])[: len(texts)]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CentredEmbedder:
     """Vectors relative to a centre.
 
@@ -88,7 +88,7 @@ class CentredEmbedder:
         return self.embedder.embed(texts) - self.centre
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SentenceTransformerEmbedder:
     """A model of the sentence-transformers library."""
 
@@ -106,7 +106,7 @@ def make_embedder(name: str, sampler: TextSampler, weights: Params, rows_per_cal
       SettingsError: no such embedder, or its library or model is missing.
     """
     if name == "model":
-        return ModelEmbedder(sampler, weights, rows_per_call)
+        return ModelEmbedder(sampler=sampler, weights=weights, rows_per_call=rows_per_call)
     model_name = name.removeprefix(SENTENCE_TRANSFORMERS)
     require(
         name.startswith(SENTENCE_TRANSFORMERS) and bool(model_name),
@@ -119,7 +119,7 @@ def make_embedder(name: str, sampler: TextSampler, weights: Params, rows_per_cal
             f"analysis.embeddings is {name!r}, which needs: pip install 'soar-jax[embeddings]'"
         ) from None
     try:
-        return SentenceTransformerEmbedder(SentenceTransformer(model_name, device="cpu"))
+        return SentenceTransformerEmbedder(model=SentenceTransformer(model_name, device="cpu"))
     except Exception as error:  # the library raises many kinds for a model that cannot be loaded
         raise SettingsError(
             f"cannot load analysis.embeddings {name!r} ({type(error).__name__}); give a folder or use 'model'"

@@ -13,7 +13,7 @@ import numpy as np
 
 from soar_jax.rng import stream_generator
 from soar_jax.settings import SettingsError, require
-from soar_jax.types import Problem, normal_form
+from soar_jax.types import Problem, normalize_question
 
 
 class SealedError(RuntimeError):
@@ -49,10 +49,10 @@ class SealedProblems:
 
     def holds(self, question: str) -> bool:
         """Whether a question is one of them, compared as normalised text."""
-        return normal_form(question) in self.marks
+        return normalize_question(question) in self.marks
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class HardSplit:
     """Disjoint target problems. The teacher sees none; students train on none of validation or test."""
 
@@ -100,7 +100,7 @@ def check_disjoint(split: HardSplit) -> None:
 
 
 def _marks(problem: Problem) -> tuple[str, str]:
-    return problem.id, normal_form(problem.question)
+    return problem.id, normalize_question(problem.question)
 
 
 def cache_key(*parts: object) -> str:

@@ -95,7 +95,7 @@ def parse_verdict(text: str) -> Judgement | None:
         return None
     if not all(isinstance(value, bool) for value in verdict.values()):
         return None
-    return Judgement(verdict["well_posed"], verdict["right"])
+    return Judgement(well_posed=verdict["well_posed"], right=verdict["right"])
 
 
 def _read_cache(path: pathlib.Path) -> dict[str, Judgement]:
@@ -104,7 +104,7 @@ def _read_cache(path: pathlib.Path) -> dict[str, Judgement]:
     for line in filter(None, lines):
         try:
             row = json.loads(line)
-            known[row["name"]] = Judgement(bool(row["well_posed"]), bool(row["right"]))
+            known[row["name"]] = Judgement(well_posed=bool(row["well_posed"]), right=bool(row["right"]))
         except (ValueError, KeyError, TypeError):
             continue  # a line that a killed start has left unfinished is asked again
     return known

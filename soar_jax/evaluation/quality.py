@@ -17,7 +17,7 @@ from soar_jax.sampling.text import TextSampler
 from soar_jax.types import QuestionAnswer
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Judgement:
     """A judge's word on a question and its answer; None where it could not say."""
 
@@ -25,7 +25,7 @@ class Judgement:
     right: bool | None
 
 
-UNKNOWN = Judgement(None, None)
+UNKNOWN = Judgement(well_posed=None, right=None)
 
 
 class Judge(Protocol):
@@ -44,7 +44,7 @@ def judge_by_facts(facts: QuestionFacts, answer: str) -> Judgement:
     return Judgement(well_posed=True, right=" ".join(answer.split()) == facts.true_answer)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class SelfConsistencyJudge:
     """The base model answers; its majority is taken for the truth.
 
@@ -65,13 +65,18 @@ class SelfConsistencyJudge:
 
     def judge(self, pairs: Sequence[QuestionAnswer]) -> list[Judgement]:
         """One judgement a pair."""
-        filled = [*pairs, *[QuestionAnswer("", "")] * (-len(pairs) % self.prompts_per_call)]
+        filled = [*pairs, *[QuestionAnswer(question="", answer="")] * (-len(pairs) % self.prompts_per_call)]
         judgements: list[Judgement] = []
         for start in range(0, len(filled), self.prompts_per_call):
             part = filled[start : start + self.prompts_per_call]
             prompts = self.sampler.encode_questions([pair.question for pair in part])
             rollouts = self.sampler.sample_policy(
-                self.params, prompts, self.key, self.settings, self.num_samples, first_prompt=start
+                self.params,
+                prompts,
+                key=self.key,
+                settings=self.settings,
+                samples_per_prompt=self.num_samples,
+                first_prompt=start,
             )
             votes = self.grader.votes(self.sampler.texts(rollouts), [pair.answer for pair in part])
             judgements += [judge_by_votes(*of_one, self.agreement) for of_one in zip(*votes, strict=True)]

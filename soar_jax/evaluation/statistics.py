@@ -13,7 +13,7 @@ CONFIDENCE = 0.95
 _STRIDE = 1_237  # shifts the problem draws between the slots of a resample, so that a seed drawn twice differs
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Interval:
     """A mean and its 95% interval."""
 
@@ -79,10 +79,10 @@ def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _interval(mean: float, draws: np.ndarray, num_seeds: int) -> Interval:
     tail = (1 - CONFIDENCE) / 2
     if not len(draws):
-        return Interval(mean, float("nan"), float("nan"), num_seeds)
+        return Interval(mean=mean, low=float("nan"), high=float("nan"), num_seeds=num_seeds)
     # No interpolation: between a number and infinity there is nothing.
     low, high = np.quantile(draws, [tail, 1 - tail], method="inverted_cdf")
-    return Interval(mean, float(low), float(high), num_seeds)
+    return Interval(mean=mean, low=float(low), high=float(high), num_seeds=num_seeds)
 
 
 def _resample(values: Sequence[np.ndarray]) -> np.ndarray:

@@ -179,7 +179,7 @@ def _fraction(sign: str, whole: str | None, numerator: str, denominator: str) ->
 
 
 def _mixed(sign: str, whole: str, numerator: str, denominator: str) -> Fraction | None:
-    return _fraction(sign, whole, numerator, denominator)
+    return _fraction(sign, whole, numerator=numerator, denominator=denominator)
 
 
 def _repeating(sign: str, whole: str, part: str, period: str) -> Fraction:

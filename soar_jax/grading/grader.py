@@ -12,7 +12,7 @@ import numpy as np
 from soar_jax.grading import equivalence
 from soar_jax.grading.extraction import extract
 from soar_jax.grading.pool import shared_pool
-from soar_jax.parallel import hosts
+from soar_jax.parallel import processes
 
 EQUIVALENCES = ("text", "math")
 _MOST_COMMON = 4  # answers to a question that its others are compared with: algebra takes time
@@ -27,7 +27,7 @@ class Verdict(enum.Enum):
     TIMEOUT = "timeout"  # not known to be right when its time was up; counts as wrong
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Grader:
     """How final answers are found and compared."""
 
@@ -97,7 +97,7 @@ class Grader:
             return [verdicts.index(verdict) for verdict in self._compare(pairs)]
 
         pairs = list(zip(references, answers, strict=True))
-        return [verdicts[number] for number in hosts.share_out(grade, pairs)]
+        return [verdicts[number] for number in processes.map_across_processes(grade, pairs)]
 
     def _compare(self, pairs: Sequence[tuple[str, str | None]]) -> list[Verdict]:
         decided = self._decide({(gold, answer) for gold, answer in pairs if answer is not None})

@@ -18,7 +18,7 @@ START_DEADLINE_S = 60.0  # for a worker to import its libraries
 MAX_VAIN_STARTS = 3  # in a row, a worker, that none of the processes came through
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class _Worker:
     process: subprocess.Popen[bytes]
     deadline: float  # of what it is doing
@@ -75,7 +75,7 @@ class AlgebraPool:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C is for the run, which ends them
         )
-        worker = _Worker(process, time.monotonic() + START_DEADLINE_S)
+        worker = _Worker(process=process, deadline=time.monotonic() + START_DEADLINE_S)
         self._workers.append(worker)
         return worker
 

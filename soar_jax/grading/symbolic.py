@@ -6,7 +6,7 @@ FLOAT_DIGITS = 12  # numbers without an exact form are the same when they agree 
 
 
 def algebraically_same(gold: str, answer: str) -> bool:
-    """Whether two LaTeX expressions are the same thing, in either order of asking.
+    """Whether two LaTeX expressions are the same thing, in either order of tasks.
 
     Both must be bounded (`equivalence.is_bounded`). Only the LaTeX grammar is used to read them.
     """

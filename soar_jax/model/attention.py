@@ -19,7 +19,7 @@ from jax.sharding import Mesh, PartitionSpec
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.kv_cache import KVCache
 from soar_jax.parallel.mesh import DATA, FSDP, TENSOR
-from soar_jax.parallel.sharding import USED, partition
+from soar_jax.parallel.sharding import COMPUTE_RULES, partition
 from soar_jax.settings import AUTO, require
 
 PLAIN, SPLASH, CUDNN = "plain", "splash", "cudnn"
@@ -111,7 +111,7 @@ def attend_to_row(
     if mesh.empty:
         return function(*arguments)
     # The compiler cannot share kernels out: each device is given its rows and heads.
-    heads = partition(mesh, USED, query.shape, ("rows", "heads", None, None))
+    heads = partition(mesh, COMPUTE_RULES, shape=query.shape, logical_axes=("rows", "heads", None, None))
     return jax.shard_map(
         function,
         in_specs=(heads, heads, heads, PartitionSpec(heads[0])),

@@ -21,7 +21,7 @@ _MOST = 2**31  # no size is larger
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RopeScaling:
     """How rotary frequencies are stretched to longer contexts.
 
@@ -36,7 +36,7 @@ class RopeScaling:
     original_max_position_tokens: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Sizes and constants of a decoder (hashable: a static jit argument). The defaults are a Llama's."""
 
@@ -173,13 +173,13 @@ def _scaling(raw: Mapping[str, Any]) -> RopeScaling | None:
     if kind == "default":
         return None
     if kind == "linear":
-        return RopeScaling(kind, float(found["factor"]))
+        return RopeScaling(kind=kind, factor=float(found["factor"]))
     return RopeScaling(
-        kind,
-        float(found["factor"]),
-        float(found["low_freq_factor"]),
-        float(found["high_freq_factor"]),
-        int(found["original_max_position_embeddings"]),
+        kind=kind,
+        factor=float(found["factor"]),
+        low_freq_factor=float(found["low_freq_factor"]),
+        high_freq_factor=float(found["high_freq_factor"]),
+        original_max_position_tokens=int(found["original_max_position_embeddings"]),
     )
 
 

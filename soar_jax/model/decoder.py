@@ -25,9 +25,9 @@ import jax.numpy as jnp
 from soar_jax.model import attention, kv_cache, layout
 from soar_jax.model.config import ModelConfig, RopeScaling
 from soar_jax.model.kv_cache import KVCache
-from soar_jax.model.lora import Adapted
+from soar_jax.model.lora import LoRALinear
 from soar_jax.model.parameters import Params, num_input_axes
-from soar_jax.parallel.sharding import constrain, look_up
+from soar_jax.parallel.sharding import constrain, embed_tokens
 
 _MAX_UNROLLED_LAYERS = 4  # shallow models run faster unrolled, deep ones compile faster scanned
 _ACTIVATIONS = {"silu": jax.nn.silu, "gelu": jax.nn.gelu}  # gelu by tanh
@@ -54,7 +54,7 @@ def scans_layers(config: ModelConfig) -> bool:
 
 def unstacked(params: Params, config: ModelConfig) -> Params:
     """Parameters with each layer by itself, as a decoding loop reads them fastest: no slice is made in the loop."""
-    params = layout.used(params, config)
+    params = layout.to_compute_sharding(params, config)
     return params | {"layers": tuple(_layer_params(params, index) for index in range(config.num_layers))}
 
 
@@ -101,9 +101,9 @@ def _dense(x: jax.Array, layer: Params, name: str) -> jax.Array:
     # x [B, T, I], weight [I, ...] -> [B, T, ...], as one plain matrix product: XLA's CPU
     # backend runs the gradient of that twice as fast as that of the batched form.
     matrix, flat = layer[name], x.reshape(-1, x.shape[-1])
-    weight = matrix.weight if isinstance(matrix, Adapted) else matrix
+    weight = matrix.weight if isinstance(matrix, LoRALinear) else matrix
     y = flat @ weight.reshape(x.shape[-1], -1)
-    if isinstance(matrix, Adapted):
+    if isinstance(matrix, LoRALinear):
         y = y + (flat @ matrix.a) @ matrix.b
     return y.reshape(*x.shape[:-1], *weight.shape[num_input_axes(name) :])
 
@@ -117,23 +117,25 @@ def _layer(
     cache: KVCache | None,
     first_slot: jax.Array | int,
 ) -> tuple[jax.Array, KVCache]:
-    layer = layout.used(jax.tree.map(lambda leaf: leaf.astype(config.dtype), layer), config)
+    layer = layout.to_compute_sharding(jax.tree.map(lambda leaf: leaf.astype(config.dtype), layer), config)
     normed = rms_norm(x, layer["attention_norm"], config)
-    query, key, value = (_heads(config, layer, normed, name) for name in ("query", "key", "value"))
+    query, key, value = (_heads(config, layer, x=normed, name=name) for name in ("query", "key", "value"))
     query, key = rotate(query, positions, view.frequency), rotate(key, positions, view.frequency)
     key = jnp.swapaxes(key, 2, 3)
     key, value = (constrain(part, "rows", "kv_heads", None, None) for part in (key, value))
-    held = KVCache(key, value) if cache is None else kv_cache.write(cache, key, value, first_slot)
+    held = KVCache(key, value) if cache is None else kv_cache.write(cache, key, value=value, first_slot=first_slot)
     scale = config.query_scale or config.head_dim**-0.5
     if cache is None and config.attention != attention.PLAIN:
-        attended = attention.attend_to_row(config.attention, query, key, value, view.key_valid, scale)
+        attended = attention.attend_to_row(
+            config.attention, query, key=key, value=value, key_valid=view.key_valid, scale=scale
+        )
     else:
-        attended = attention.attend(query, held, view.mask, scale)
+        attended = attention.attend(query, held, mask=view.mask, scale=scale)
     attended = jnp.swapaxes(attended, 1, 2)  # [B, T, N, H]
-    x = x + _post_norm(config, layer, "attention", _dense(attended.reshape(*x.shape[:2], -1), layer, "out"))
+    x = x + _post_norm(config, layer, name="attention", x=_dense(attended.reshape(*x.shape[:2], -1), layer, "out"))
     normed = rms_norm(x, layer["mlp_norm"], config)
     gated = _ACTIVATIONS[config.activation](_dense(normed, layer, "gate")) * _dense(normed, layer, "up")
-    x = x + _post_norm(config, layer, "mlp", _dense(gated, layer, "down"))
+    x = x + _post_norm(config, layer, name="mlp", x=_dense(gated, layer, "down"))
     return constrain(x, "rows", None, None), held
 
 
@@ -175,15 +177,17 @@ def hidden_states(
         key_positions = jnp.cumsum(key_valid, axis=1) - 1
     else:
         mask = key_valid[:, None, :] & (key_positions[:, None, :] <= positions[:, :, None])
-    view_of = _views(config, mask, key_valid, positions, key_positions)
-    x = look_up(params["embedding"], tokens)
+    view_of = _views(config, mask, key_valid=key_valid, positions=positions, key_positions=key_positions)
+    x = embed_tokens(params["embedding"], tokens)
     if config.scale_embeddings:
         x = x * jnp.asarray(config.d_model**0.5, x.dtype)
 
     def layer_step(
         x: jax.Array, layer: Params, has_window: jax.Array | bool, layer_cache: KVCache | None
     ) -> tuple[jax.Array, KVCache]:
-        return _layer(config, layer, x, positions, view_of(has_window), layer_cache, first_slot)
+        return _layer(
+            config, layer, x=x, positions=positions, view=view_of(has_window), cache=layer_cache, first_slot=first_slot
+        )
 
     is_scanned = cache is None and not keep_cache and scans_layers(config)
     if remat != "none":
@@ -217,7 +221,7 @@ def _views(
     return lambda has_window: jax.tree.map(lambda w, e: jnp.where(has_window, w, e), window, everything)
 
 
-def top(params: Params, config: ModelConfig) -> Params:
+def unembedding_params(params: Params, config: ModelConfig) -> Params:
     """The parameters that `logits` takes, alone."""
     name = "embedding" if config.tie_embeddings else "unembedding"
     return {name: params[name]}
@@ -229,13 +233,13 @@ def logits(params: Params, config: ModelConfig, hidden: jax.Array) -> jax.Array:
         embedding = constrain(params["embedding"], "vocab", None)
         return jnp.einsum("...d,vd->...v", hidden, embedding, preferred_element_type=jnp.float32)
     matrix = params["unembedding"]
-    if isinstance(matrix, Adapted):
+    if isinstance(matrix, LoRALinear):
         added = jnp.einsum("...r,rv->...v", hidden @ matrix.a, matrix.b, preferred_element_type=jnp.float32)
         return added + jnp.einsum("...d,dv->...v", hidden, matrix.weight, preferred_element_type=jnp.float32)
     return jnp.einsum("...d,dv->...v", hidden, matrix, preferred_element_type=jnp.float32)
 
 
-def chosen(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+def select_logits(logits: jax.Array, tokens: jax.Array) -> jax.Array:
     """The logits [...] of tokens [...], out of logits [..., V].
 
     By comparison, not by a gather: the TPU compiler cannot partition one along a vocabulary that is shared out.

@@ -10,10 +10,10 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import UNEMBEDDING, Adapted, Adapter
+from soar_jax.model.lora import UNEMBEDDING, Adapter, LoRALinear
 from soar_jax.model.parameters import Params, ParamSpec, map_table, num_input_axes, parameter_table
-from soar_jax.parallel.mesh import DATA, FSDP, POPULATION, TENSOR, put
-from soar_jax.parallel.sharding import KEPT, KEPT_ALONE, USED, constrain, partition
+from soar_jax.parallel.mesh import DATA, FSDP, POPULATION, TENSOR, device_put_global
+from soar_jax.parallel.sharding import COMPUTE_RULES, SINGLE_POLICY_STORAGE_RULES, STORAGE_RULES, constrain, partition
 
 
 def logical_axes(weights: Params, model: ModelConfig) -> Params:
@@ -51,10 +51,10 @@ def shardings(mesh: Mesh, model: ModelConfig, weights: Params, num_stacked: int 
     Raises:
       SettingsError: the mesh does not divide a size of the model.
     """
-    rules = KEPT if num_stacked else KEPT_ALONE
+    rules = STORAGE_RULES if num_stacked else SINGLE_POLICY_STORAGE_RULES
 
     def one(axes: tuple[str | None, ...], leaf: Any) -> NamedSharding:
-        spec = partition(mesh, rules, leaf.shape[num_stacked:], axes)
+        spec = partition(mesh, rules, shape=leaf.shape[num_stacked:], logical_axes=axes)
         return NamedSharding(mesh, PartitionSpec(*((POPULATION,) * num_stacked), *spec))
 
     return jax.tree.map(one, logical_axes(weights, model), weights, is_leaf=_is_axes)
@@ -70,19 +70,22 @@ def state_shardings(
     )
 
 
-def place(mesh: Mesh, model: ModelConfig, weights: Params) -> Params:
+def shard_params(mesh: Mesh, model: ModelConfig, weights: Params) -> Params:
     """One policy's weights, held by every process, in the layout in which they are kept."""
-    return jax.tree.map(put, weights, shardings(mesh, model, weights))
+    return jax.tree.map(device_put_global, weights, shardings(mesh, model, weights))
 
 
-def kept(weights: Params, model: ModelConfig) -> Params:
+def to_storage_sharding(weights: Params, model: ModelConfig) -> Params:
     """Weights, or gradients of them, laid out as they are kept, in a program that runs on a mesh."""
     return jax.tree.map(
-        lambda axes, leaf: constrain(leaf, *axes, rules=KEPT), logical_axes(weights, model), weights, is_leaf=_is_axes
+        lambda axes, leaf: constrain(leaf, *axes, rules=STORAGE_RULES),
+        logical_axes(weights, model),
+        weights,
+        is_leaf=_is_axes,
     )
 
 
-def used(params: Params, model: ModelConfig) -> Params:
+def to_compute_sharding(params: Params, model: ModelConfig) -> Params:
     """The decoder's parameters, whole models or one layer's or a stack of them, laid out as they are computed with."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or math.prod(mesh.shape[axis] for axis in (DATA, FSDP, TENSOR)) == 1:
@@ -91,9 +94,9 @@ def used(params: Params, model: ModelConfig) -> Params:
     table = table | table.pop("layers") if "layers" not in params else table
 
     def lay_out(spec: ParamSpec, leaf: Any) -> Any:
-        if isinstance(leaf, Adapted):
+        if isinstance(leaf, LoRALinear):
             return leaf._replace(weight=lay_out(spec, leaf.weight))
-        return constrain(leaf, *spec.logical_axes[-leaf.ndim :], rules=USED)
+        return constrain(leaf, *spec.logical_axes[-leaf.ndim :], rules=COMPUTE_RULES)
 
     def walk(specs: Params, node: Params) -> Params:
         return {

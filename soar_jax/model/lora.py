@@ -22,7 +22,7 @@ LAYERS = ("query", "key", "value", "out", "gate", "up", "down")
 UNEMBEDDING = "unembedding"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LoRASettings:
     """Which layers get an adapter, and of what size."""
 
@@ -38,7 +38,7 @@ class Adapter(NamedTuple):
     b: jax.Array  # [..., R, O], zero at first
 
 
-class Adapted(NamedTuple):
+class LoRALinear(NamedTuple):
     """A linear layer with its adapter: what the decoder finds in the place of a plain matrix."""
 
     weight: jax.Array  # [..., inputs, outputs], each possibly several axes
@@ -46,7 +46,7 @@ class Adapted(NamedTuple):
     b: jax.Array  # [..., R, O]
 
 
-class Frozen(NamedTuple):
+class FrozenBase(NamedTuple):
     """What all policies of a run share and none trains."""
 
     params: Params
@@ -92,7 +92,7 @@ def check(settings: LoRASettings, model: ModelConfig) -> None:
     require(settings.scale > 0, f"lora.scale is {settings.scale}; it must be more than 0")
 
 
-def decoder_params(weights: Params, frozen: Frozen | None, model: ModelConfig) -> Params:
+def decoder_params(weights: Params, frozen: FrozenBase | None, model: ModelConfig) -> Params:
     """What the decoder computes with, in the model's dtype: the weights, or the frozen base with its adapters.
 
     Weights that are trained are kept in float32, where small updates are not rounded away.
@@ -101,13 +101,13 @@ def decoder_params(weights: Params, frozen: Frozen | None, model: ModelConfig) -
     if frozen is None:
         return weights
 
-    def adapted(weight: jax.Array, adapter: Adapter) -> Adapted:
-        return Adapted(weight, adapter.a * frozen.scale.astype(model.dtype), adapter.b)
+    def adapted(weight: jax.Array, adapter: Adapter) -> LoRALinear:
+        return LoRALinear(weight, adapter.a * frozen.scale.astype(model.dtype), adapter.b)
 
     return _at_adapters(adapted, frozen.params, weights)
 
 
-def merge(weights: Params, frozen: Frozen | None) -> Params:
+def merge(weights: Params, frozen: FrozenBase | None) -> Params:
     """A policy as plain parameters in the layout of `parameter_table`, rounded once to their dtype."""
     if frozen is None:
         return weights

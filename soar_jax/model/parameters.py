@@ -19,7 +19,7 @@ from soar_jax.model.config import ModelConfig
 Params = dict[str, Any]  # nested dict of arrays, the layout of `parameter_table`
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ParamSpec:
     """One parameter: its shape, the logical name of each axis, and how it starts.
 
@@ -38,36 +38,61 @@ def parameter_table(config: ModelConfig) -> Params:
     c = config
     norm = 0.0 if c.norm_plus_one else 1.0
     layer = {
-        "attention_norm": ParamSpec((c.d_model,), (None,), 0, norm),
-        "query": ParamSpec((c.d_model, c.num_heads, c.head_dim), ("model", "heads", None), c.d_model),
-        "key": ParamSpec((c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None), c.d_model),
-        "value": ParamSpec((c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None), c.d_model),
-        "out": ParamSpec((c.num_heads, c.head_dim, c.d_model), ("heads", None, "model"), c.num_heads * c.head_dim),
-        "mlp_norm": ParamSpec((c.d_model,), (None,), 0, norm),
-        "gate": ParamSpec((c.d_model, c.hidden_dim), ("model", "hidden"), c.d_model),
-        "up": ParamSpec((c.d_model, c.hidden_dim), ("model", "hidden"), c.d_model),
-        "down": ParamSpec((c.hidden_dim, c.d_model), ("hidden", "model"), c.hidden_dim),
+        "attention_norm": ParamSpec(shape=(c.d_model,), logical_axes=(None,), fan_in=0, start=norm),
+        "query": ParamSpec(
+            shape=(c.d_model, c.num_heads, c.head_dim), logical_axes=("model", "heads", None), fan_in=c.d_model
+        ),
+        "key": ParamSpec(
+            shape=(c.d_model, c.num_kv_heads, c.head_dim), logical_axes=("model", "kv_heads", None), fan_in=c.d_model
+        ),
+        "value": ParamSpec(
+            shape=(c.d_model, c.num_kv_heads, c.head_dim), logical_axes=("model", "kv_heads", None), fan_in=c.d_model
+        ),
+        "out": ParamSpec(
+            shape=(c.num_heads, c.head_dim, c.d_model),
+            logical_axes=("heads", None, "model"),
+            fan_in=c.num_heads * c.head_dim,
+        ),
+        "mlp_norm": ParamSpec(shape=(c.d_model,), logical_axes=(None,), fan_in=0, start=norm),
+        "gate": ParamSpec(shape=(c.d_model, c.hidden_dim), logical_axes=("model", "hidden"), fan_in=c.d_model),
+        "up": ParamSpec(shape=(c.d_model, c.hidden_dim), logical_axes=("model", "hidden"), fan_in=c.d_model),
+        "down": ParamSpec(shape=(c.hidden_dim, c.d_model), logical_axes=("hidden", "model"), fan_in=c.hidden_dim),
     }
     if c.has_qkv_bias:
-        layer["query_bias"] = ParamSpec((c.num_heads, c.head_dim), ("heads", None), 0, 0.0)
+        layer["query_bias"] = ParamSpec(
+            shape=(c.num_heads, c.head_dim), logical_axes=("heads", None), fan_in=0, start=0.0
+        )
         layer |= {
-            name: ParamSpec((c.num_kv_heads, c.head_dim), ("kv_heads", None), 0, 0.0)
+            name: ParamSpec(shape=(c.num_kv_heads, c.head_dim), logical_axes=("kv_heads", None), fan_in=0, start=0.0)
             for name in ("key_bias", "value_bias")
         }
     if c.has_qk_norm:
-        layer |= {name: ParamSpec((c.head_dim,), (None,), 0, norm) for name in ("query_norm", "key_norm")}
+        layer |= {
+            name: ParamSpec(shape=(c.head_dim,), logical_axes=(None,), fan_in=0, start=norm)
+            for name in ("query_norm", "key_norm")
+        }
     if c.has_post_norms:
-        layer |= {name: ParamSpec((c.d_model,), (None,), 0, norm) for name in ("attention_post_norm", "mlp_post_norm")}
+        layer |= {
+            name: ParamSpec(shape=(c.d_model,), logical_axes=(None,), fan_in=0, start=norm)
+            for name in ("attention_post_norm", "mlp_post_norm")
+        }
     table: Params = {
-        "embedding": ParamSpec((c.vocab_size, c.d_model), ("vocab", "model"), c.d_model),
+        "embedding": ParamSpec(shape=(c.vocab_size, c.d_model), logical_axes=("vocab", "model"), fan_in=c.d_model),
         "layers": {
-            name: ParamSpec((c.num_layers, *spec.shape), ("layers", *spec.logical_axes), spec.fan_in, spec.start)
+            name: ParamSpec(
+                shape=(c.num_layers, *spec.shape),
+                logical_axes=("layers", *spec.logical_axes),
+                fan_in=spec.fan_in,
+                start=spec.start,
+            )
             for name, spec in layer.items()
         },
-        "final_norm": ParamSpec((c.d_model,), (None,), 0, norm),
+        "final_norm": ParamSpec(shape=(c.d_model,), logical_axes=(None,), fan_in=0, start=norm),
     }
     if not c.tie_embeddings:
-        table["unembedding"] = ParamSpec((c.d_model, c.vocab_size), ("model", "vocab"), c.d_model)
+        table["unembedding"] = ParamSpec(
+            shape=(c.d_model, c.vocab_size), logical_axes=("model", "vocab"), fan_in=c.d_model
+        )
     return table
 
 

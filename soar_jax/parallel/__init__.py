@@ -1,0 +1,41 @@
+"""The device mesh and what is laid out on it."""
+
+from soar_jax.parallel.mesh import (
+    AXES,
+    BY_POPULATION,
+    DATA,
+    FSDP,
+    POPULATION,
+    REPLICATED,
+    STUDENTS,
+    TENSOR,
+    check_divides,
+    device_put_global,
+    make_mesh,
+    map_students,
+    replicate,
+    set_num_cpu_devices,
+    shard_over_population,
+    shard_over_rows,
+    shard_population,
+)
+
+__all__ = [
+    "AXES",
+    "BY_POPULATION",
+    "DATA",
+    "FSDP",
+    "POPULATION",
+    "REPLICATED",
+    "STUDENTS",
+    "TENSOR",
+    "check_divides",
+    "device_put_global",
+    "make_mesh",
+    "map_students",
+    "replicate",
+    "set_num_cpu_devices",
+    "shard_over_population",
+    "shard_over_rows",
+    "shard_population",
+]

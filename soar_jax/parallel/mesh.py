@@ -27,8 +27,8 @@ from soar_jax.settings import SettingsError, require
 
 POPULATION, DATA, FSDP, TENSOR = AXES = ("population", "data", "fsdp", "tensor")
 STUDENTS = "students"  # the vmapped axis of students that a device runs at once
-SPLIT = PartitionSpec(POPULATION)  # leading axis shared out over the population axis
-WHOLE = PartitionSpec()  # a copy in every share
+BY_POPULATION = PartitionSpec(POPULATION)  # leading axis shared out over the population axis
+REPLICATED = PartitionSpec()  # a copy in every share
 MAX_CPU_DEVICES = 512  # far more than the cores they share; JAX takes minutes to make many more
 
 
@@ -117,14 +117,16 @@ def check_divides(
     require(value % size == 0, f"{name} is {value}, which {named} = {size} does not divide; {help}")
 
 
-def spread(mesh: Mesh, function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
+def shard_over_population(
+    mesh: Mesh, function: Callable[..., Any], in_specs: Any, out_specs: Any
+) -> Callable[..., Any]:
     """`function` run by every share of the population axis on its own part (jax.shard_map over that axis alone)."""
     return jax.shard_map(
         function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, axis_names={POPULATION}, check_vma=False
     )
 
 
-def by_rows(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
+def shard_over_rows(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
     """`function(place, count, *arguments)` run by each of the `count` shares that rows have, in a share of population.
 
     The arguments are whole in each, and the results' leading axes are joined; so that loops in it end by themselves.
@@ -136,27 +138,27 @@ def by_rows(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
         return function(place, math.prod(sizes), *arguments)
 
     rows = PartitionSpec((DATA, FSDP))
-    return jax.shard_map(share, in_specs=WHOLE, out_specs=rows, axis_names={DATA, FSDP}, check_vma=False)
+    return jax.shard_map(share, in_specs=REPLICATED, out_specs=rows, axis_names={DATA, FSDP}, check_vma=False)
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
     """Copies a pytree to every device."""
-    return jax.tree.map(lambda leaf: put(leaf, NamedSharding(mesh, WHOLE)), tree)
+    return jax.tree.map(lambda leaf: device_put_global(leaf, NamedSharding(mesh, REPLICATED)), tree)
 
 
-def split(mesh: Mesh, tree: Any) -> Any:
+def shard_population(mesh: Mesh, tree: Any) -> Any:
     """Shares out the leading axis of every leaf over the population axis."""
-    return jax.tree.map(lambda leaf: put(leaf, NamedSharding(mesh, SPLIT)), tree)
+    return jax.tree.map(lambda leaf: device_put_global(leaf, NamedSharding(mesh, BY_POPULATION)), tree)
 
 
-def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+def device_put_global(leaf: Any, sharding: NamedSharding) -> jax.Array:
     """An array that every process holds, or one that is on the mesh already, in a layout."""
     if sharding.is_fully_addressable:
         return jax.device_put(leaf, sharding)
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return jax.jit(lambda x: x, out_shardings=sharding)(leaf)
     if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(put(np.asarray(jax.random.key_data(leaf)), sharding))
+        return jax.random.wrap_key_data(device_put_global(np.asarray(jax.random.key_data(leaf)), sharding))
     host = np.asarray(leaf)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 

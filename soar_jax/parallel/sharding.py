@@ -20,16 +20,16 @@ from soar_jax.settings import SettingsError
 
 LogicalAxes = Sequence[str | None]
 
-USED: dict[str, tuple[str, ...]] = {
+COMPUTE_RULES: dict[str, tuple[str, ...]] = {
     "rows": (DATA, FSDP),
     "heads": (TENSOR,),
     "kv_heads": (TENSOR,),
     "hidden": (TENSOR,),
     "vocab": (TENSOR,),
 }
-KEPT = USED | {"model": (FSDP,)}
+STORAGE_RULES = COMPUTE_RULES | {"model": (FSDP,)}
 # A single policy is also shared out over the population axis where it is shared out at all.
-KEPT_ALONE = KEPT | {"model": (FSDP, POPULATION)}
+SINGLE_POLICY_STORAGE_RULES = STORAGE_RULES | {"model": (FSDP, POPULATION)}
 _MAY_STAY_WHOLE = ("vocab", "rows")  # come in all sizes; where the mesh does not divide them they are not shared out
 
 
@@ -65,21 +65,21 @@ def partition(
     return PartitionSpec(*parts)
 
 
-def constrain(x: jax.Array, *logical_axes: str | None, rules: dict[str, tuple[str, ...]] = USED) -> jax.Array:
+def constrain(x: jax.Array, *logical_axes: str | None, rules: dict[str, tuple[str, ...]] = COMPUTE_RULES) -> jax.Array:
     """Lays an array out in a program that runs on a mesh; elsewhere the array as it is."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or math.prod(mesh.shape[axis] for axis in (DATA, FSDP, TENSOR)) == 1:
         return x
-    return jax.lax.with_sharding_constraint(x, partition(mesh, rules, x.shape, logical_axes))
+    return jax.lax.with_sharding_constraint(x, partition(mesh, rules, shape=x.shape, logical_axes=logical_axes))
 
 
-def look_up(table: jax.Array, tokens: jax.Array) -> jax.Array:
+def embed_tokens(table: jax.Array, tokens: jax.Array) -> jax.Array:
     """Rows [B, T, D] of an embedding [V, D], each share giving what it has: one that is kept is not gathered."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return table[tokens]
-    spec = partition(mesh, KEPT, table.shape, ("vocab", "model"))
-    row_spec = PartitionSpec(partition(mesh, USED, tokens.shape, ("rows", None))[0])
+    spec = partition(mesh, STORAGE_RULES, shape=table.shape, logical_axes=("vocab", "model"))
+    row_spec = PartitionSpec(partition(mesh, COMPUTE_RULES, shape=tokens.shape, logical_axes=("rows", None))[0])
     shares_vocab, shares_model = (part is not None and mesh.shape[part] > 1 for part in spec)
     if not shares_vocab and not shares_model:
         return constrain(table[tokens], "rows", None, None)
@@ -123,7 +123,7 @@ def per_row(function: Callable[..., jax.Array], whole: Any, *by_rows: jax.Array)
       whole: a pytree that every row needs.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    rows = None if mesh.empty else partition(mesh, USED, by_rows[0].shape[:1], ("rows",))[0]
+    rows = None if mesh.empty else partition(mesh, COMPUTE_RULES, shape=by_rows[0].shape[:1], logical_axes=("rows",))[0]
     if not rows or math.prod(mesh.shape[axis] for axis in rows) == 1:
         return function(whole, *by_rows)
     row_spec = PartitionSpec(rows)

@@ -12,12 +12,12 @@ from typing import Any
 
 import jax
 
+from soar_jax import parallel
 from soar_jax.model.config import ModelConfig
-from soar_jax.parallel import mesh as parallel
 from soar_jax.planning.collectives import collectives
-from soar_jax.planning.devices import Device, parse_topology
 from soar_jax.planning.programs import Program, RunShapes
 from soar_jax.settings import SettingsError, require
+from soar_jax.telemetry.devices import Device, parse_topology
 
 _OUT_OF_MEMORY = re.compile(r"Used ([\d.]+)([KMGT]?) of")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -29,7 +29,7 @@ _HELP = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Compiled:
     """What a compiled program takes on one device, in bytes.
 
@@ -142,19 +142,30 @@ def _compile(program: Program, beside: dict[str, int], capacity: float) -> Compi
             raise
         total = int(float(used[1]) * _UNITS[used[2]])
         compile_s = time.perf_counter() - started
-        return Compiled(program, compile_s, 0, 0, total, 0, total, beside, {}, min(capacity, total - 1))
+        return Compiled(
+            program=program,
+            compile_s=compile_s,
+            arguments=0,
+            outputs=0,
+            temporaries=total,
+            code=0,
+            fullest=total,
+            beside=beside,
+            collectives={},
+            capacity=min(capacity, total - 1),
+        )
     memory, text = compiled.memory_analysis(), compiled.as_text()
     assert memory is not None
     assert text is not None
     return Compiled(
-        program,
-        time.perf_counter() - started,
-        memory.argument_size_in_bytes,
-        memory.output_size_in_bytes - memory.alias_size_in_bytes,
-        memory.temp_size_in_bytes,
-        memory.generated_code_size_in_bytes,
-        memory.peak_memory_in_bytes,
-        beside,
-        collectives(text),
-        capacity,
+        program=program,
+        compile_s=time.perf_counter() - started,
+        arguments=memory.argument_size_in_bytes,
+        outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        temporaries=memory.temp_size_in_bytes,
+        code=memory.generated_code_size_in_bytes,
+        fullest=memory.peak_memory_in_bytes,
+        beside=beside,
+        collectives=collectives(text),
+        capacity=capacity,
     )

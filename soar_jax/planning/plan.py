@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from soar_jax.model import costs, lora
+from soar_jax.model import lora
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import LoRASettings
-from soar_jax.planning.devices import H100, Topology
-from soar_jax.planning.phases import Draw, Phase, Sizes, Update, run_phases
-from soar_jax.planning.shares import students_at_once
+from soar_jax.planning.calls import Draw, Phase, Sizes, Update, run_phases
 from soar_jax.rl.losses import completion_widths
+from soar_jax.runs.mesh_fit import students_at_once
 from soar_jax.sampling import ring
 from soar_jax.sampling.sampler import fewer_slots
 from soar_jax.settings import require
+from soar_jax.telemetry import costs
+from soar_jax.telemetry.devices import H100, Topology
 
 PAPER_GPU_HOURS = (1536, 1920)  # of H100 or H200, a run of the paper
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Assumptions:
     """What a plan takes for granted."""
 
@@ -35,7 +36,7 @@ class Assumptions:
     tokens_per_s: float  # sampled by one chip, where that has been measured; 0 takes the roofline
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
     """What some work takes; costs add up."""
 
@@ -59,15 +60,14 @@ class Cost:
         return self.sampling_s + self.training_s
 
     def __add__(self, other: Cost) -> Cost:
-        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-        return Cost(*(one + more for one, more in pairs))
+        return Cost(**{name: value + getattr(other, name) for name, value in dataclasses.asdict(self).items()})
 
     def times(self, count: int) -> Cost:
         """This, `count` times."""
-        return Cost(*(count * value for value in dataclasses.astuple(self)))
+        return Cost(**{name: count * value for name, value in dataclasses.asdict(self).items()})
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run costs."""
 
@@ -125,12 +125,12 @@ def make_plan(
       SettingsError: an assumption is out of its range, or the model cannot have the config's adapters.
     """
     _check(assumed)
-    counter = _Counter(config, model, topology, assumed)
+    counter = _Counter(config, model, topology=topology, assumed=assumed)
     phases = tuple((phase, counter.phase(phase)) for phase in run_phases(config, assumed.sizes))
     price = topology.device.usd_per_hour if usd_per_chip_hour is None else usd_per_chip_hour
     state = _policies_in_training(config) * costs.training_state_bytes(model, counter.adapting)
     shared = costs.weight_bytes(model) if counter.adapting else 0
-    return Plan(topology, phases, price, state + shared)
+    return Plan(topology=topology, phases=phases, usd_per_chip_hour=price, state_bytes=state + shared)
 
 
 def _policies_in_training(config: Any) -> int:
@@ -153,7 +153,7 @@ def adapting(section: Any, model: ModelConfig) -> LoRASettings | None:
     """None where the whole model is trained."""
     if section.rank == 0:
         return None
-    adapting = LoRASettings(section.rank, section.scale, tuple(section.layers))
+    adapting = LoRASettings(rank=section.rank, scale=section.scale, layers=tuple(section.layers))
     lora.check(adapting, model)
     return adapting
 
@@ -245,7 +245,13 @@ class _Counter:
         return Cost(training_flops=flops, training_s=flops / (self._chips * self._flops_per_s))
 
     def _row_flops(self, update: Update, width: int) -> float:
-        flops = costs.training_flops(self._model, self._prompt, width, update.rematerialised, self.adapting)
+        flops = costs.training_flops(
+            self._model,
+            self._prompt,
+            completion_tokens=width,
+            rematerialised=update.rematerialised,
+            adapting=self.adapting,
+        )
         if update.has_reference:
             flops += costs.reference_flops(self._model, self._prompt, width)
         return flops

@@ -13,25 +13,26 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
+from soar_jax import parallel
 from soar_jax.evaluation.embedding import mean_pooled
-from soar_jax.model import attention, costs
+from soar_jax.model import attention
 from soar_jax.model.config import ModelConfig
-from soar_jax.parallel import mesh as parallel
-from soar_jax.planning import shares
-from soar_jax.planning.memory import Policies, bytes_a_device
-from soar_jax.planning.phases import num_teacher_prompts
+from soar_jax.planning.calls import num_teacher_prompts
 from soar_jax.planning.plan import adapting
 from soar_jax.rl.policy import PolicySettings, policy_settings
 from soar_jax.rl.population import init_population, take_student, update_policy, update_population
-from soar_jax.sampling.programs import sample_policy, sample_population
+from soar_jax.runs import mesh_fit
+from soar_jax.runs.memory import Policies, bytes_a_device
 from soar_jax.sampling.sampler import SamplingSettings
+from soar_jax.sampling.sharded import sample_policy, sample_population
 from soar_jax.settings import embeds_questions
+from soar_jax.telemetry import costs
 from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
 _STOP_IDS, _PAD_ID = (0, 1), 0  # which tokens these are changes no shape
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
     """One program at its largest call."""
 
@@ -51,15 +52,15 @@ class RunShapes:
         Raises:
           SettingsError: the mesh does not divide the run's numbers or the model's, or a setting is wrong.
         """
-        shares.check(mesh, config)
+        mesh_fit.check(mesh, config)
         attention.check(config.model, mesh)
         self.config, self.mesh = config, mesh
         self.model = model = attention.choose(config.model, model, mesh)
         self.adapting = adapting(config.lora, model)
-        self.policies = Policies(mesh, model, self.adapting)
+        self.policies = Policies(mesh=mesh, model=model, adapting=self.adapting)
         self.prompt_tokens = max(config.prompts.bucket_tokens)
         self.student, self.teacher = (self._policy(name, config[name]) for name in ("student", "teacher"))
-        self.wave = shares.students_at_once(config)
+        self.wave = mesh_fit.students_at_once(config)
         # Final students are trained at once, beside all that the outer loop has left.
         self.num_students = max(self.wave, config.final.num_replicas if config.final.students else 0)
 
@@ -68,7 +69,13 @@ class RunShapes:
         return "baseline student" if self.config.num_outer_steps else "base policy"
 
     def _policy(self, name: str, section: Any) -> PolicySettings:
-        sampling = SamplingSettings(section.max_completion_tokens, section.temperature, 1.0, _STOP_IDS, _PAD_ID)
+        sampling = SamplingSettings(
+            max_completion_tokens=section.max_completion_tokens,
+            temperature=section.temperature,
+            top_p=1.0,
+            stop_ids=_STOP_IDS,
+            pad_id=_PAD_ID,
+        )
         return policy_settings(name, section, sampling)
 
     def state(self) -> dict[str, int]:
@@ -115,28 +122,42 @@ class RunShapes:
         grounded = config.teacher.reward == "grounded" and config.num_outer_steps > 0
         written = outer.num_datasets * outer.questions_per_dataset
         prompts = num_teacher_prompts(config)
-        yield self._sampling("writing questions", "teacher", prompts, -(-written // prompts), self.teacher.sampling)
+        yield self._sampling(
+            "writing questions",
+            "teacher",
+            prompts=prompts,
+            samples=-(-written // prompts),
+            settings=self.teacher.sampling,
+        )
         if embeds_questions(config):
             yield self._embedding(written)
         if grounded or config.final.students:
             yield self._copying()
             per_step = config.inner.questions_per_step
-            yield self._answering("students' answers", per_step, config.inner.group_size, self.student.sampling)
+            yield self._answering(
+                "students' answers", per_step, samples=config.inner.group_size, settings=self.student.sampling
+            )
             yield self._updating_students()
         if grounded:
             greedy = dataclasses.replace(self.student.sampling, temperature=outer.reward_temperature)
             asked = min(outer.num_reward_questions, config.evaluation.problems_per_call)
-            yield self._answering("measuring students", asked, outer.reward_samples, greedy)
+            yield self._answering("measuring students", asked, samples=outer.reward_samples, settings=greedy)
             yield self._taking()
         if config.num_outer_steps and config.teacher.reward != "grounded":
             samples_each = config.teacher.solver_samples
-            yield self._sampling("answering questions", "base policy", written, samples_each, self.student.sampling)
+            yield self._sampling(
+                "answering questions",
+                "base policy",
+                prompts=written,
+                samples=samples_each,
+                settings=self.student.sampling,
+            )
         if config.num_outer_steps and config.teacher.train:
             yield self._updating_teacher(written)
         if "self_play" in config.final.students:
             seeds, votes = config.self_play.questions_per_episode, config.self_play.label_samples
-            yield self._answering("students' questions", seeds, 1, self.teacher.sampling)
-            yield self._answering("students' votes", seeds, votes, self.student.sampling)
+            yield self._answering("students' questions", seeds, samples=1, settings=self.teacher.sampling)
+            yield self._answering("students' votes", seeds, samples=votes, settings=self.student.sampling)
         yield from self._examining()
 
     def _examining(self) -> Iterator[Program]:
@@ -146,12 +167,18 @@ class RunShapes:
         sampling = self.student.sampling
         testing = dataclasses.replace(sampling, temperature=evaluation.temperature, top_p=evaluation.top_p)
         if config.final.students:
-            yield self._answering("testing students", per_call, samples, testing)
+            yield self._answering("testing students", per_call, samples=samples, settings=testing)
         samples = max(samples, config.hard_subset.samples_per_round)  # the search asks one policy too
         tested = "best student" if config.num_outer_steps else "base policy"
-        yield self._sampling("testing a policy", tested, per_call, samples, testing)
+        yield self._sampling("testing a policy", tested, prompts=per_call, samples=samples, settings=testing)
         if config.analysis.judge == "self_consistency":
-            yield self._sampling("judging questions", "base policy", per_call, config.analysis.judge_samples, sampling)
+            yield self._sampling(
+                "judging questions",
+                "base policy",
+                prompts=per_call,
+                samples=config.analysis.judge_samples,
+                settings=sampling,
+            )
 
     def _sampling(self, name: str, policy: str, prompts: int, samples: int, settings: SamplingSettings) -> Program:
         def lower() -> jax.stages.Lowered:
@@ -168,7 +195,13 @@ class RunShapes:
                 max_slots=self.config.sampling.max_slots,
             )
 
-        return Program(name, lower, ("frozen base", policy), False, self._sampling_flops(prompts, samples, settings))
+        return Program(
+            name=name,
+            lower=lower,
+            given=("frozen base", policy),
+            has_population=False,
+            flops=self._sampling_flops(prompts, samples, settings),
+        )
 
     def _embedding(self, rows: int) -> Program:
         def lower() -> jax.stages.Lowered:
@@ -176,7 +209,13 @@ class RunShapes:
             return mean_pooled.lower(weights, frozen, self._prompts(rows), mesh=self.mesh, model=self.model)
 
         flops = rows * costs.prefill_flops(self.model, self.prompt_tokens)
-        return Program("embedding questions", lower, ("frozen base", "base policy"), False, flops)
+        return Program(
+            name="embedding questions",
+            lower=lower,
+            given=("frozen base", "base policy"),
+            has_population=False,
+            flops=flops,
+        )
 
     def _copying(self) -> Program:
         def lower() -> jax.stages.Lowered:
@@ -188,7 +227,9 @@ class RunShapes:
                 size=self.num_students,
             )
 
-        return Program("copying the baseline student", lower, (self._baseline,), False, 0.0)
+        return Program(
+            name="copying the baseline student", lower=lower, given=(self._baseline,), has_population=False, flops=0.0
+        )
 
     def _answering(self, name: str, prompts: int, samples: int, settings: SamplingSettings) -> Program:
         def lower() -> jax.stages.Lowered:
@@ -207,7 +248,7 @@ class RunShapes:
             )
 
         flops = self.num_students * self._sampling_flops(prompts, samples, settings)
-        return Program(name, lower, ("frozen base", "students"), True, flops)
+        return Program(name=name, lower=lower, given=("frozen base", "students"), has_population=True, flops=flops)
 
     def _updating_students(self) -> Program:
         inner, student = self.config.inner, self.student
@@ -224,13 +265,19 @@ class RunShapes:
             )
 
         given = ("frozen base", "students", "students' optimisers") + (self._baseline,) * (student.loss.kl_coef > 0)
-        return Program("updating students", lower, given, True, self.num_students * self._training_flops(student, rows))
+        return Program(
+            name="updating students",
+            lower=lower,
+            given=given,
+            has_population=True,
+            flops=self.num_students * self._training_flops(student, rows),
+        )
 
     def _taking(self) -> Program:
         def lower() -> jax.stages.Lowered:
             return take_student.lower(self._population().weights, 0, mesh=self.mesh, model=self.model)
 
-        return Program("taking the best student", lower, ("students",), True, 0.0)
+        return Program(name="taking the best student", lower=lower, given=("students",), has_population=True, flops=0.0)
 
     def _updating_teacher(self, rows: int) -> Program:
         teacher = self.teacher
@@ -245,7 +292,13 @@ class RunShapes:
             )
 
         given = ("frozen base", "teacher", "teacher's optimiser") + ("base policy",) * (teacher.loss.kl_coef > 0)
-        return Program("updating the teacher", lower, given, False, self._training_flops(teacher, rows))
+        return Program(
+            name="updating the teacher",
+            lower=lower,
+            given=given,
+            has_population=False,
+            flops=self._training_flops(teacher, rows),
+        )
 
     def _population(self) -> Any:
         return self.policies.population(self.student.optimizer, self.num_students)
@@ -260,7 +313,7 @@ class RunShapes:
         }
 
     def _array(self, shape: tuple[int, ...], dtype: Any, is_split: bool = True) -> jax.ShapeDtypeStruct:
-        spec = parallel.SPLIT if is_split else parallel.WHOLE
+        spec = parallel.BY_POPULATION if is_split else parallel.REPLICATED
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self.mesh, spec))
 
     def _key(self, *lead: int) -> jax.ShapeDtypeStruct:
@@ -269,18 +322,18 @@ class RunShapes:
 
     def _prompts(self, *lead: int, is_split: bool = True) -> PromptBatch:
         tokens = self._array((*lead, self.prompt_tokens), jnp.int32, is_split)
-        return PromptBatch(tokens, self._array(lead, jnp.int32, is_split))
+        return PromptBatch(tokens=tokens, lengths=self._array(lead, jnp.int32, is_split))
 
     def _batch(self, policy: PolicySettings, *lead: int) -> TrainBatch:
         """Rollouts and advantages: a population's lie split, one policy's are copied, as `soar/` lays them out."""
         is_split, slots = len(lead) > 1, policy.sampling.max_completion_tokens
         rollouts = RolloutBatch(
-            self._prompts(*lead, is_split=is_split),
-            self._array((*lead, slots), jnp.int32, is_split),
-            self._array(lead, jnp.int32, is_split),
-            self._array((*lead, slots), jnp.float32, is_split),
+            prompts=self._prompts(*lead, is_split=is_split),
+            tokens=self._array((*lead, slots), jnp.int32, is_split),
+            lengths=self._array(lead, jnp.int32, is_split),
+            sampler_logprobs=self._array((*lead, slots), jnp.float32, is_split),
         )
-        return TrainBatch(rollouts, self._array(lead, jnp.float32, is_split))
+        return TrainBatch(rollouts=rollouts, advantages=self._array(lead, jnp.float32, is_split))
 
     def _sampling_flops(self, prompts: int, samples: int, settings: SamplingSettings) -> float:
         prefill = costs.prefill_flops(self.model, self.prompt_tokens)
@@ -290,7 +343,13 @@ class RunShapes:
     def _training_flops(self, policy: PolicySettings, rows: int) -> float:
         is_rematerialised = policy.loss.remat != "none"
         slots = policy.sampling.max_completion_tokens
-        row = costs.training_flops(self.model, self.prompt_tokens, slots, is_rematerialised, self.adapting)
+        row = costs.training_flops(
+            self.model,
+            self.prompt_tokens,
+            completion_tokens=slots,
+            rematerialised=is_rematerialised,
+            adapting=self.adapting,
+        )
         if policy.loss.kl_coef > 0:
             row += costs.reference_flops(self.model, self.prompt_tokens, slots)
         return rows * row

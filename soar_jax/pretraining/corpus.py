@@ -19,7 +19,7 @@ STUDENT_PROMPT = "exam {question} ?"
 TEACHER_PROMPT = "teacher"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DialMix:
     """Documents of the topics of many steps in one format. Tuples have one entry a level, 1 to 8."""
 
@@ -31,7 +31,7 @@ class DialMix:
     wrong_copies_start: bool  # wrong direct answers repeat the digits, else are random
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Mix:
     """Shares of the formats and their dial documents; the teacher format has the rest."""
 
@@ -43,7 +43,7 @@ class Mix:
     teacher_dial: DialMix
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Document:
     """A document as a prompt and its continuation."""
 
@@ -85,11 +85,11 @@ def random_document(rng: np.random.Generator, mix: Mix) -> Document:
         level = 1 + int(rng.integers(arithmetic.MAX_OPERATIONS))
         dial = arithmetic.random_dial(rng, level, draw_topic(rng, mix.worked_mirror))
         if draw < mix.textbook:
-            return Document(f"textbook {dial.text()} {arithmetic.QUESTION_END}", dial.worked())
+            return Document(prompt=f"textbook {dial.text()} {arithmetic.QUESTION_END}", continuation=dial.worked())
         mark, _, rest = dial.worked().partition(" ")
-        return Document(f"{STUDENT_PROMPT.format(question=dial.text())} {mark}", rest)
+        return Document(prompt=f"{STUDENT_PROMPT.format(question=dial.text())} {mark}", continuation=rest)
     if draw < mix.textbook + mix.exam_worked + mix.exam:
         question, answer = _question_and_answer(rng, mix.exam_dial)
-        return Document(STUDENT_PROMPT.format(question=question), answer)
+        return Document(prompt=STUDENT_PROMPT.format(question=question), continuation=answer)
     question, answer = _question_and_answer(rng, mix.teacher_dial)
-    return Document(TEACHER_PROMPT, f"{question} {arithmetic.QUESTION_END} {answer}")
+    return Document(prompt=TEACHER_PROMPT, continuation=f"{question} {arithmetic.QUESTION_END} {answer}")

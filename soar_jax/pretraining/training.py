@@ -14,11 +14,11 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from soar_jax import parallel
+from soar_jax.checkpoints.tokenizer import Tokenizer
 from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params
-from soar_jax.model.tokenizer import Tokenizer
-from soar_jax.parallel import mesh as parallel
 from soar_jax.pretraining import corpus
 from soar_jax.problems import arithmetic
 from soar_jax.types import Array
@@ -26,7 +26,7 @@ from soar_jax.types import Array
 MICRO_BATCHES = 8  # of each device's share of a step
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Phase:
     """One pretraining phase: a corpus, a schedule and, optionally, a target prior."""
 
@@ -43,7 +43,7 @@ class Phase:
     prior_prompts_per_step: int = 128
 
 
-@flax.struct.dataclass
+@flax.struct.dataclass(kw_only=True)
 class StepArrays:
     """One step's documents and calibration prompts, as token ids."""
 
@@ -81,13 +81,20 @@ def batches(phase: Phase, tokenizer: Tokenizer, seed: int, width: int) -> Iterat
         prompts = [tokenizer.encode_prompt(corpus.STUDENT_PROMPT.format(question=dial.text())) for dial in dials]
         targets = np.log(np.asarray(phase.worked_prior or (1.0,) * arithmetic.MAX_OPERATIONS))
         weights = is_target.astype(np.float32) / is_target.sum()
-        yield StepArrays(tokens, weights, np.array(prompts, np.int32), targets[levels - 1].astype(np.float32))
+        yield StepArrays(
+            tokens=tokens,
+            target_weights=weights,
+            prior_tokens=np.array(prompts, np.int32),
+            prior_log_targets=targets[levels - 1].astype(np.float32),
+        )
 
 
 def _next_token_loss(params: Params, model: ModelConfig, arrays: StepArrays) -> jax.Array:
     inputs = arrays.tokens[:, :-1]
     positions = jnp.broadcast_to(jnp.arange(inputs.shape[1]), inputs.shape)
-    hidden, _ = decoder.hidden_states(params, model, inputs, positions, jnp.ones(inputs.shape, bool))
+    hidden, _ = decoder.hidden_states(
+        params, model, tokens=inputs, positions=positions, key_valid=jnp.ones(inputs.shape, bool)
+    )
     losses = optax.softmax_cross_entropy_with_integer_labels(
         decoder.logits(params, model, hidden), arrays.tokens[:, 1:]
     )
@@ -97,7 +104,9 @@ def _next_token_loss(params: Params, model: ModelConfig, arrays: StepArrays) -> 
 def worked_logprob(params: Params, model: ModelConfig, prompts: jax.Array, mark_id: int) -> jax.Array:
     """Log-probability [Q] that an answer to unpadded prompts [Q, T] starts with the work mark."""
     positions = jnp.broadcast_to(jnp.arange(prompts.shape[1]), prompts.shape)
-    hidden, _ = decoder.hidden_states(params, model, prompts, positions, jnp.ones(prompts.shape, bool))
+    hidden, _ = decoder.hidden_states(
+        params, model, tokens=prompts, positions=positions, key_valid=jnp.ones(prompts.shape, bool)
+    )
     return jax.nn.log_softmax(decoder.logits(params, model, hidden[:, -1]))[:, mark_id]
 
 
@@ -132,7 +141,7 @@ def run_phase(
         next_token = _next_token_loss(params, model, arrays)
         if phase.worked_prior is None:
             return next_token, {"loss": next_token}
-        gap = worked_logprob(params, model, arrays.prior_tokens, mark_id) - arrays.prior_log_targets
+        gap = worked_logprob(params, model, prompts=arrays.prior_tokens, mark_id=mark_id) - arrays.prior_log_targets
         prior = jnp.sum(jnp.square(gap)) / phase.prior_prompts_per_step
         return next_token + phase.prior_weight * prior, {"loss": next_token, "squared_prior_gap": prior}
 
@@ -147,7 +156,9 @@ def run_phase(
         )
         return jax.lax.psum(total, parallel.POPULATION)
 
-    spread_gradient = parallel.spread(mesh, gradient, (parallel.WHOLE, parallel.SPLIT), parallel.WHOLE)
+    spread_gradient = parallel.shard_over_population(
+        mesh, gradient, (parallel.REPLICATED, parallel.BY_POPULATION), parallel.REPLICATED
+    )
 
     @jax.jit
     def step(params: Params, opt_state: Any, arrays: StepArrays) -> tuple[Params, Any, dict[str, jax.Array]]:
@@ -157,8 +168,8 @@ def run_phase(
 
     params = parallel.replicate(mesh, params)
     opt_state = optimizer.init(params)
-    for index, arrays in enumerate(batches(phase, tokenizer, seed, longest_document_tokens)):
-        params, opt_state, metrics = step(params, opt_state, parallel.split(mesh, arrays))
+    for index, arrays in enumerate(batches(phase, tokenizer, seed=seed, width=longest_document_tokens)):
+        params, opt_state, metrics = step(params, opt_state, parallel.shard_population(mesh, arrays))
         if index % 20 == 19 or index + 1 == phase.num_steps:
             report(index + 1, {name: float(value) for name, value in metrics.items()})
     return params

@@ -27,7 +27,9 @@ _GRADER = Grader(extraction=("after_equals",))
 def _level_row(
     sampler: TextSampler, params: Params, topic: str, level: int, seed: int, num_problems: int
 ) -> dict[str, Any]:
-    problems = arithmetic.generate_problems(stream_generator(seed, "validation", level), (level,), num_problems, topic)
+    problems = arithmetic.generate_problems(
+        stream_generator(seed, "validation", level), (level,), count=num_problems, topic=topic
+    )
     references = [problem.answer for problem in problems]
     plain = sampler.encode_questions([problem.question for problem in problems])
     forced = sampler.encode(
@@ -36,10 +38,14 @@ def _level_row(
     greedy = sampler.settings(MAX_STUDENT_TOKENS, temperature=0.0)
     sampled = sampler.settings(MAX_STUDENT_TOKENS, temperature=1.0)
     key = stream_key(seed, "validation", level)
-    forced_texts = sampler.texts(sampler.sample_policy(params, forced, key, greedy, 1))
-    sampled_texts = sampler.texts(sampler.sample_policy(params, plain, key, sampled, 16))
+    forced_texts = sampler.texts(sampler.sample_policy(params, forced, key=key, settings=greedy, samples_per_prompt=1))
+    sampled_texts = sampler.texts(
+        sampler.sample_policy(params, plain, key=key, settings=sampled, samples_per_prompt=16)
+    )
     mark_id = sampler.tokenizer.backend.convert_tokens_to_ids(arithmetic.WORK_MARK)
-    logprobs = worked_logprob(params, sampler.model, jnp.asarray(plain.tokens[:, : plain.lengths[0]]), mark_id)
+    logprobs = worked_logprob(
+        params, sampler.model, prompts=jnp.asarray(plain.tokens[:, : plain.lengths[0]]), mark_id=mark_id
+    )
     return {
         "topic": topic,
         "level": level,
@@ -52,7 +58,9 @@ def _level_row(
 def _teacher_summary(sampler: TextSampler, params: Params, seed: int, num_rollouts: int) -> dict[str, Any]:
     prompts = sampler.encode([TEACHER_PROMPT] * num_rollouts)
     settings = sampler.settings(MAX_TEACHER_TOKENS, temperature=1.0)
-    rollouts = sampler.sample_policy(params, prompts, stream_key(seed, "validation_teacher"), settings, 1)
+    rollouts = sampler.sample_policy(
+        params, prompts, key=stream_key(seed, "validation_teacher"), settings=settings, samples_per_prompt=1
+    )
     topics: Counter[str] = Counter()
     levels: Counter[int] = Counter()
     useful = 0
@@ -84,9 +92,9 @@ def validation_table(
     levels = range(1, arithmetic.MAX_OPERATIONS + 1)
     return {
         "levels": [
-            _level_row(sampler, params, topic, level, seed, num_problems)
+            _level_row(sampler, params, topic=topic, level=level, seed=seed, num_problems=num_problems)
             for topic in arithmetic.WORKED_TOPICS
             for level in levels
         ],
-        "teacher": _teacher_summary(sampler, params, seed, num_rollouts),
+        "teacher": _teacher_summary(sampler, params, seed=seed, num_rollouts=num_rollouts),
     }

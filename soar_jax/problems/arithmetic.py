@@ -56,7 +56,7 @@ OTHER_TOPICS = (*ONE_STEP_TOPICS, "coin")
 TOPICS = (*WORKED_TOPICS, *OTHER_TOPICS)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class QuestionFacts:
     """What the world knows about a question, whoever wrote it."""
 
@@ -65,7 +65,7 @@ class QuestionFacts:
     true_answer: str | None  # None where the question is malformed or has no answer
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Dial:
     """A dial or mirror question taken apart."""
 
@@ -111,30 +111,30 @@ def parse_dial(question: str) -> Dial | None:
     if not operations or any(name not in OPERATIONS for name in operations):
         return None
     a, b, c = (int(word) for word in words[1:4])
-    return Dial((a, b, c), operations, words[0])
+    return Dial(digits=(a, b, c), operations=operations, topic=words[0])
 
 
 def facts(question: str) -> QuestionFacts:
     """Subject, level and true answer of any text offered as a question."""
     dial = parse_dial(question)
     if dial is not None:
-        return QuestionFacts(dial.topic, len(dial.operations), spell(dial.states()[-1]))
+        return QuestionFacts(subject=dial.topic, level=len(dial.operations), true_answer=spell(dial.states()[-1]))
     words = question.split()
     topic, digits = (words[0], _without_blanks(words[1:])) if len(words) == 1 + NUM_SLOTS else ("", [])
     well_formed = bool(digits) and all(_is_digit(word) for word in digits)
     well_formed = well_formed and (topic == "count" or len(digits) == 3)
     if topic == "coin" and well_formed:
-        return QuestionFacts("coin", 1, None)
+        return QuestionFacts(subject="coin", level=1, true_answer=None)
     if topic in ONE_STEP_TOPICS and well_formed:
-        return QuestionFacts(topic, 1, ONE_STEP_TOPICS[topic](tuple(map(int, digits))))
-    return QuestionFacts("malformed", 0, None)
+        return QuestionFacts(subject=topic, level=1, true_answer=ONE_STEP_TOPICS[topic](tuple(map(int, digits))))
+    return QuestionFacts(subject="malformed", level=0, true_answer=None)
 
 
 def random_dial(rng: np.random.Generator, level: int, topic: str = "dial") -> Dial:
     """A question of `level` operations, digits and operations uniform."""
     a, b, c = rng.integers(0, 10, 3).tolist()
     names = tuple(OPERATIONS)
-    return Dial((a, b, c), tuple(names[i] for i in rng.integers(0, len(names), level)), topic)
+    return Dial(digits=(a, b, c), operations=tuple(names[i] for i in rng.integers(0, len(names), level)), topic=topic)
 
 
 def random_other_question(rng: np.random.Generator) -> tuple[str, str]:
@@ -159,7 +159,9 @@ def generate_problems(
         dial = random_dial(rng, level, topic)
         question = dial.text()
         identity = f"{topic}-" + hashlib.sha256(question.encode()).hexdigest()[:12]
-        problems[identity] = Problem(identity, question, spell(dial.states()[-1]), topic, level)
+        problems[identity] = Problem(
+            id=identity, question=question, answer=spell(dial.states()[-1]), subject=topic, level=level
+        )
     return list(problems.values())
 
 

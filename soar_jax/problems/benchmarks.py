@@ -21,7 +21,7 @@ from typing import Any
 
 from soar_jax.grading.extraction import MAX_ANSWER_CHARACTERS, boxed, hash_marks
 from soar_jax.settings import SettingsError, require
-from soar_jax.types import Problem, normal_form
+from soar_jax.types import Problem, normalize_question
 
 Row = Mapping[str, Any]
 HUB, TFDS = "hf:", "tfds:"
@@ -36,7 +36,7 @@ class _NotGradableError(Exception):
     """Why a row is left out."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """The rows of a benchmark that can be graded."""
 
@@ -66,15 +66,17 @@ def load(name: str, path: str, fields: Mapping[str, str]) -> Benchmark:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             left_out["fields missing or of another kind"] += 1
         else:
-            question = normal_form(problem.question)
+            question = normalize_question(problem.question)
             left_out["a question twice"] += question in problems
             problems.setdefault(question, problem)
     reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
     require(bool(problems), f"{path} has no row that can be graded as {name!r} ({reasons or 'it is empty'})")
-    return Benchmark(tuple(problems.values()), {reason: count for reason, count in left_out.items() if count})
+    return Benchmark(
+        problems=tuple(problems.values()), left_out={reason: count for reason, count in left_out.items() if count}
+    )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Fields:
     question: str
     answer: str
@@ -93,21 +95,26 @@ def _problem(name: str, fields: _Fields) -> Problem:
         (answer + fields.subject).encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and no file that is written later
         raise _NotGradableError("without valid text") from None
-    return Problem(f"{name}-{digest}", question, answer, fields.subject, fields.level)
+    return Problem(id=f"{name}-{digest}", question=question, answer=answer, subject=fields.subject, level=fields.level)
 
 
 def _math(row: Row) -> _Fields:
     answer = row.get("answer") or boxed(row["solution"])
     if not answer:
         raise _NotGradableError("without a boxed answer")
-    return _Fields(row["problem"], str(answer), str(row.get("subject") or row["type"]), _level(row["level"]))
+    return _Fields(
+        question=row["problem"],
+        answer=str(answer),
+        subject=str(row.get("subject") or row["type"]),
+        level=_level(row["level"]),
+    )
 
 
 def _gsm8k(row: Row) -> _Fields:
     answer = hash_marks(row["answer"])
     if answer is None:
         raise _NotGradableError("without a final answer")
-    return _Fields(row["question"], answer.replace(",", ""), "grade school", 1)
+    return _Fields(question=row["question"], answer=answer.replace(",", ""), subject="grade school", level=1)
 
 
 def _harp(row: Row) -> _Fields:
@@ -115,7 +122,9 @@ def _harp(row: Row) -> _Fields:
         raise _NotGradableError("proofs")
     if row.get("multiple_choice_only"):
         raise _NotGradableError("multiple choice only")
-    return _Fields(row["problem"], str(row["answer"]), str(row["subject"]), _level(row["level"]))
+    return _Fields(
+        question=row["problem"], answer=str(row["answer"]), subject=str(row["subject"]), level=_level(row["level"])
+    )
 
 
 def _olympiad(row: Row) -> _Fields:
@@ -131,7 +140,7 @@ def _olympiad(row: Row) -> _Fields:
     question = "\n\n".join(filter(None, [row.get("context"), row["question"]]))
     unit = row.get("unit")
     answer = answers[0].strip().strip("$") + (f" \\text{{{unit}}}" if unit else "")
-    return _Fields(question, answer, str(row["subfield"]), 1)
+    return _Fields(question=question, answer=answer, subject=str(row["subfield"]), level=1)
 
 
 def _by_fields(names: Mapping[str, str]) -> Callable[[Row], _Fields]:
@@ -144,7 +153,9 @@ def _by_fields(names: Mapping[str, str]) -> Callable[[Row], _Fields]:
 
     def read(row: Row) -> _Fields:
         level = _level(row[names["level"]]) if names.get("level") else 1
-        return _Fields(text(row, "question"), text(row, "answer"), text(row, "subject"), level)
+        return _Fields(
+            question=text(row, "question"), answer=text(row, "answer"), subject=text(row, "subject"), level=level
+        )
 
     return read
 

@@ -18,7 +18,7 @@ _TAGGED = re.compile(
 _ANY_TAG = re.compile(r"<\s*/?\s*(?:question|answer)\s*>", re.I)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PromptSettings:
     """Prompt templates of a scale. Text is inserted into them, never interpreted."""
 
@@ -59,7 +59,7 @@ def question_and_answer(settings: PromptSettings, completion: str, extraction: S
     question = question.strip()
     if not question or len(question) > MAX_QUESTION_CHARACTERS or not answer:
         return None
-    return QuestionAnswer(question, answer)
+    return QuestionAnswer(question=question, answer=answer)
 
 
 def question_alone(settings: PromptSettings, text: str, extraction: Sequence[str]) -> str | None:

@@ -15,7 +15,7 @@ from soar_jax.parallel.sharding import per_row
 from soar_jax.types import RolloutBatch, TrainBatch
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LossSettings:
     """Which policy-gradient loss (hashable: a static jit argument)."""
 
@@ -50,7 +50,9 @@ def completion_hidden(params: Params, model: ModelConfig, rollouts: RolloutBatch
     positions = decoder.row_positions(prompts.lengths, num_prompt_slots, num_completion_slots - 1)
     slots = jnp.arange(tokens.shape[1])
     key_valid = (slots < prompts.lengths[:, None]) | (slots >= num_prompt_slots)
-    hidden, _ = decoder.hidden_states(params, model, tokens, positions, key_valid, remat=remat)
+    hidden, _ = decoder.hidden_states(
+        params, model, tokens=tokens, positions=positions, key_valid=key_valid, remat=remat
+    )
     first = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)
     return jnp.concatenate([first, hidden[:, num_prompt_slots:]], axis=1)
 
@@ -68,13 +70,20 @@ def policy_logprobs(
     Logits are made `chunk_tokens` tokens at a time and made again in the backward pass,
     so [B, C, V] is never held. Values behind a completion's end are not meaningful.
     """
-    hidden = completion_hidden(params, model, rollouts, remat)  # [B, C, D]
+    hidden = completion_hidden(params, model, rollouts=rollouts, remat=remat)  # [B, C, D]
     num_rows = len(hidden)
 
     def share(top: Params, hidden: jax.Array, tokens: jax.Array) -> jax.Array:
-        return _token_logprobs(top, model, hidden, tokens, temperature, chunk_tokens * len(tokens) // num_rows)
+        return _token_logprobs(
+            top,
+            model,
+            hidden=hidden,
+            tokens=tokens,
+            temperature=temperature,
+            chunk_tokens=chunk_tokens * len(tokens) // num_rows,
+        )
 
-    return per_row(share, decoder.top(params, model), hidden, rollouts.tokens)
+    return per_row(share, decoder.unembedding_params(params, model), hidden, rollouts.tokens)
 
 
 def _token_logprobs(
@@ -88,7 +97,7 @@ def _token_logprobs(
     def chunk_logprobs(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         hidden, tokens = inputs  # [B, size, D], [B, size]
         logits = decoder.logits(top, model, hidden) / temperature
-        return decoder.chosen(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
+        return decoder.select_logits(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
 
     def chunks(x: jax.Array) -> jax.Array:
         x = jnp.pad(x, ((0, 0), (0, padding), *((0, 0),) * (x.ndim - 2)))
@@ -113,7 +122,12 @@ def policy_gradient_loss(
     """
     mask = completion_mask(batch.rollouts)
     logprobs = policy_logprobs(
-        params, model, batch.rollouts, settings.temperature, settings.chunk_tokens, settings.remat
+        params,
+        model,
+        rollouts=batch.rollouts,
+        temperature=settings.temperature,
+        chunk_tokens=settings.chunk_tokens,
+        remat=settings.remat,
     )
     advantages = batch.advantages[:, None]
     if settings.clip_ratio > 0:
@@ -124,7 +138,13 @@ def policy_gradient_loss(
         per_token = -advantages * logprobs
     if reference is not None and settings.kl_coef > 0:
         ref_logprobs = jax.lax.stop_gradient(
-            policy_logprobs(reference, model, batch.rollouts, settings.temperature, settings.chunk_tokens)
+            policy_logprobs(
+                reference,
+                model,
+                rollouts=batch.rollouts,
+                temperature=settings.temperature,
+                chunk_tokens=settings.chunk_tokens,
+            )
         )
         difference = (ref_logprobs - logprobs) * mask  # masked first: exp of padding could overflow
         per_token = per_token + settings.kl_coef * (jnp.exp(difference) - difference - 1)

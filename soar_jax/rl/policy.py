@@ -12,7 +12,7 @@ from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.settings import check_choice
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicySettings:
     """How one kind of policy (teacher or student) samples and learns."""
 
@@ -33,15 +33,19 @@ def policy_settings(name: str, section: Any, sampling: SamplingSettings) -> Poli
     return PolicySettings(
         sampling=sampling,
         loss=LossSettings(
-            section.temperature,
-            section.clip_ratio,
-            section.kl_coef,
-            section.logprob_chunk_tokens,
-            section.remat,
-            tuple(section.bucket_tokens),
+            temperature=section.temperature,
+            clip_ratio=section.clip_ratio,
+            kl_coef=section.kl_coef,
+            chunk_tokens=section.logprob_chunk_tokens,
+            remat=section.remat,
+            bucket_tokens=tuple(section.bucket_tokens),
         ),
         optimizer=OptimizerSettings(
-            section.learning_rate, section.adam_b1, section.adam_b2, section.adam_eps, section.max_grad_norm
+            learning_rate=section.learning_rate,
+            b1=section.adam_b1,
+            b2=section.adam_b2,
+            eps=section.adam_eps,
+            max_grad_norm=section.max_grad_norm,
         ),
         rows_per_micro_batch=section.rows_per_micro_batch,
         updates_per_batch=section.updates_per_batch,

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
+from soar_jax import parallel
 from soar_jax.model import layout
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import Frozen
+from soar_jax.model.lora import FrozenBase
 from soar_jax.model.parameters import Params
-from soar_jax.parallel import mesh as parallel
 from soar_jax.rl.losses import LossSettings
 from soar_jax.rl.train_step import (
     OptimizerSettings,
@@ -33,7 +33,7 @@ def update_policy(
     state: TrainState,
     batch: TrainBatch,  # B rows
     reference: Params | None,
-    frozen: Frozen | None,
+    frozen: FrozenBase | None,
     *,
     mesh: Mesh,
     model: ModelConfig,
@@ -52,16 +52,24 @@ def update_policy(
     """
 
     def share(
-        weights: Params, batch: TrainBatch, reference: Params | None, frozen: Frozen | None
+        weights: Params, batch: TrainBatch, reference: Params | None, frozen: FrozenBase | None
     ) -> tuple[jax.Array, Params]:
-        return accumulated_gradient(weights, batch, reference, frozen, model, loss, rows_per_micro_batch)
+        return accumulated_gradient(
+            weights,
+            batch,
+            reference=reference,
+            frozen=frozen,
+            model=model,
+            settings=loss,
+            rows_per_micro_batch=rows_per_micro_batch,
+        )
 
-    whole = parallel.WHOLE
-    value, gradient = parallel.spread(mesh, share, (whole, whole, whole, whole), whole)(
+    whole = parallel.REPLICATED
+    value, gradient = parallel.shard_over_population(mesh, share, (whole, whole, whole, whole), whole)(
         state.weights, batch, reference, frozen
     )
     state, norm = apply_gradient(state, make_optimizer(optimizer), gradient)
-    return _kept(state, mesh, model, optimizer), _metrics(value, norm, batch)
+    return _kept(state, mesh, model=model, optimizer=optimizer), _metrics(value, norm, batch)
 
 
 @functools.partial(jax.jit, static_argnames=(*_STATIC, "population_batch"), donate_argnames=("states",))
@@ -69,7 +77,7 @@ def update_population(
     states: TrainState,  # every leaf [P, ...]; the mesh divides P
     batches: TrainBatch,  # every leaf [P, B, ...]
     reference: Params | None,  # one policy, the same for all students
-    frozen: Frozen | None,
+    frozen: FrozenBase | None,
     *,
     mesh: Mesh,
     model: ModelConfig,
@@ -81,23 +89,32 @@ def update_population(
     """One update of every student on its own batch; metrics are [P]."""
 
     def share(
-        states: TrainState, batches: TrainBatch, reference: Params | None, frozen: Frozen | None
+        states: TrainState, batches: TrainBatch, reference: Params | None, frozen: FrozenBase | None
     ) -> tuple[TrainState, Metrics]:
         is_batched = population_batch > 1
 
         def one_student(inputs: tuple[TrainState, TrainBatch]) -> tuple[TrainState, Metrics]:
             state, batch = inputs
             value, gradient = accumulated_gradient(
-                state.weights, batch, reference, frozen, model, loss, rows_per_micro_batch, is_batched
+                state.weights,
+                batch,
+                reference=reference,
+                frozen=frozen,
+                model=model,
+                settings=loss,
+                rows_per_micro_batch=rows_per_micro_batch,
+                is_batched=is_batched,
             )
             state, norm = apply_gradient(state, make_optimizer(optimizer), gradient)
             return state, _metrics(value, norm, batch)
 
         return parallel.map_students(one_student, (states, batches), population_batch)
 
-    in_specs = (parallel.SPLIT, parallel.SPLIT, parallel.WHOLE, parallel.WHOLE)
-    states, metrics = parallel.spread(mesh, share, in_specs, parallel.SPLIT)(states, batches, reference, frozen)
-    return _kept(states, mesh, model, optimizer, num_stacked=1), metrics
+    in_specs = (parallel.BY_POPULATION, parallel.BY_POPULATION, parallel.REPLICATED, parallel.REPLICATED)
+    states, metrics = parallel.shard_over_population(mesh, share, in_specs, parallel.BY_POPULATION)(
+        states, batches, reference, frozen
+    )
+    return _kept(states, mesh, model=model, optimizer=optimizer, num_stacked=1), metrics
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "model", "optimizer", "size"))
@@ -107,14 +124,14 @@ def init_population(
     """`size` students that start as copies of one policy, each with a fresh optimiser: leaves [P, ...]."""
     fresh = init_train_state(weights, make_optimizer(optimizer))
     stacked = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (size, *leaf.shape)), fresh)
-    return _kept(stacked, mesh, model, optimizer, num_stacked=1)
+    return _kept(stacked, mesh, model=model, optimizer=optimizer, num_stacked=1)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "model", "optimizer"))
 def init_policy(weights: Params, *, mesh: Mesh, model: ModelConfig, optimizer: OptimizerSettings) -> TrainState:
     """A policy in buffers of its own, with a fresh optimiser."""
     own = jax.tree.map(jnp.copy, weights)
-    return _kept(init_train_state(own, make_optimizer(optimizer)), mesh, model, optimizer)
+    return _kept(init_train_state(own, make_optimizer(optimizer)), mesh, model=model, optimizer=optimizer)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "model"))
@@ -132,6 +149,8 @@ def _metrics(loss: jax.Array, grad_norm: jax.Array, batch: TrainBatch) -> Metric
 def _kept(
     state: TrainState, mesh: Mesh, model: ModelConfig, optimizer: OptimizerSettings, num_stacked: int = 0
 ) -> TrainState:
-    weights: dict[str, NamedSharding] = layout.shardings(mesh, model, state.weights, num_stacked)
-    opt_state = layout.state_shardings(mesh, make_optimizer(optimizer), state.opt_state, weights, num_stacked)
-    return jax.lax.with_sharding_constraint(state, TrainState(weights, opt_state))
+    weights: dict[str, NamedSharding] = layout.shardings(mesh, model, weights=state.weights, num_stacked=num_stacked)
+    opt_state = layout.state_shardings(
+        mesh, make_optimizer(optimizer), opt_state=state.opt_state, weight_shardings=weights, num_stacked=num_stacked
+    )
+    return jax.lax.with_sharding_constraint(state, TrainState(weights=weights, opt_state=opt_state))

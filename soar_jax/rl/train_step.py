@@ -13,13 +13,13 @@ import optax
 
 from soar_jax.model import decoder, layout
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import Frozen, decoder_params
+from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
 from soar_jax.rl.losses import LossSettings, completion_widths, policy_gradient_loss
 from soar_jax.types import TrainBatch
 
 
-@flax.struct.dataclass
+@flax.struct.dataclass(kw_only=True)
 class TrainState:
     """A policy and its optimiser."""
 
@@ -27,7 +27,7 @@ class TrainState:
     opt_state: Any
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
     """Adam with gradients clipped by their global norm."""
 
@@ -48,14 +48,14 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
 
 def init_train_state(weights: Params, optimizer: optax.GradientTransformation) -> TrainState:
     """A policy with a fresh optimiser."""
-    return TrainState(weights, optimizer.init(weights))
+    return TrainState(weights=weights, opt_state=optimizer.init(weights))
 
 
 def accumulated_gradient(
     weights: Params,
     batch: TrainBatch,
     reference: Params | None,
-    frozen: Frozen | None,
+    frozen: FrozenBase | None,
     model: ModelConfig,
     settings: LossSettings,
     rows_per_micro_batch: int,
@@ -91,7 +91,7 @@ def accumulated_gradient(
 
     def loss(trained: Params, micro: TrainBatch) -> jax.Array:
         params = decoder_params(trained, frozen, model) if frozen else trained
-        return policy_gradient_loss(params, micro, fixed, model, settings)
+        return policy_gradient_loss(params, micro, reference=fixed, model=model, settings=settings)
 
     def add_micro_batch(width: int, index: jax.Array, total: tuple[jax.Array, Params]) -> tuple[jax.Array, Params]:
         micro = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * size, size), batch)
@@ -101,7 +101,7 @@ def accumulated_gradient(
             gradient = _added_in_place(total[1], pull_back, 1 / num_rows)
         else:
             gradient = jax.tree.map(jnp.add, total[1], *pull_back(jnp.float32(1 / num_rows)))
-        return total[0] + value / num_rows, layout.kept(gradient, model)
+        return total[0] + value / num_rows, layout.to_storage_sharding(gradient, model)
 
     total, begin = (jnp.float32(0), jax.tree.map(jnp.zeros_like, weights)), jnp.int32(0)
     for place, width in enumerate(widths):
@@ -126,7 +126,7 @@ def _laid_out(weights: Params, model: ModelConfig) -> Params:
     """
     top = {name: leaf.astype(model.dtype) for name, leaf in weights.items() if name != "layers"}
     embedding = {"embedding": top.pop("embedding")}
-    return layout.used(top, model) | embedding | {"layers": weights["layers"]}
+    return layout.to_compute_sharding(top, model) | embedding | {"layers": weights["layers"]}
 
 
 def _added_in_place(total: Params, pull_back: Any, scale: float) -> Params:
@@ -144,4 +144,6 @@ def apply_gradient(
 ) -> tuple[TrainState, jax.Array]:
     """One optimiser step; the new state, and the gradient's global norm before clipping ([] float32)."""
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.weights)
-    return TrainState(optax.apply_updates(state.weights, updates), opt_state), optax.tree.norm(gradient)
+    return TrainState(weights=optax.apply_updates(state.weights, updates), opt_state=opt_state), optax.tree.norm(
+        gradient
+    )

@@ -28,7 +28,7 @@ _MOST_HALVINGS = 4  # of the slots; each is one more loop to compile
 _FEWEST_SLOTS = 8  # with fewer a step does little but read the weights
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
     """How completions are drawn (hashable: a static jit argument)."""
 
@@ -72,7 +72,7 @@ def _draw(logits: jax.Array, keys: jax.Array, settings: SamplingSettings) -> tup
     logits = filtered_logits(logits, settings)
     noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[-1:]))(keys)
     tokens = _likeliest(logits + noise)
-    return tokens, decoder.chosen(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
+    return tokens, decoder.select_logits(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
 
 
 def _likeliest(logits: jax.Array) -> jax.Array:
@@ -85,7 +85,7 @@ def _likeliest(logits: jax.Array) -> jax.Array:
     return jnp.min(jnp.where(is_largest, jnp.arange(last + 1, dtype=jnp.int32), last), axis=-1)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Decoding:
     """Rows to decode: what stays the same while they are."""
 
@@ -126,29 +126,31 @@ class _Decoding:
             waiting=state.waiting + jnp.sum(begins),
             row=row,
             begun=jnp.where(begins, state.step, state.begun),
-            cache=ring.begin(state.cache, self.prompt_cache, prompt, begins),
+            cache=ring.begin(state.cache, self.prompt_cache, prompts=prompt, begins=begins),
         )
-        return self._drawn(state, self.first_logits[prompt], begins, jnp.zeros_like(row))
+        return self._drawn(state, self.first_logits[prompt], draws=begins, count=jnp.zeros_like(row))
 
     def advance(self, state: _State, num_places: int) -> _State:
         """Reads each live row's last token and draws its next."""
         lengths = self.prompts.lengths[self._of_row(self.prompt_of, state.row)]
         age = state.step - state.begun
         num_prompt_slots = self.prompts.tokens.shape[1]
-        seen, positions = ring.visible(state.step, state.begun, lengths, num_prompt_slots, num_places)
+        seen, positions = ring.visible(
+            state.step, state.begun, prompt_lengths=lengths, num_prompt_slots=num_prompt_slots, num_places=num_places
+        )
         hidden, cache = decoder.hidden_states(
             self.params,
             self.model,
-            state.token[:, None],
-            (lengths + age)[:, None],
-            seen,
-            state.cache,
-            num_prompt_slots + state.step % num_places,
+            tokens=state.token[:, None],
+            positions=(lengths + age)[:, None],
+            key_valid=seen,
+            cache=state.cache,
+            first_slot=num_prompt_slots + state.step % num_places,
             key_positions=positions,
         )
         logits = decoder.logits(self.params, self.model, hidden[:, 0])
         state = state._replace(step=state.step + 1, cache=cache)
-        return self._drawn(state, logits, self._is_live(state), age + 1)
+        return self._drawn(state, logits, draws=self._is_live(state), count=age + 1)
 
     def _drawn(self, state: _State, logits: jax.Array, draws: jax.Array, count: jax.Array) -> _State:
         """Adds a token to the rows in the slots that draw, which have `count` tokens; complete rows leave."""
@@ -243,7 +245,9 @@ def _prefilled(params: Params, prompts: PromptBatch, model: ModelConfig) -> tupl
     slots = jnp.arange(prompts.tokens.shape[1])
     positions = jnp.broadcast_to(slots, prompts.tokens.shape)
     is_token = slots < prompts.lengths[:, None]
-    hidden, cache = decoder.hidden_states(params, model, prompts.tokens, positions, is_token, keep_cache=True)
+    hidden, cache = decoder.hidden_states(
+        params, model, tokens=prompts.tokens, positions=positions, key_valid=is_token, keep_cache=True
+    )
     if model.int8_cache:
         cache = tuple(kv_cache.rounded(layer) for layer in cache)
     last = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)[:, 0]
@@ -287,7 +291,10 @@ def sample(
     # A pass's prompts are prefilled together, so they are no more than its slots.
     num_passes = -(-part_rows // (num_slots * samples_per_prompt))
     pass_rows = -(-part_rows // num_passes)
-    span = min(num_prompts, _span(part_rows, pass_rows, num_parts, num_passes, samples_per_prompt))
+    span = min(
+        num_prompts,
+        _span(part_rows, pass_rows, num_parts=num_parts, num_passes=num_passes, samples_per_prompt=samples_per_prompt),
+    )
     params, prompts = decoder.unstacked(params, model), jax.tree.map(jnp.asarray, prompts)
 
     def one_pass(index: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -299,7 +306,18 @@ def sample(
         row = start + jnp.arange(pass_rows)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first_prompt * samples_per_prompt + row)
         prompt_of = jnp.clip(row // samples_per_prompt - first, 0, span - 1)
-        rows = _Decoding(params, model, settings, spanned, cache, first_logits, prompt_of, keys, end - start, together)
+        rows = _Decoding(
+            params=params,
+            model=model,
+            settings=settings,
+            prompts=spanned,
+            prompt_cache=cache,
+            first_logits=first_logits,
+            prompt_of=prompt_of,
+            keys=keys,
+            num_rows=end - start,
+            together=together,
+        )
         state = _decode(rows, min(num_slots, pass_rows))
         return state.tokens, state.logprobs
 

@@ -9,20 +9,20 @@ from collections.abc import Sequence
 import jax
 from jax.sharding import Mesh
 
+from soar_jax import parallel
+from soar_jax.checkpoints.tokenizer import Tokenizer, prompt_batch
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import Frozen, LoRASettings
+from soar_jax.model.lora import FrozenBase, LoRASettings
 from soar_jax.model.parameters import Params
-from soar_jax.model.tokenizer import Tokenizer, prompt_batch
-from soar_jax.model.work import WorkMeter
-from soar_jax.parallel import hosts
-from soar_jax.parallel import mesh as parallel
+from soar_jax.parallel import processes
 from soar_jax.problems.prompts import PromptSettings, student_prompt
-from soar_jax.sampling import programs
+from soar_jax.sampling import sharded
 from soar_jax.sampling.sampler import SamplingSettings
+from soar_jax.telemetry.meter import WorkMeter
 from soar_jax.types import PromptBatch, RolloutBatch
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TextSampler:
     """The sampling programs behind a tokenizer and prompts."""
 
@@ -32,7 +32,7 @@ class TextSampler:
     prompts: PromptSettings
     max_slots: int
     population_batch: int
-    frozen: Frozen | None = None  # what the weights are adapters of; None where they are the whole model
+    frozen: FrozenBase | None = None  # what the weights are adapters of; None where they are the whole model
     adapting: LoRASettings | None = None  # what these adapters are
 
     @functools.cached_property
@@ -43,7 +43,11 @@ class TextSampler:
     def settings(self, max_completion_tokens: int, temperature: float, top_p: float = 1.0) -> SamplingSettings:
         """Sampling settings with this tokenizer's stop and padding ids."""
         return SamplingSettings(
-            max_completion_tokens, temperature, top_p, self.tokenizer.stop_ids, self.tokenizer.pad_id
+            max_completion_tokens=max_completion_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            stop_ids=self.tokenizer.stop_ids,
+            pad_id=self.tokenizer.pad_id,
         )
 
     def encode(self, texts: Sequence[str]) -> PromptBatch:
@@ -76,8 +80,8 @@ class TextSampler:
 
     def texts(self, rollouts: RolloutBatch) -> list[str]:
         """Completion texts of all rows, in order (leading axes flattened); their tokens are metered."""
-        tokens, lengths = hosts.fetch(rollouts.tokens), hosts.fetch(rollouts.lengths).reshape(-1)
-        self.meter.sampled(hosts.fetch(rollouts.prompts.lengths), lengths, self._rows_a_read(tokens.shape[:-1]))
+        tokens, lengths = processes.to_host(rollouts.tokens), processes.to_host(rollouts.lengths).reshape(-1)
+        self.meter.sampled(processes.to_host(rollouts.prompts.lengths), lengths, self._rows_a_read(tokens.shape[:-1]))
         rows = tokens.reshape(-1, tokens.shape[-1])
         return self.tokenizer.decode([row[:length].tolist() for row, length in zip(rows, lengths, strict=True)])
 
@@ -104,12 +108,12 @@ class TextSampler:
 
         Prompts `first_prompt`, `first_prompt + 1`, … of a draw made in several calls.
         """
-        rollouts = programs.sample_policy(
+        rollouts = sharded.sample_policy(
             weights,
             self.frozen,
-            parallel.replicate(self.mesh, prompts),
-            parallel.replicate(self.mesh, key),
-            first_prompt,
+            prompts=parallel.replicate(self.mesh, prompts),
+            key=parallel.replicate(self.mesh, key),
+            first_prompt=first_prompt,
             mesh=self.mesh,
             model=self.model,
             settings=settings,
@@ -131,12 +135,12 @@ class TextSampler:
 
         They are prompts `first_prompt`, `first_prompt + 1`, … of each student's draw.
         """
-        rollouts = programs.sample_population(
+        rollouts = sharded.sample_population(
             weights,
             self.frozen,
-            parallel.split(self.mesh, prompts),
-            parallel.split(self.mesh, keys),
-            first_prompt,
+            prompts=parallel.shard_population(self.mesh, prompts),
+            keys=parallel.shard_population(self.mesh, keys),
+            first_prompt=first_prompt,
             mesh=self.mesh,
             model=self.model,
             settings=settings,
@@ -148,5 +152,5 @@ class TextSampler:
 
     def _metered(self, prompts: PromptBatch, rollouts: RolloutBatch) -> RolloutBatch:
         self.meter.watch(rollouts.lengths)
-        self.meter.prefilled(hosts.fetch(prompts.lengths))
+        self.meter.prefilled(processes.to_host(prompts.lengths))
         return rollouts

@@ -9,16 +9,16 @@ import numpy as np
 
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
-from soar_jax.reporting.display import Phase
 from soar_jax.rl.population import init_population
 from soar_jax.rl.train_step import TrainState
 from soar_jax.rng import stream_key
-from soar_jax.soar.setup import Setup
-from soar_jax.soar.student import Curriculum, continue_population
-from soar_jax.soar.syllabus import Stage
+from soar_jax.runs.build import Setup
+from soar_jax.runs.display import Phase
+from soar_jax.soar.curricula import Stage
+from soar_jax.soar.inner_loop import Curriculum, continue_population
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FinalStudents:
     """Trained replicas of one kind of student."""
 
@@ -42,10 +42,10 @@ def train_through(
     Raises:
       NotFiniteError: a loss or gradient is not finite.
     """
-    follower = Follower(setup, name, start, steps_before, split, phase)
+    follower = Follower(setup, name, start=start, steps_before=steps_before, split=split, phase=phase)
     for stage in stages:
         for _ in range(stage.num_steps // setup.config.inner.num_steps):
-            follower.train(Curriculum((stage.questions,) * setup.config.final.num_replicas), stage)
+            follower.train(Curriculum(questions=(stage.questions,) * setup.config.final.num_replicas), stage)
     return follower.students()
 
 
@@ -77,10 +77,10 @@ class Follower:
             self.states = continue_population(
                 self._setup,
                 self.states,
-                self._reference,
-                curriculum,
-                "final",
-                (self._episodes,),
+                reference=self._reference,
+                curriculum=curriculum,
+                stream="final",
+                indices=(self._episodes,),
                 earlier_episodes=self._stage_episodes,
             ).states
         self._episodes += 1
@@ -90,7 +90,9 @@ class Follower:
     def students(self) -> FinalStudents:
         """The replicas as they are now."""
         trained = self._steps - self._before
-        return FinalStudents(self.states.weights, self._steps, trained, self._curve)
+        return FinalStudents(
+            params=self.states.weights, student_steps=self._steps, trained_steps=trained, curve=self._curve
+        )
 
     @property
     def _steps(self) -> int:
@@ -105,12 +107,12 @@ class Follower:
 def validation_accuracies(setup: Setup, params: Params, split: HardSplit) -> np.ndarray:
     """Mean share of right answers of each replica to the validation problems: [replicas]."""
     evaluation = setup.config.evaluation
-    counts = setup.examiner.count_correct_population(
+    counts = setup.evaluator.count_correct_population(
         params,
         setup.config.final.num_replicas,
-        split.validation,
-        stream_key(setup.config.seed, "validation"),
-        setup.evaluation_sampling(evaluation.temperature, evaluation.top_p),
-        evaluation.validation_samples,
+        problems=split.validation,
+        key=stream_key(setup.config.seed, "validation"),
+        settings=setup.evaluation_sampling(evaluation.temperature, evaluation.top_p),
+        samples_per_problem=evaluation.validation_samples,
     )
     return counts.mean(axis=1) / evaluation.validation_samples

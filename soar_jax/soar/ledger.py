@@ -9,8 +9,8 @@ import numpy as np
 
 from soar_jax.evaluation.diversity import distinct_share, vendi_score
 from soar_jax.evaluation.quality import judge_by_facts
-from soar_jax.problems import loading
-from soar_jax.soar.setup import Setup
+from soar_jax.problems import sources
+from soar_jax.runs.build import Setup
 from soar_jax.soar.teacher import Datasets
 from soar_jax.types import QuestionAnswer
 
@@ -19,7 +19,7 @@ def question_row(setup: Setup, item: QuestionAnswer | None) -> dict[str, Any]:
     """A question, its answer, and all that the problems' source knows about them; nulls where it knows nothing."""
     row: dict[str, Any] = {"question": item.question if item else None, "answer": item.answer if item else None}
     row |= dict.fromkeys(("true_answer", "subject", "level", "well_posed", "right"))
-    facts = loading.facts(setup.config.problems.source, item.question) if item else None
+    facts = sources.facts(setup.config.problems.source, item.question) if item else None
     if item is not None and facts is not None:
         row |= {"true_answer": facts.true_answer, "subject": facts.subject, "level": facts.level}
         judgement = judge_by_facts(facts, item.answer)

@@ -9,16 +9,16 @@ import numpy as np
 
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
-from soar_jax.reporting.display import Phase
 from soar_jax.rl.population import take_student
 from soar_jax.rng import stream_generator, stream_key
-from soar_jax.soar import intrinsic, ledger, promotion, rewards, teacher
-from soar_jax.soar.setup import Setup
+from soar_jax.runs.build import Setup
+from soar_jax.runs.display import Phase
+from soar_jax.soar import intrinsic_rewards, ledger, promotion, rewards, teacher
+from soar_jax.soar.inner_loop import Curriculum, QuestionStats, train_population
 from soar_jax.soar.state import Progress, Promotion, RunArrays, StepResult
-from soar_jax.soar.student import Curriculum, QuestionStats, train_population
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
     """Accuracies on the reward questions."""
 
@@ -32,7 +32,7 @@ class Measured:
         return int(np.argmax(self.rewards))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Trained:
     """A step's students, trained and measured; of their weights only the best student's are kept."""
 
@@ -42,7 +42,7 @@ class Trained:
     best: Params  # the best dataset's best student
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Scored:
     """What a step's questions earned, and what that changed."""
 
@@ -77,15 +77,17 @@ class Measurer:
             setup.evaluation_sampling(outer.reward_temperature),
             outer.reward_samples,
         )
-        counts = setup.examiner.count_correct(baseline, self._problems, *self._draw)
+        counts = setup.evaluator.count_correct(baseline, self._problems, *self._draw)
         self._baseline = float(counts.mean() / outer.reward_samples)
 
     def measure(self, students: Params, num_students: int) -> Measured:
         """Measures students of whole datasets: leaves [num_students, ...]."""
         outer = self._setup.config.outer
-        counts = self._setup.examiner.count_correct_population(students, num_students, self._problems, *self._draw)
+        counts = self._setup.evaluator.count_correct_population(students, num_students, self._problems, *self._draw)
         accuracy = counts.mean(axis=1).reshape(-1, outer.students_per_dataset) / outer.reward_samples
-        return Measured(self._baseline, accuracy, rewards.dataset_rewards(accuracy, self._baseline))
+        return Measured(
+            baseline=self._baseline, students=accuracy, rewards=rewards.dataset_rewards(accuracy, self._baseline)
+        )
 
 
 def best_student(setup: Setup, students: Params, measured: Measured) -> Params:
@@ -106,15 +108,17 @@ def train_students(
       NotFiniteError: a loss or gradient is not finite.
     """
     with phase("measuring improvement"):
-        measurer = Measurer(setup, baseline, split, step)
+        measurer = Measurer(setup, baseline, split=split, step=step)
     size = setup.students_at_once
     waves = [
-        (first, Curriculum(curriculum.questions[first : first + size]))
+        (first, Curriculum(questions=curriculum.questions[first : first + size]))
         for first in range(0, len(curriculum.questions), size)
     ]
     trained: Trained | None = None
     for first, wave in waves:
-        trained = _train_wave(setup, baseline, wave, first, measurer, step, trained, phase)
+        trained = _train_wave(
+            setup, baseline, wave=wave, first=first, measurer=measurer, step=step, before=trained, phase=phase
+        )
     assert trained is not None
     return trained
 
@@ -131,22 +135,26 @@ def _train_wave(
 ) -> Trained:
     """Adds a wave's students to those `before`."""
     with phase("training students"):
-        episode = train_population(setup, baseline, wave, "inner", (step,), first)
+        episode = train_population(
+            setup, baseline, curriculum=wave, stream="inner", indices=(step,), first_student=first
+        )
     with phase("measuring improvement"):
         measured = measurer.measure(episode.states.weights, len(wave.questions))
         if before is None:
             best = best_student(setup, episode.states.weights, measured)
-            return Trained(episode.stats, episode.mean_rewards, measured, best)
+            return Trained(stats=episode.stats, mean_rewards=episode.mean_rewards, measured=measured, best=best)
         is_better = measured.rewards.max() > before.measured.rewards.max()
         return Trained(
-            QuestionStats(before.stats.asked + episode.stats.asked, before.stats.agreed + episode.stats.agreed),
-            np.concatenate([before.mean_rewards, episode.mean_rewards], axis=1),
-            Measured(
-                measured.baseline,
-                np.concatenate([before.measured.students, measured.students]),
-                np.concatenate([before.measured.rewards, measured.rewards]),
+            stats=QuestionStats(
+                asked=before.stats.asked + episode.stats.asked, agreed=before.stats.agreed + episode.stats.agreed
             ),
-            best_student(setup, episode.states.weights, measured) if is_better else before.best,
+            mean_rewards=np.concatenate([before.mean_rewards, episode.mean_rewards], axis=1),
+            measured=Measured(
+                baseline=measured.baseline,
+                students=np.concatenate([before.measured.students, measured.students]),
+                rewards=np.concatenate([before.measured.rewards, measured.rewards]),
+            ),
+            best=best_student(setup, episode.states.weights, measured) if is_better else before.best,
         )
 
 
@@ -156,7 +164,9 @@ def validation_accuracy(setup: Setup, policy: Params, split: HardSplit) -> float
     samples = evaluation.validation_samples
     settings = setup.evaluation_sampling(evaluation.temperature, evaluation.top_p)
     key = stream_key(setup.config.seed, "validation")
-    counts = setup.examiner.count_correct(policy, split.validation, key, settings, samples)
+    counts = setup.evaluator.count_correct(
+        policy, split.validation, key=key, settings=settings, samples_per_problem=samples
+    )
     return float(counts.mean() / samples)
 
 
@@ -176,9 +186,11 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
     score = _score_by_improvement if config.teacher.reward == "grounded" else _score_by_votes
     scored = score(setup, arrays, progress, split, datasets, phase)
     with phase("updating the teacher"):
-        teacher_state, teacher_metrics = teacher.teach(setup, scored.arrays.teacher, datasets, scored.advantages, step)
+        teacher_state, teacher_metrics = teacher.teach(
+            setup, scored.arrays.teacher, datasets=datasets, advantages=scored.advantages, step=step
+        )
     with phase("analysing questions"):
-        rows = ledger.rows(setup, datasets, scored.rewards, scored.solve_rates, step)
+        rows = ledger.rows(setup, datasets, rewards=scored.rewards, solve_rates=scored.solve_rates, step=step)
         analysis = ledger.analyse(setup, rows)
     moved = bool(np.any(scored.rewards != 0))
     progress = dataclasses.replace(
@@ -205,7 +217,7 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
         **teacher_metrics,
     }
     arrays = dataclasses.replace(scored.arrays, teacher=teacher_state)
-    return StepResult(arrays, progress, metrics, rows)
+    return StepResult(arrays=arrays, progress=progress, metrics=metrics, ledger=rows)
 
 
 def _score_by_improvement(
@@ -213,27 +225,31 @@ def _score_by_improvement(
 ) -> Scored:
     """The grounded reward: students are trained and measured, and one of them may be promoted (paper: 3 to 6)."""
     config, step = setup.config, progress.outer_step
-    trained = train_students(setup, arrays.baseline, teacher.curriculum(setup, datasets), split, step, phase)
+    trained = train_students(
+        setup, arrays.baseline, curriculum=teacher.curriculum(setup, datasets), split=split, step=step, phase=phase
+    )
     with phase("promoting"):
-        arrays, progress, decision, promoted = _promote(setup, arrays, progress, split, datasets, trained)
+        arrays, progress, decision, promoted = _promote(
+            setup, arrays, progress=progress, split=split, datasets=datasets, trained=trained
+        )
     measured = trained.measured
     is_valid = datasets.is_valid
     return Scored(
-        arrays,
-        dataclasses.replace(
+        arrays=arrays,
+        progress=dataclasses.replace(
             progress, num_student_steps=progress.num_student_steps + setup.population * config.inner.num_steps
         ),
-        np.repeat(measured.rewards[:, None], is_valid.shape[1], axis=1),
-        measured.rewards,
-        rewards.rollout_advantages(measured.rewards, is_valid, config.teacher.invalid_penalty),
-        _solve_rates(setup, trained.stats, is_valid),
-        {
+        rewards=np.repeat(measured.rewards[:, None], is_valid.shape[1], axis=1),
+        dataset_rewards=measured.rewards,
+        advantages=rewards.rollout_advantages(measured.rewards, is_valid, config.teacher.invalid_penalty),
+        solve_rates=_solve_rates(setup, trained.stats, is_valid),
+        metrics={
             "baseline_accuracy": measured.baseline,
             "moving_average": decision.moving_average,
             "inner_reward_first": float(trained.mean_rewards[0].mean()),
             "inner_reward_last": float(trained.mean_rewards[-1].mean()),
         },
-        promoted,
+        promoted=promoted,
     )
 
 
@@ -242,11 +258,22 @@ def _score_by_votes(
 ) -> Scored:
     """An intrinsic reward: the baseline student answers, nobody is trained (paper: Intrinsic-T)."""
     with phase("answering questions"):
-        values, agreement = intrinsic.question_rewards(setup, arrays.baseline, datasets, progress.outer_step)
+        values, agreement = intrinsic_rewards.question_rewards(
+            setup, arrays.baseline, datasets=datasets, step=progress.outer_step
+        )
     is_valid = datasets.is_valid
     advantages = rewards.question_advantages(values, is_valid, setup.config.teacher.invalid_penalty)
     means = values.sum(axis=1) / np.maximum(1, is_valid.sum(axis=1))  # of what could be parsed; the rest is zero
-    return Scored(arrays, progress, values, means, advantages, agreement, {}, None)
+    return Scored(
+        arrays=arrays,
+        progress=progress,
+        rewards=values,
+        dataset_rewards=means,
+        advantages=advantages,
+        solve_rates=agreement,
+        metrics={},
+        promoted=None,
+    )
 
 
 def _solve_rates(setup: Setup, stats: QuestionStats, is_valid: np.ndarray) -> np.ndarray:
@@ -272,7 +299,10 @@ def _promote(
 ) -> tuple[RunArrays, Progress, promotion.Decision, Promotion | None]:
     step, measured = progress.outer_step, trained.measured
     outcome = promotion.StepOutcome(
-        step, float(measured.rewards.mean()), float(measured.rewards.max()), measured.best_dataset
+        outer_step=step,
+        mean_reward=float(measured.rewards.mean()),
+        best_reward=float(measured.rewards.max()),
+        best_dataset=measured.best_dataset,
     )
     decision = promotion.decide(progress.window, outcome, setup.promotion)
     students = (*arrays.window, trained.best)
@@ -290,7 +320,12 @@ def _promote(
     baseline = students[-1 - back]
     accuracy = validation_accuracy(setup, baseline, split)
     promoted = Promotion(
-        step, source.outer_step, source.best_dataset, source.best_reward, accuracy, questions[-1 - back]
+        outer_step=step,
+        source_step=source.outer_step,
+        dataset=source.best_dataset,
+        reward=source.best_reward,
+        validation_accuracy=accuracy,
+        questions=questions[-1 - back],
     )
     progress = dataclasses.replace(
         progress,

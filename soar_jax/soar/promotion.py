@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PromotionSettings:
     """The promotion rule."""
 
@@ -16,7 +16,7 @@ class PromotionSettings:
     needs_step_reward: bool  # also require this step's best reward to exceed tau
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StepOutcome:
     """What one outer step adds to the window."""
 
@@ -26,7 +26,7 @@ class StepOutcome:
     best_dataset: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Decision:
     """The rule's answer: the step whose best student is promoted, if any, and the window to keep."""
 
@@ -48,8 +48,8 @@ def decide(window: tuple[StepOutcome, ...], outcome: StepOutcome, settings: Prom
     if settings.needs_step_reward:
         promote = promote and outcome.best_reward > settings.threshold
     if not promote:
-        return Decision(None, window, average)
+        return Decision(promoted_step=None, window=window, moving_average=average)
     if settings.student == "step_best":
-        return Decision(outcome.outer_step, (), average)
+        return Decision(promoted_step=outcome.outer_step, window=(), moving_average=average)
     best = max(window, key=lambda step: (step.best_reward, step.outer_step))
-    return Decision(best.outer_step, (), average)
+    return Decision(promoted_step=best.outer_step, window=(), moving_average=average)

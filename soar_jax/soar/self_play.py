@@ -11,13 +11,13 @@ import numpy as np
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
 from soar_jax.problems.prompts import question_alone
-from soar_jax.reporting.display import Phase
 from soar_jax.rng import stream_generator, stream_key
+from soar_jax.runs.build import Setup
+from soar_jax.runs.display import Phase
+from soar_jax.soar.curricula import Questions, Stage
 from soar_jax.soar.final_students import FinalStudents, Follower
-from soar_jax.soar.intrinsic import count_votes
-from soar_jax.soar.setup import Setup
-from soar_jax.soar.student import Curriculum
-from soar_jax.soar.syllabus import Questions, Stage
+from soar_jax.soar.inner_loop import Curriculum
+from soar_jax.soar.intrinsic_rewards import count_votes
 from soar_jax.types import Problem, PromptBatch, QuestionAnswer
 
 _MAX_OPENING_CHARACTERS = 80  # it stands in a prompt up to twice, and the prompt must fit into a bucket
@@ -38,22 +38,24 @@ def train_by_self_play(setup: Setup, split: HardSplit, phase: Phase) -> tuple[Fi
       NotFiniteError: a loss or gradient is not finite.
     """
     config = setup.config
-    follower = Follower(setup, "self-play", setup.start, 0, split, phase)
+    follower = Follower(setup, "self-play", start=setup.start, steps_before=0, split=split, phase=phase)
     known = [[problem.question for problem in split.train] for _ in range(config.final.num_replicas)]
     stages = []
     for episode in range(config.final.num_steps // config.inner.num_steps):
         with phase("writing questions from seeds"):
-            written = _write(setup, follower.states.weights, split.train, episode)
+            written = _write(setup, follower.states.weights, seeds=split.train, episode=episode)
         with phase("filtering questions by vote"):
             new = [
                 _new_ones(items, seen, config.self_play.max_similarity)
                 for items, seen in zip(written, known, strict=True)
             ]
-            kept = _label(setup, follower.states.weights, new, episode)
+            kept = _label(setup, follower.states.weights, questions=new, episode=episode)
         for seen, items in zip(known, kept, strict=True):
             seen.extend(item.question for item in items)
-        stage = Stage(f"self-play {episode + 1}", kept[0], config.inner.num_steps, True)
-        follower.train(Curriculum(tuple(kept)), stage)
+        stage = Stage(
+            name=f"self-play {episode + 1}", questions=kept[0], num_steps=config.inner.num_steps, is_synthetic=True
+        )
+        follower.train(Curriculum(questions=tuple(kept)), stage)
         stages.append(stage)
     return follower.students(), tuple(stages)
 
@@ -70,7 +72,9 @@ def _write(setup: Setup, params: Params, seeds: Sequence[Problem], episode: int)
         openings if config.prompts.chat else (),
     )
     keys = jax.random.split(stream_key(config.seed, "self_play_write", episode), replicas)
-    rollouts = setup.sampler.sample_population(params, _per_replica(prompts, replicas), keys, setup.teacher.sampling, 1)
+    rollouts = setup.sampler.sample_population(
+        params, _per_replica(prompts, replicas), keys=keys, settings=setup.teacher.sampling, samples_per_prompt=1
+    )
     texts = setup.sampler.texts(rollouts)
     questions = [_read(setup, _joined(*parts, config.prompts.chat)) for parts in zip(openings, texts, strict=True)]
     return [[*filter(None, questions[start : start + count])] for start in range(0, len(questions), count)]
@@ -120,12 +124,12 @@ def _label(setup: Setup, params: Params, questions: list[list[str]], episode: in
     prompts = setup.sampler.encode_questions([question for items in filled for question in items])
     keys = jax.random.split(stream_key(config.seed, "self_play_label", episode), replicas)
     rollouts = setup.sampler.sample_population(
-        params, _per_replica(prompts, replicas), keys, setup.student.sampling, samples
+        params, _per_replica(prompts, replicas), keys=keys, settings=setup.student.sampling, samples_per_prompt=samples
     )
     votes = count_votes(*setup.grader.votes(setup.sampler.texts(rollouts), [""] * (replicas * count)))
     low, high = config.self_play.agreement
     labelled = [
-        QuestionAnswer(question, answer) if question and answer and low <= share <= high else None
+        QuestionAnswer(question=question, answer=answer) if question and answer and low <= share <= high else None
         for question, answer, share in zip(
             (question for items in filled for question in items), votes.majority_answers, votes.majority, strict=True
         )

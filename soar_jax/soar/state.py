@@ -10,11 +10,11 @@ import flax.struct
 from soar_jax.model.parameters import Params
 from soar_jax.rl.population import init_policy
 from soar_jax.rl.train_step import TrainState
+from soar_jax.runs.build import Setup
 from soar_jax.soar.promotion import StepOutcome
-from soar_jax.soar.setup import Setup
 
 
-@flax.struct.dataclass
+@flax.struct.dataclass(kw_only=True)
 class RunArrays:
     """Everything that is arrays."""
 
@@ -26,7 +26,7 @@ class RunArrays:
     window: tuple[Params, ...]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Promotion:
     """One promotion, with the questions that made it."""
 
@@ -38,7 +38,7 @@ class Promotion:
     questions: tuple[tuple[str, str], ...]  # (question, the teacher's answer)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
     """Everything that is not arrays; JSON through `to_json` and `from_json`."""
 
@@ -85,7 +85,7 @@ class Progress:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StepResult:
     """What an outer step leaves."""
 

@@ -10,9 +10,9 @@ from benchmarks.interleave import interleave, ratio, shown
 from benchmarks.report import Part, Section
 from benchmarks.suites import grading, outer_step, sampler
 from soar_jax.grading.grader import Grader, Verdict
-from soar_jax.model.work import Work
-from soar_jax.planning.devices import Peaks
-from soar_jax.planning.speed import step_timings
+from soar_jax.telemetry.devices import Peaks
+from soar_jax.telemetry.meter import Work
+from soar_jax.telemetry.timings import step_timings
 
 PEERS = pathlib.Path(__file__).parents[2] / "benchmarks" / "peers"
 
@@ -41,10 +41,10 @@ def test_values_in_a_table(value, text):
 
 def test_a_part_is_appended_a_table_at_a_time_under_one_head(tmp_path):
     environment = {"date": "2026-01-02 03:04", "versions": {"jax": "1.2"}}
-    part = Part("sampler", "python run.py", environment, folder=tmp_path)
-    part.add(Section("first", [{"batch": 1, "rate": 2.5}]), keep=True)
-    part.add(Section("second", [{"batch": 3, "rate": 4.5}], note="Medians."), keep=True)
-    part.add(Section("third", [{"batch": 5}]), keep=False)
+    part = Part(suite="sampler", command="python run.py", environment=environment, folder=tmp_path)
+    part.add(Section(title="first", rows=[{"batch": 1, "rate": 2.5}]), keep=True)
+    part.add(Section(title="second", rows=[{"batch": 3, "rate": 4.5}], note="Medians."), keep=True)
+    part.add(Section(title="third", rows=[{"batch": 5}]), keep=False)
     text = (tmp_path / "RESULTS.md").read_text()
     assert text.count("## sampler, 2026-01-02") == 1
     assert "| batch | rate |\n| --- | --- |\n| 1 | 2.5 |\n" in text
@@ -82,14 +82,16 @@ def test_pairs_to_grade_differ_and_are_what_they_say():
     assert len(set(pairs)) == 300
     assert 0.2 < np.mean([pair.same for pair in pairs]) < 0.8
     made = [pair for pair in pairs if "x^2" in pair.gold or "frac" in pair.gold][:60]
-    verdicts = Grader(("boxed",), "math").compare([pair.answer for pair in made], [pair.gold for pair in made])
+    verdicts = Grader(extraction=("boxed",), equivalence="math").compare(
+        [pair.answer for pair in made], [pair.gold for pair in made]
+    )
     assert [verdict is Verdict.CORRECT for verdict in verdicts] == [pair.same for pair in made]
 
 
 def test_the_phases_of_a_step_are_those_of_the_timings():
     peaks = Peaks(flops_per_s=100.0, bytes_per_s=10.0, are_measured=False)
     work = {"sampling": Work(sampled_tokens=40, flops=50.0, busy_s=1.5)}
-    steps = [step_timings(2.0 + s, {"grading": s, "sampling": 2.0}, work, peaks) for s in (1.0, 2.0, 3.0)]
+    steps = [step_timings(2.0 + s, {"grading": s, "sampling": 2.0}, work=work, peaks=peaks) for s in (1.0, 2.0, 3.0)]
     section = outer_step.table(steps)
     assert section.title.startswith("nano: an outer step of 4.0 s, 10 sampled tokens/s")
     assert section.rows == [

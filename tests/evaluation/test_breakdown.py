@@ -4,7 +4,10 @@ import pytest
 from soar_jax.evaluation.breakdown import breakdown
 from soar_jax.types import Problem
 
-PROBLEMS = [Problem(f"p{i}", f"q{i}", "1", "algebra" if i < 6 else "", 1 + i % 2) for i in range(10)]
+PROBLEMS = [
+    Problem(id=f"p{i}", question=f"q{i}", answer="1", subject="algebra" if i < 6 else "", level=1 + i % 2)
+    for i in range(10)
+]
 VERDICTS = np.array([["correct", "wrong"]] * 4 + [["correct", "correct"]] * 2 + [["unparsable", "timeout"]] * 4)
 
 

@@ -43,7 +43,9 @@ def test_too_few_problems_are_refused(problems, count):
 
 def test_a_shared_question_is_refused_even_under_another_id(problems):
     twin = dataclasses.replace(problems[0], id="other", question=problems[0].question.upper())
-    split = hard_subset.HardSplit((problems[0],), (problems[1],), hard_subset.SealedProblems([twin]))
+    split = hard_subset.HardSplit(
+        train=(problems[0],), validation=(problems[1],), test=hard_subset.SealedProblems([twin])
+    )
     with pytest.raises(SettingsError, match="is both in hard test and in hard train"):
         hard_subset.check_disjoint(split)
 
@@ -52,7 +54,7 @@ def test_counts_are_read_again_only_under_their_key(problems, tmp_path):
     path, counts = tmp_path / "hard.jsonl", np.arange(40)
     key = hard_subset.cache_key("weights", problems, 128)
     assert hard_subset.read_counts(path, key) is None
-    path.write_text(hard_subset.counts_text(key, problems, counts, np.full(len(problems), 128)))
+    path.write_text(hard_subset.counts_text(key, problems, counts=counts, samples=np.full(len(problems), 128)))
     np.testing.assert_array_equal(hard_subset.read_counts(path, key), counts)
     assert hard_subset.read_counts(path, hard_subset.cache_key("weights", problems, 64)) is None
     assert [file.name for file in tmp_path.iterdir()] == ["hard.jsonl"]

@@ -11,10 +11,10 @@ from soar_jax.evaluation.quality import UNKNOWN, Judgement
 from soar_jax.settings import SettingsError
 from soar_jax.types import QuestionAnswer
 
-GOOD = QuestionAnswer("what is 1 + 1 ?", "2")
-WRONG = QuestionAnswer("what is 1 + 2 ?", "5")
-SILENT = QuestionAnswer("silent", "0")
-REFUSED = QuestionAnswer("refused", "0")
+GOOD = QuestionAnswer(question="what is 1 + 1 ?", answer="2")
+WRONG = QuestionAnswer(question="what is 1 + 2 ?", answer="5")
+SILENT = QuestionAnswer(question="silent", answer="0")
+REFUSED = QuestionAnswer(question="refused", answer="0")
 
 
 @pytest.fixture
@@ -57,7 +57,13 @@ def test_verdicts_are_cached_and_failures_counted(endpoint, tmp_path):
     pytest.importorskip("openai")
     cache = tmp_path / "cache.jsonl"
     judge = EndpointJudge("m", cache)
-    expected = [Judgement(True, True), Judgement(True, False), UNKNOWN, UNKNOWN, Judgement(True, True)]
+    expected = [
+        Judgement(well_posed=True, right=True),
+        Judgement(well_posed=True, right=False),
+        UNKNOWN,
+        UNKNOWN,
+        Judgement(well_posed=True, right=True),
+    ]
     assert judge.judge([GOOD, WRONG, SILENT, REFUSED, GOOD]) == expected
     assert judge.num_failures == 2
     assert sorted(endpoint) == sorted(pair.question for pair in (GOOD, WRONG, SILENT, REFUSED))
@@ -82,7 +88,7 @@ def test_a_missing_address_or_model_is_one_line(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('so\n{"well_posed": false, "right": false}\n', Judgement(False, False)),
+        ('so\n{"well_posed": false, "right": false}\n', Judgement(well_posed=False, right=False)),
         ('{"well_posed": true, "right": true}\nbut I am not sure', None),
         ('{"well_posed": 1, "right": true}', None),
         ('{"well_posed": true}', None),

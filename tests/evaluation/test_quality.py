@@ -7,11 +7,11 @@ from soar_jax.problems import arithmetic
 @pytest.mark.parametrize(
     ("question", "answer", "expected"),
     [
-        ("sum 3 1 4 . . . . . . . .", "8", Judgement(True, True)),
-        ("sum 3 1 4 . . . . . . . .", " 8 ", Judgement(True, True)),
-        ("sum 3 1 4 . . . . . . . .", "9", Judgement(True, False)),
-        ("coin 3 1 4 . . . . . . . .", "1", Judgement(False, False)),
-        ("sum rotate", "1", Judgement(False, False)),
+        ("sum 3 1 4 . . . . . . . .", "8", Judgement(well_posed=True, right=True)),
+        ("sum 3 1 4 . . . . . . . .", " 8 ", Judgement(well_posed=True, right=True)),
+        ("sum 3 1 4 . . . . . . . .", "9", Judgement(well_posed=True, right=False)),
+        ("coin 3 1 4 . . . . . . . .", "1", Judgement(well_posed=False, right=False)),
+        ("sum rotate", "1", Judgement(well_posed=False, right=False)),
     ],
 )
 def test_the_world_judges_exactly(question, answer, expected):
@@ -21,10 +21,10 @@ def test_the_world_judges_exactly(question, answer, expected):
 @pytest.mark.parametrize(
     ("votes", "answer", "expected"),
     [
-        (["1", "1", "2", None], "1", Judgement(True, True)),
-        (["1", "1", "2", None], "2", Judgement(True, False)),
-        (["1", "2", "3", None], "1", Judgement(False, False)),
-        ([None, None, None, None], "1", Judgement(False, False)),
+        (["1", "1", "2", None], "1", Judgement(well_posed=True, right=True)),
+        (["1", "1", "2", None], "2", Judgement(well_posed=True, right=False)),
+        (["1", "2", "3", None], "1", Judgement(well_posed=False, right=False)),
+        ([None, None, None, None], "1", Judgement(well_posed=False, right=False)),
     ],
 )
 def test_votes_need_the_agreed_share_of_all_samples(votes, answer, expected):

@@ -27,7 +27,7 @@ def test_one_seed_is_the_normal_theory_of_problems():
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(num_seeds, seed_sd, least, most):
     rng = np.random.default_rng(2)
-    intervals = [mean_interval(study) for study in studies(num_seeds, 40, seed_sd, 300, rng)]
+    intervals = [mean_interval(study) for study in studies(num_seeds, 40, seed_sd=seed_sd, count=300, rng=rng)]
     covered = np.mean([interval.low <= 0.4 <= interval.high for interval in intervals])
     assert least <= covered <= most
 
@@ -72,4 +72,6 @@ def test_ratios():
 def test_the_same_values_give_the_same_interval_each_time():
     values = [np.random.default_rng(5).random(30), np.random.default_rng(6).random(50)]
     assert mean_interval(values) == mean_interval(values)
-    assert Interval(0.5, 0.4, 0.6, 2).is_above(Interval(0.3, 0.2, 0.39, 2))
+    assert Interval(mean=0.5, low=0.4, high=0.6, num_seeds=2).is_above(
+        Interval(mean=0.3, low=0.2, high=0.39, num_seeds=2)
+    )

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from soar_jax.reporting import storage
-from soar_jax.reporting.files import read_lines
+from soar_jax.storage import files
+from soar_jax.storage.records import read_lines
 from tests import fake_bucket
 from tests.experiments.runs import PROMOTE, TINY, finish, outcome, start
 
@@ -16,7 +16,7 @@ from tests.experiments.runs import PROMOTE, TINY, finish, outcome, start
 def resumed_run(command):
     """A run in a bucket that was killed behind its first outer step and started again: workdir, what it printed."""
     fake_bucket.serve()
-    workdir = storage.to_path(f"gs://{fake_bucket.NAME}/runs/killed")
+    workdir = files.to_path(f"gs://{fake_bucket.NAME}/runs/killed")
     process = start(command, workdir, *PROMOTE)
     deadline = time.monotonic() + 300
     while not read_lines(workdir / "metrics.jsonl") and process.poll() is None and time.monotonic() < deadline:
@@ -41,7 +41,7 @@ def test_a_run_that_was_killed_in_a_bucket_ends_as_one_on_disk(whole_run, resume
 
 def test_its_student_is_evaluated_and_exported(command, launch, resumed_run, tmp_path):
     workdir, _ = resumed_run
-    out = storage.to_path(f"gs://{fake_bucket.NAME}/scores")
+    out = files.to_path(f"gs://{fake_bucket.NAME}/scores")
     code, _, err = finish(command("evaluate", "configs/soar_math.py", f"--out={out}", f"--model={workdir}:student"))
     assert code == 0, err
     assert {path.name for path in out.iterdir()} == {"settings.json", "completions.jsonl", "evaluation.json"}

@@ -11,7 +11,7 @@ import pytest
 
 from soar_jax.problems import arithmetic, benchmarks
 from tests.experiments.runs import finish, two_processes
-from tests.soar.saved_runs import save_run
+from tests.runs.saved_runs import save_run
 
 FIELDS = {"question": "q", "answer": "a", "subject": "topic", "level": "steps"}
 NUM_SAMPLES, KS = 8, (1, 4, 8)
@@ -22,7 +22,11 @@ def benchmark_file(tmp_path_factory):
     """32 problems of two subjects and three levels, and five rows that cannot be used."""
     path = tmp_path_factory.mktemp("benchmark") / "problems.jsonl"
     rng = np.random.default_rng(0)
-    problems = [p for topic in ("dial", "mirror") for p in arithmetic.generate_problems(rng, (1, 2, 3, 2), 16, topic)]
+    problems = [
+        p
+        for topic in ("dial", "mirror")
+        for p in arithmetic.generate_problems(rng, (1, 2, 3, 2), count=16, topic=topic)
+    ]
     rows = [{"q": p.question, "a": p.answer, "topic": p.subject, "steps": p.level} for p in problems]
     rows += [rows[0], rows[1], {"q": "without answer"}, rows[2] | {"a": ""}, rows[3] | {"q": "<eos> dial"}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

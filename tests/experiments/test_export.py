@@ -9,11 +9,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from soar_jax.model import decoder, export, loading
+from soar_jax.checkpoints import base_model, export
+from soar_jax.model import decoder
+from soar_jax.runs import policies
 from soar_jax.settings import SettingsError
-from soar_jax.soar import policies
-from tests.model import test_gguf as gguf_files
-from tests.soar.saved_runs import save_run
+from tests.checkpoints import test_gguf_file as gguf_files
+from tests.runs.saved_runs import save_run
 
 TEXTS = ["exam 7 dial 3 ?", "teacher", "exam 1 2 3 ? 4 = 5"]
 
@@ -44,7 +45,9 @@ def program(launch, runs, tmp_path_factory):
 def ours(model, tokens):
     positions = jnp.tile(jnp.arange(tokens.shape[1]), (len(tokens), 1))
     valid = jnp.ones(tokens.shape, bool)
-    hidden, _ = decoder.hidden_states(model.params, model.config, jnp.array(tokens), positions, valid)
+    hidden, _ = decoder.hidden_states(
+        model.params, model.config, tokens=jnp.array(tokens), positions=positions, key_valid=valid
+    )
     return np.asarray(decoder.logits(model.params, model.config, hidden))
 
 
@@ -71,7 +74,7 @@ def check_transformers(folder, model, tolerance=1e-5):
 
 def check_same(folder, model):
     """The folder loads here as the very same model."""
-    again = loading.load_model(str(folder), model.config.dtype)
+    again = base_model.load_model(str(folder), model.config.dtype)
     assert again.config == model.config
     jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
     for name in ("bos_id", "eos_id", "pad_id", "vocab_size", "stop_ids", "adds_bos"):
@@ -83,7 +86,7 @@ def check_same(folder, model):
 @pytest.mark.parametrize("policy", ["full", "lora:teacher"])
 def test_a_runs_policy_is_the_same_model_elsewhere(runs, tmp_path, policy):
     model = policies.load(str(runs / policy), "float32").model
-    base = loading.load_model("embedded:nano", "float32")
+    base = base_model.load_model("embedded:nano", "float32")
     assert not np.array_equal(model.params["layers"]["down"], base.params["layers"]["down"])
     export.save(model, tmp_path / "model", "float32")
     check_same(tmp_path / "model", model)
@@ -111,7 +114,7 @@ def test_weights_are_rounded_where_that_is_asked_for(runs, program):
     out, printed = program("lora", "--dtype=bfloat16")
     assert f"written to {out} in bfloat16" in printed
     model = policies.load(str(runs / "lora"), "float32").model
-    again = loading.load_model(str(out), "float32")
+    again = base_model.load_model(str(out), "float32")
     jax.tree.map(
         lambda a, b: np.testing.assert_array_equal(a, b.astype(ml_dtypes.bfloat16).astype(np.float32)),
         again.params,
@@ -127,10 +130,10 @@ def test_a_gguf_file_keeps_its_chat_template(tmp_path):
     # Large weights would make much of rounding.
     small = {name: array * (0.05 if array.ndim == 2 else 1) for name, array in weights.items()}
     path = gguf_files.write(tmp_path / "m.gguf", small, pre="llama-bpe")
-    model = loading.load_model(str(path), "float32")
+    model = base_model.load_model(str(path), "float32")
     export.save(model, tmp_path / "model", "float32")
     check_same(tmp_path / "model", model)
-    again = loading.load_model(str(tmp_path / "model"), "float32").tokenizer
+    again = base_model.load_model(str(tmp_path / "model"), "float32").tokenizer
     chat = model.tokenizer.chat("the 12 é", "be kind")
     assert again.chat("the 12 é", "be kind") == chat
     assert again.encode_prompt(chat) == model.tokenizer.encode_prompt(chat)
@@ -138,7 +141,7 @@ def test_a_gguf_file_keeps_its_chat_template(tmp_path):
 
 
 def test_several_stop_tokens_stay_stop_tokens(tmp_path):
-    model = loading.load_model("embedded:nano", "float32")
+    model = base_model.load_model("embedded:nano", "float32")
     model = dataclasses.replace(model, tokenizer=dataclasses.replace(model.tokenizer, stop_ids=(2, 7)))
     export.save(model, tmp_path / "model", "float32")
     check_same(tmp_path / "model", model)
@@ -161,7 +164,7 @@ def test_a_bucket_is_refused(launch):
 
 
 def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    model = loading.load_model("embedded:nano", "float32")
+    model = base_model.load_model("embedded:nano", "float32")
 
     def full_disk(folder):
         raise OSError(28, "No space left on device")

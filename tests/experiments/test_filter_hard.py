@@ -80,10 +80,10 @@ def test_a_search_that_was_killed_and_stopped_ends_with_the_same_counts(command,
     whole, _ = filtered
     out, rng = tmp_path / "out", random.Random(0)
     first, second = rng.randrange(1, 25), rng.randrange(25, 50)  # of about 85 rows
-    code, _ = stop(filter_hard(command, out), out / ROUNDS, first, signal.SIGKILL)
+    code, _ = stop(filter_hard(command, out), out / ROUNDS, num_rows=first, number=signal.SIGKILL)
     assert code == -signal.SIGKILL, "the search ended before it could be killed"
     kept = (out / ROUNDS).read_text().rpartition("\n")[0]
-    code, err = stop(filter_hard(command, out), out / ROUNDS, second, signal.SIGTERM)
+    code, err = stop(filter_hard(command, out), out / ROUNDS, num_rows=second, number=signal.SIGTERM)
     assert code == 75, err
     assert "error: stopped; all graded answers are saved. Resume with: " in err
     assert "experiments/filter_hard.py --config=configs/soar_math.py" in err

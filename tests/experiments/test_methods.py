@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from soar_jax.model.loading import EMBEDDED_FOLDER
+from soar_jax.checkpoints.base_model import EMBEDDED_FOLDER
 
 METHODS = sorted(
     path.stem

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from soar_jax.model import costs, known_shapes
+from soar_jax.checkpoints import known_shapes
+from soar_jax.telemetry import costs
 
 FLAGS = ("--topology=v6e:4x4", "--json", "--tokens_per_s=500")
 
@@ -41,7 +42,9 @@ def test_totals_are_those_counted_by_hand(finish, scale, num_rows, prompt, width
     assert (answers["rollouts"], answers["sampled_tokens"]) == (num_rows, tokens)
     assert answers["seconds"] == pytest.approx(tokens / (16 * 500))
     model = known_shapes.shape_of(source, dtype)
-    flops = sum(costs.training_flops(model, prompt, width, rematerialised) for width in widths)
+    flops = sum(
+        costs.training_flops(model, prompt, completion_tokens=width, rematerialised=rematerialised) for width in widths
+    )
     flops *= num_rows / len(widths)
     assert updates["training_flops"] == pytest.approx(flops)
     assert updates["seconds"] == pytest.approx(flops / (16 * 0.4 * 918e12))

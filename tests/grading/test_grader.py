@@ -16,8 +16,8 @@ from soar_jax.grading.pool import AlgebraPool
 from tests.conftest import ROOT
 from tests.grading.answers import FAMILIES, HOSTILE
 
-TEXT = Grader(("after_equals",))
-MATH = Grader(("boxed",), "math")
+TEXT = Grader(extraction=("after_equals",))
+MATH = Grader(extraction=("boxed",), equivalence="math")
 DEADLINE_S = 1.0
 
 
@@ -53,7 +53,7 @@ def test_answers_are_the_same_just_when_they_are_in_one_group(family):
 
 
 def test_hostile_text_costs_at_most_its_deadline_and_never_the_run():
-    grader = Grader(("boxed",), "math", num_workers=2, deadline_s=DEADLINE_S)
+    grader = Grader(extraction=("boxed",), equivalence="math", num_workers=2, deadline_s=DEADLINE_S)
     grader.compare(["x+1"], ["1+x"])  # workers have started
     started = time.monotonic()
     golds = ["42", "x^2+1", r"\frac{1}{2}"]
@@ -93,14 +93,16 @@ def test_a_worker_can_take_so_much_memory_and_no_more():
 
 
 def test_algebra_that_misses_its_deadline_is_a_timeout_and_what_needs_none_is_not():
-    grader = Grader(("boxed",), "math", num_workers=1, deadline_s=1e-4)  # no algebra is that quick
-    fast = Grader(("boxed",), "math", num_workers=1, deadline_s=DEADLINE_S)
+    grader = Grader(
+        extraction=("boxed",), equivalence="math", num_workers=1, deadline_s=1e-4
+    )  # no algebra is that quick
+    fast = Grader(extraction=("boxed",), equivalence="math", num_workers=1, deadline_s=DEADLINE_S)
     assert grader.compare(["x+1", "x+1"], ["1+x", "x+1"]) == [Verdict.TIMEOUT, Verdict.CORRECT]
     assert fast.compare(["x+1", "x+1"], ["1+x", "x+2"]) == [Verdict.CORRECT, Verdict.WRONG]
 
 
 def test_timeouts_in_a_row_do_not_end_the_run():
-    grader = Grader(("boxed",), "math", num_workers=1, deadline_s=1e-4)
+    grader = Grader(extraction=("boxed",), equivalence="math", num_workers=1, deadline_s=1e-4)
     answers = [f"x+{number}" for number in range(1, 6)]
     assert grader.compare(answers, [f"{number}+x" for number in range(1, 6)]) == [Verdict.TIMEOUT] * 5
 
@@ -171,7 +173,7 @@ def test_votes_that_only_algebra_finds_equal_are_written_alike(answers, referenc
 
 def test_votes_as_text_differ_by_more_than_blanks():
     texts = ["= 1 2", "=  1   2", "= 12", "none"]
-    grader = Grader(("after_equals",), "text")
+    grader = Grader(extraction=("after_equals",), equivalence="text")
     assert grader.votes(texts, ["1  2", "12"]) == ([["1 2", "1 2"], ["12", None]], ["1 2", "12"])
 
 

@@ -7,10 +7,10 @@ import ml_collections
 import numpy as np
 import pytest
 
+from soar_jax import parallel
 from soar_jax.model import attention, decoder, parameters
 from soar_jax.model.attention import AUTO, CUDNN, PLAIN, SPLASH
 from soar_jax.model.kv_cache import KVCache
-from soar_jax.parallel import mesh as parallel
 from soar_jax.settings import SettingsError
 
 
@@ -52,17 +52,19 @@ def inputs(num_heads, num_kv_heads, num_slots, head_dim, seed):
 
 def check_against_the_plain_form(name, num_heads, num_kv_heads, num_slots, head_dim):
     """A kernel's values and gradients."""
-    query, key, value, valid, cotangent = inputs(num_heads, num_kv_heads, num_slots, head_dim, seed=num_slots)
+    query, key, value, valid, cotangent = inputs(
+        num_heads, num_kv_heads, num_slots=num_slots, head_dim=head_dim, seed=num_slots
+    )
     mask = valid[:, None] & jnp.tril(jnp.ones((num_slots, num_slots), bool))
 
     def weighted(attended):
         return jnp.sum(attended * cotangent), attended * (cotangent != 0)
 
     def plain(query, key, value):
-        return weighted(attention.attend(query, KVCache(key, value), mask, 0.1))
+        return weighted(attention.attend(query, KVCache(key, value), mask=mask, scale=0.1))
 
     def kernel(query, key, value):
-        return weighted(attention.attend_to_row(name, query, key, value, valid, 0.1))
+        return weighted(attention.attend_to_row(name, query, key=key, value=value, key_valid=valid, scale=0.1))
 
     expected = jax.jit(jax.value_and_grad(plain, (0, 1, 2), has_aux=True))(query, key, value)
     found = jax.jit(jax.value_and_grad(kernel, (0, 1, 2), has_aux=True))(query, key, value)
@@ -93,11 +95,15 @@ def test_the_gpu_kernel_takes_rows_of_any_length_with_their_gradients(monkeypatc
     monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91200)  # what it says of shapes, without a GPU
     monkeypatch.setattr(cudnn, "check_compute_capability", lambda _: True)
     monkeypatch.setattr(cudnn, "is_cuda_compute_capability_equal", lambda _: False)
-    query, key, value, valid, _ = inputs(4, 2, num_slots, 64, seed=0)
+    query, key, value, valid, _ = inputs(4, 2, num_slots=num_slots, head_dim=64, seed=0)
     half = [leaf.astype(jnp.bfloat16) for leaf in (query, key, value)]
 
     def total(query, key, value):
-        return attention.attend_to_row(CUDNN, query, key, value, valid, 0.1).astype(jnp.float32).sum()
+        return (
+            attention.attend_to_row(CUDNN, query, key=key, value=value, key_valid=valid, scale=0.1)
+            .astype(jnp.float32)
+            .sum()
+        )
 
     gradients = jax.eval_shape(jax.grad(total, (0, 1, 2)), *half)
     assert [leaf.shape for leaf in gradients] == [leaf.shape for leaf in half]
@@ -111,7 +117,7 @@ def test_whole_rows_have_the_same_hidden_states_by_the_kernel(interpreted, tiny_
     lengths = jnp.array([2, 4])
     positions = decoder.row_positions(lengths, 4, 5)
     valid = (jnp.arange(9) < lengths[:, None]) | (jnp.arange(9) >= 4)
-    plain, _ = decoder.hidden_states(params, model, tokens, positions, valid)
+    plain, _ = decoder.hidden_states(params, model, tokens=tokens, positions=positions, key_valid=valid)
     by_kernel = dataclasses.replace(model, attention=SPLASH)
     with jax.set_mesh(parallel.make_mesh(1, 1, 2, 1)):  # each device its rows
         found, _ = jax.jit(decoder.hidden_states, static_argnums=1)(params, by_kernel, tokens, positions, valid)

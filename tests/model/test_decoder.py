@@ -15,9 +15,14 @@ def test_cached_decoding_equals_the_full_forward(tiny_model, num_layers):
     params = parameters.init_params(model, jax.random.key(1))
     tokens = jax.random.randint(jax.random.key(2), (2, 7), 0, model.vocab_size)
     positions = jnp.tile(jnp.arange(7), (2, 1))
-    full, _ = decoder.hidden_states(params, model, tokens, positions, jnp.ones((2, 7), bool))
+    full, _ = decoder.hidden_states(params, model, tokens=tokens, positions=positions, key_valid=jnp.ones((2, 7), bool))
     hidden, cache = decoder.hidden_states(
-        params, model, tokens[:, :4], positions[:, :4], jnp.ones((2, 4), bool), keep_cache=True
+        params,
+        model,
+        tokens=tokens[:, :4],
+        positions=positions[:, :4],
+        key_valid=jnp.ones((2, 4), bool),
+        keep_cache=True,
     )
     np.testing.assert_allclose(hidden, full[:, :4], atol=1e-5)
     cache = tuple(
@@ -30,22 +35,24 @@ def test_cached_decoding_equals_the_full_forward(tiny_model, num_layers):
         hidden, cache = decoder.hidden_states(
             params,
             model,
-            tokens[:, slot : slot + 1],
-            positions[:, slot : slot + 1],
-            jnp.ones((2, 7), bool),
-            cache,
-            slot,
+            tokens=tokens[:, slot : slot + 1],
+            positions=positions[:, slot : slot + 1],
+            key_valid=jnp.ones((2, 7), bool),
+            cache=cache,
+            first_slot=slot,
         )
         np.testing.assert_allclose(hidden[:, 0], full[:, slot], atol=1e-5)
 
 
 def test_padding_between_prompt_and_completion_is_invisible(tiny_model, tiny_params):
     tokens = jnp.array([[3, 5, 7, 2]])
-    full, _ = decoder.hidden_states(tiny_params, tiny_model, tokens, jnp.arange(4)[None], jnp.ones((1, 4), bool))
+    full, _ = decoder.hidden_states(
+        tiny_params, tiny_model, tokens=tokens, positions=jnp.arange(4)[None], key_valid=jnp.ones((1, 4), bool)
+    )
     padded = jnp.array([[3, 5, 9, 9, 7, 2]])
     positions = decoder.row_positions(jnp.array([2]), 4, 2)
     valid = jnp.array([[True, True, False, False, True, True]])
-    hidden, _ = decoder.hidden_states(tiny_params, tiny_model, padded, positions, valid)
+    hidden, _ = decoder.hidden_states(tiny_params, tiny_model, tokens=padded, positions=positions, key_valid=valid)
     np.testing.assert_allclose(hidden[:, [0, 1, 4, 5]], full, atol=1e-5)
 
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from soar_jax.model import attention, costs, kv_cache
+from soar_jax.model import attention, kv_cache
 from soar_jax.model.kv_cache import KVCache
+from soar_jax.telemetry import costs
 
 
 def plain_cache(num_slots=9, seed=0):
@@ -51,8 +52,10 @@ def test_attention_to_a_rounded_cache_is_that_to_what_it_stands_for():
     rounded = kv_cache.rounded(plain_cache(5, seed=1))
     query = jax.random.normal(jax.random.key(3), (2, 6, 4, 8))
     mask = jnp.tril(jnp.ones((2, 4, 5), bool), 1)
-    found = attention.attend(query, rounded, mask, 0.3)
-    np.testing.assert_allclose(found, attention.attend(query, multiplied(rounded), mask, 0.3), rtol=1e-5, atol=1e-5)
+    found = attention.attend(query, rounded, mask=mask, scale=0.3)
+    np.testing.assert_allclose(
+        found, attention.attend(query, multiplied(rounded), mask=mask, scale=0.3), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_rounded_cache_is_counted_with_its_scales(tiny_model):

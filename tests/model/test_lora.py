@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from soar_jax.model import decoder, lora
-from soar_jax.model.lora import Frozen, LoRASettings
+from soar_jax.model.lora import FrozenBase, LoRASettings
 from soar_jax.settings import SettingsError
 
-ALL = LoRASettings(3, 0.5, (*lora.LAYERS, lora.UNEMBEDDING))
+ALL = LoRASettings(rank=3, scale=0.5, layers=(*lora.LAYERS, lora.UNEMBEDDING))
 
 
 def logits(params, model):
     tokens = jnp.array([[1, 2, 3, 4], [5, 6, 7, 0]])
     valid = jnp.array([[True] * 4, [True] * 3 + [False]])
     positions = jnp.broadcast_to(jnp.arange(4), tokens.shape)
-    hidden, _ = decoder.hidden_states(params, model, tokens, positions, valid)
+    hidden, _ = decoder.hidden_states(params, model, tokens=tokens, positions=positions, key_valid=valid)
     return decoder.logits(params, model, hidden)
 
 
@@ -30,7 +30,7 @@ def shaken(adapters):
 
 @pytest.fixture
 def frozen(tiny_params):
-    return Frozen(tiny_params, jnp.float32(ALL.scale))
+    return FrozenBase(tiny_params, jnp.float32(ALL.scale))
 
 
 def test_fresh_adapters_change_nothing(tiny_model, tiny_params, frozen):
@@ -40,7 +40,7 @@ def test_fresh_adapters_change_nothing(tiny_model, tiny_params, frozen):
 
 
 def test_adapters_add_scale_times_a_times_b(tiny_model, tiny_params, frozen):
-    one = LoRASettings(2, 0.5, ("out",))
+    one = LoRASettings(rank=2, scale=0.5, layers=("out",))
     adapters = shaken(lora.init_adapters(one, tiny_model, jax.random.key(1)))
     a, b = adapters["layers"]["out"]
     by_hand = tiny_params["layers"]["out"] + 0.5 * jnp.einsum("lir,lro->lio", a, b).reshape(2, 4, 4, 16)
@@ -59,7 +59,7 @@ def test_a_merged_policy_computes_what_its_adapters_do(tiny_model, tiny_params, 
 
 
 def test_an_adapter_starts_the_same_whichever_others_there_are(tiny_model):
-    few = lora.init_adapters(LoRASettings(3, 1.0, ("up",)), tiny_model, jax.random.key(1))
+    few = lora.init_adapters(LoRASettings(rank=3, scale=1.0, layers=("up",)), tiny_model, jax.random.key(1))
     many = lora.init_adapters(ALL, tiny_model, jax.random.key(1))
     np.testing.assert_array_equal(few["layers"]["up"].a, many["layers"]["up"].a)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from soar_jax.parallel import mesh as parallel
+from soar_jax import parallel
 from soar_jax.parallel import sharding
 from soar_jax.settings import SettingsError
 
@@ -31,7 +31,7 @@ def test_a_mesh_that_cannot_be_is_refused_with_its_numbers(sizes, message):
 
 
 def test_slices_are_crossed_by_one_axis_alone():
-    @dataclasses.dataclass(frozen=True)
+    @dataclasses.dataclass(frozen=True, kw_only=True)
     class Device:
         id: int
         slice_index: int
@@ -39,7 +39,7 @@ def test_slices_are_crossed_by_one_axis_alone():
         device_kind: str = "NVIDIA H100"
         process_index: int = 0
 
-    devices = [Device(number, number // 4) for number in range(8)]
+    devices = [Device(id=number, slice_index=number // 4) for number in range(8)]
     mesh = parallel.make_mesh(4, fsdp=2, devices=devices)
     slices = np.vectorize(lambda device: device.slice_index)(mesh.devices)
     assert (slices == slices[:, :, :1]).all()  # parameters are gathered within a slice
@@ -50,14 +50,20 @@ def test_slices_are_crossed_by_one_axis_alone():
 
 def test_rules_lay_out_what_divides_and_refuse_the_rest():
     mesh = jax.sharding.AbstractMesh((2, 1, 4, 2), parallel.AXES)
-    spec = sharding.partition(mesh, sharding.KEPT_ALONE, (16, 8, 3), ("model", "heads", None))
+    spec = sharding.partition(
+        mesh, sharding.SINGLE_POLICY_STORAGE_RULES, shape=(16, 8, 3), logical_axes=("model", "heads", None)
+    )
     assert spec == jax.sharding.PartitionSpec(("fsdp", "population"), ("tensor",), None)
-    assert sharding.partition(mesh, sharding.KEPT_ALONE, (12,), ("model",)) == jax.sharding.PartitionSpec(("fsdp",))
-    assert sharding.partition(mesh, sharding.USED, (7,), ("vocab",)) == jax.sharding.PartitionSpec(None)
+    assert sharding.partition(
+        mesh, sharding.SINGLE_POLICY_STORAGE_RULES, shape=(12,), logical_axes=("model",)
+    ) == jax.sharding.PartitionSpec(("fsdp",))
+    assert sharding.partition(
+        mesh, sharding.COMPUTE_RULES, shape=(7,), logical_axes=("vocab",)
+    ) == jax.sharding.PartitionSpec(None)
     with pytest.raises(SettingsError, match=r"axis 'heads' has size 9, which mesh\.tensor = 2"):
-        sharding.partition(mesh, sharding.USED, (9,), ("heads",))
+        sharding.partition(mesh, sharding.COMPUTE_RULES, shape=(9,), logical_axes=("heads",))
     with pytest.raises(SettingsError, match="share a mesh axis"):
-        sharding.partition(mesh, sharding.USED, (8, 8), ("heads", "hidden"))
+        sharding.partition(mesh, sharding.COMPUTE_RULES, shape=(8, 8), logical_axes=("heads", "hidden"))
 
 
 def test_a_size_that_does_not_divide_is_refused(mesh):
@@ -77,7 +83,9 @@ def test_each_device_works_on_its_share(mesh, population_batch):
         assert values.shape[0] == 3  # half of six
         return parallel.map_students(lambda value: value * 2, values, population_batch)
 
-    doubled = jax.jit(parallel.spread(mesh, share, parallel.SPLIT, parallel.SPLIT))(jnp.arange(6))
+    doubled = jax.jit(parallel.shard_over_population(mesh, share, parallel.BY_POPULATION, parallel.BY_POPULATION))(
+        jnp.arange(6)
+    )
     np.testing.assert_array_equal(doubled, np.arange(6) * 2)
 
 
@@ -91,10 +99,10 @@ def test_a_table_that_is_shared_out_gives_its_rows_and_takes_their_gradient(fsdp
 
     @jax.jit
     def both(table):
-        return jax.value_and_grad(lambda table: jnp.sum(sharding.look_up(table, tokens) * weights))(table)
+        return jax.value_and_grad(lambda table: jnp.sum(sharding.embed_tokens(table, tokens) * weights))(table)
 
     with jax.set_mesh(parallel.make_mesh(1, 1, fsdp, tensor)):
-        np.testing.assert_array_equal(jax.jit(sharding.look_up)(table, tokens), table[tokens])
+        np.testing.assert_array_equal(jax.jit(sharding.embed_tokens)(table, tokens), table[tokens])
         value, gradient = both(table)
     expected = np.zeros_like(table)
     np.add.at(expected, tokens, weights)

@@ -4,7 +4,7 @@ import importlib.util
 import pytest
 
 from configs.soar_math import get_config
-from soar_jax.model import known_shapes
+from soar_jax.checkpoints import known_shapes
 from soar_jax.model.parameters import num_parameters
 from soar_jax.planning import compile_check
 from soar_jax.settings import SettingsError

@@ -3,19 +3,42 @@ import dataclasses
 import pytest
 
 from configs import base_teacher, hard_only, intrinsic_teacher, serl, soar_math
-from soar_jax.model import costs
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import LoRASettings
-from soar_jax.planning.devices import H100, Topology, parse_topology
-from soar_jax.planning.phases import END, PROMOTION, START, STEP, Draw, Sizes, Update, run_phases
+from soar_jax.planning.calls import END, PROMOTION, START, STEP, Draw, Sizes, Update, run_phases
 from soar_jax.planning.plan import Assumptions, Cost, make_plan
 from soar_jax.settings import SettingsError
+from soar_jax.telemetry import costs
+from soar_jax.telemetry.devices import H100, Topology, parse_topology
 
 METHODS = (base_teacher, hard_only, intrinsic_teacher, serl, soar_math)
-MODEL = ModelConfig(384, 128, 256, 4, 4, 2, 32, 1e4, 1e-5, True, 64, "bfloat16")
+MODEL = ModelConfig(
+    vocab_size=384,
+    d_model=128,
+    hidden_dim=256,
+    num_layers=4,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=32,
+    rope_theta=1e4,
+    norm_eps=1e-5,
+    tie_embeddings=True,
+    max_position_tokens=64,
+    dtype="bfloat16",
+)
 SIZES = Sizes(hard_share=0.5, num_promotions=2)
-ASSUMED = Assumptions(SIZES, 0.5, 20, 1.0, 0.5, 0.5, 0.0)
-ONE = Topology(dataclasses.replace(H100, peak_flops=1e12, bandwidth=1e9, memory_bytes=1e9, usd_per_hour=2.0), 1)
+ASSUMED = Assumptions(
+    sizes=SIZES,
+    completion_share=0.5,
+    prompt_tokens=20,
+    trained_share=1.0,
+    mfu=0.5,
+    bandwidth_share=0.5,
+    tokens_per_s=0.0,
+)
+ONE = Topology(
+    device=dataclasses.replace(H100, peak_flops=1e12, bandwidth=1e9, memory_bytes=1e9, usd_per_hour=2.0), num_chips=1
+)
 
 
 @pytest.fixture
@@ -54,12 +77,23 @@ def test_phases_of_an_outer_step(config):
         "updating the teacher",
     ]
     assert all(phase.repeats == 6 for phase in phases.values() if phase.part == STEP)
-    assert phases["writing questions"].draws == (Draw(1, 1, 10, 21, 1),)
+    assert phases["writing questions"].draws == (
+        Draw(policies=1, prompts=1, samples=10, max_tokens=21, prompts_per_call=1),
+    )
     # 6 students, 2 steps of 3 questions, 4 answers each
-    assert phases["students' answers"].draws == (Draw(6, 6, 4, 11, 3),)
-    assert phases["students' updates"].updates == (Update(6 * 2 * 3 * 4, 11, (), False, False),)
-    assert phases["measuring improvement"].draws == (Draw(6, 7, 2, 11, 8), Draw(1, 7, 2, 11, 8))
-    assert phases["updating the teacher"].updates == (Update(10, 21, (), False, False),)
+    assert phases["students' answers"].draws == (
+        Draw(policies=6, prompts=6, samples=4, max_tokens=11, prompts_per_call=3),
+    )
+    assert phases["students' updates"].updates == (
+        Update(rows=6 * 2 * 3 * 4, max_tokens=11, bucket_tokens=(), has_reference=False, rematerialised=False),
+    )
+    assert phases["measuring improvement"].draws == (
+        Draw(policies=6, prompts=7, samples=2, max_tokens=11, prompts_per_call=8),
+        Draw(policies=1, prompts=7, samples=2, max_tokens=11, prompts_per_call=8),
+    )
+    assert phases["updating the teacher"].updates == (
+        Update(rows=10, max_tokens=21, bucket_tokens=(), has_reference=False, rematerialised=False),
+    )
 
 
 def test_phases_before_and_after_the_outer_steps(config):
@@ -84,7 +118,9 @@ def test_updates_may_be_several_and_need_a_reference(config):
     config.student.update(updates_per_batch=3, kl_coef=0.1)
     config.teacher.train = False
     phases = named(run_phases(config, SIZES))
-    assert phases["students' updates"].updates == (Update(3 * 6 * 2 * 3 * 4, 11, (), True, False),)
+    assert phases["students' updates"].updates == (
+        Update(rows=3 * 6 * 2 * 3 * 4, max_tokens=11, bucket_tokens=(), has_reference=True, rematerialised=False),
+    )
     assert "updating the teacher" not in phases
 
 
@@ -120,7 +156,7 @@ def test_self_play_writes_and_labels_before_it_trains():
 
 
 def cost_of(config, name, topology=ONE, assumed=ASSUMED):
-    plan = make_plan(config, MODEL, topology, assumed)
+    plan = make_plan(config, MODEL, topology=topology, assumed=assumed)
     return {phase.name: cost for phase, cost in plan.phases}[name]
 
 
@@ -169,7 +205,7 @@ def test_operations_of_many_rows_of_a_large_model_do_not_overflow(config):
     config.inner.questions_per_step, config.inner.group_size = 5_000, 1_000
     large = dataclasses.replace(MODEL, num_layers=1_000, d_model=2**16, hidden_dim=2**18)
     slow = dataclasses.replace(ONE, device=dataclasses.replace(ONE.device, peak_flops=1.0))
-    plan = make_plan(config, large, slow, ASSUMED)
+    plan = make_plan(config, large, topology=slow, assumed=ASSUMED)
     cost = next(cost for phase, cost in plan.phases if phase.name == "students' answers")
     rows = 6 * 2 * 5_000 * 1_000
     assert cost.sampling_s > rows * costs.decode_flops(large, 20, 6)
@@ -189,7 +225,7 @@ def test_more_chips_than_students_share_their_rows(config):
 
 def test_a_measured_speed_takes_the_place_of_the_roofline(config):
     assumed = dataclasses.replace(ASSUMED, tokens_per_s=100.0)
-    cost = cost_of(config, "students' answers", dataclasses.replace(ONE, num_chips=2), assumed)
+    cost = cost_of(config, "students' answers", topology=dataclasses.replace(ONE, num_chips=2), assumed=assumed)
     assert cost.sampling_s == pytest.approx(144 * 6 / 200)
 
 
@@ -197,7 +233,9 @@ def test_time_of_training_by_hand(config):
     two = dataclasses.replace(ONE, num_chips=2)
     config.student.kl_coef = 0.1
     config.student.remat = "layers"
-    row = costs.training_flops(MODEL, 20, 11, True) + costs.reference_flops(MODEL, 20, 11)
+    row = costs.training_flops(MODEL, 20, completion_tokens=11, rematerialised=True) + costs.reference_flops(
+        MODEL, 20, 11
+    )
     cost = cost_of(config, "students' updates", two)
     assert cost.training_flops == 144 * row
     assert cost.seconds == pytest.approx(144 * row / (2 * 0.5e12))
@@ -208,7 +246,7 @@ def test_time_of_training_by_hand(config):
 def test_rows_are_trained_on_padded_to_their_bucket(config):
     config.student.update(max_completion_tokens=16, bucket_tokens=(12, 4, 99))
     cost = cost_of(config, "students' updates")  # lengths spread over 0 to 16: 1/4 up to 4, 1/2 up to 12
-    flops = [costs.training_flops(MODEL, 20, width, False) for width in (4, 12, 16)]
+    flops = [costs.training_flops(MODEL, 20, completion_tokens=width, rematerialised=False) for width in (4, 12, 16)]
     assert cost.training_flops == pytest.approx(144 * (flops[0] / 4 + flops[1] / 2 + flops[2] / 4))
     short = cost_of(config, "students' updates", assumed=dataclasses.replace(ASSUMED, completion_share=0.125))
     assert short.training_flops == pytest.approx(144 * flops[0])  # 0 to 4
@@ -221,18 +259,20 @@ def test_adapters_train_cheaper_and_share_the_weights(config):
     config.lora.rank = 2
     config.sampling.population_batch = 3
     train, sample = cost_of(config, "students' updates"), cost_of(config, "students' answers")
-    adapting = LoRASettings(2, 2.0, tuple(config.lora.layers))
-    assert train.training_flops == 144 * costs.training_flops(MODEL, 20, 11, False, adapting)
+    adapting = LoRASettings(rank=2, scale=2.0, layers=tuple(config.lora.layers))
+    assert train.training_flops == 144 * costs.training_flops(
+        MODEL, 20, completion_tokens=11, rematerialised=False, adapting=adapting
+    )
     assert train.training_s < full[0].training_s
     saved = 12 * 10 * costs.matrix_bytes(MODEL) * 2 / 3
     assert sample.sampling_bytes == pytest.approx(full[1].sampling_bytes - saved)
     policies = 6 + 1
     expected = policies * 12 * costs.adapter_parameters(MODEL, adapting) + costs.weight_bytes(MODEL)
-    assert make_plan(config, MODEL, ONE, ASSUMED).state_bytes == expected
+    assert make_plan(config, MODEL, topology=ONE, assumed=ASSUMED).state_bytes == expected
 
 
 def test_the_whole_is_the_sum_of_its_phases(config):
-    plan = make_plan(config, MODEL, dataclasses.replace(ONE, num_chips=2), ASSUMED)
+    plan = make_plan(config, MODEL, topology=dataclasses.replace(ONE, num_chips=2), assumed=ASSUMED)
     seconds = sum(phase.repeats * (cost.sampling_s + cost.training_s) for phase, cost in plan.phases)
     assert plan.total.seconds == pytest.approx(seconds)
     assert plan.chip_hours == pytest.approx(2 * seconds / 3600)
@@ -242,11 +282,11 @@ def test_the_whole_is_the_sum_of_its_phases(config):
     assert plan.h100_hours == pytest.approx(2 * (sampling + training) / 3600)
     assert plan.memory_bytes == 2e9
     assert plan.state_bytes == 7 * 12 * (costs.weight_bytes(MODEL) // 2)
-    assert make_plan(config, MODEL, ONE, ASSUMED, 0.0).usd == 0
+    assert make_plan(config, MODEL, topology=ONE, assumed=ASSUMED, usd_per_chip_hour=0.0).usd == 0
 
 
 def test_hours_on_h100_are_h100_hours(config):
-    plan = make_plan(config, MODEL, parse_topology("h100:8"), ASSUMED)
+    plan = make_plan(config, MODEL, topology=parse_topology("h100:8"), assumed=ASSUMED)
     assert plan.h100_hours == pytest.approx(plan.chip_hours)
 
 
@@ -258,9 +298,39 @@ def test_prompts_take_the_middle_bucket_by_default(config):
 
 
 def test_costs_add_up():
-    one, more = Cost(1, 2, 3, 4.0, 5.0, 6.0, 7.0, 8.0), Cost(rollouts=10)
-    assert one + more == Cost(11, 2, 3, 4.0, 5.0, 6.0, 7.0, 8.0)
-    assert one.times(2) == Cost(2, 4, 6, 8.0, 10.0, 12.0, 14.0, 16.0)
+    one, more = (
+        Cost(
+            rollouts=1,
+            prompt_tokens=2,
+            sampled_tokens=3,
+            sampling_flops=4.0,
+            sampling_bytes=5.0,
+            training_flops=6.0,
+            sampling_s=7.0,
+            training_s=8.0,
+        ),
+        Cost(rollouts=10),
+    )
+    assert one + more == Cost(
+        rollouts=11,
+        prompt_tokens=2,
+        sampled_tokens=3,
+        sampling_flops=4.0,
+        sampling_bytes=5.0,
+        training_flops=6.0,
+        sampling_s=7.0,
+        training_s=8.0,
+    )
+    assert one.times(2) == Cost(
+        rollouts=2,
+        prompt_tokens=4,
+        sampled_tokens=6,
+        sampling_flops=8.0,
+        sampling_bytes=10.0,
+        training_flops=12.0,
+        sampling_s=14.0,
+        training_s=16.0,
+    )
     assert (one.flops, one.seconds) == (10.0, 15.0)
 
 
@@ -272,16 +342,16 @@ def test_costs_add_up():
         ({"bandwidth_share": float("nan")}, "bandwidth_share is nan"),
         ({"tokens_per_s": -1.0}, "tokens_per_s is -1.0"),
         ({"prompt_tokens": -1}, "prompt_tokens is -1"),
-        ({"sizes": Sizes(0.0, 1)}, "hard_share is 0.0"),
-        ({"sizes": Sizes(0.5, -1)}, "promotions is -1"),
+        ({"sizes": Sizes(hard_share=0.0, num_promotions=1)}, "hard_share is 0.0"),
+        ({"sizes": Sizes(hard_share=0.5, num_promotions=-1)}, "promotions is -1"),
     ],
 )
 def test_assumptions_out_of_range_are_refused(config, change, message):
     with pytest.raises(SettingsError, match=message):
-        make_plan(config, MODEL, ONE, dataclasses.replace(ASSUMED, **change))
+        make_plan(config, MODEL, topology=ONE, assumed=dataclasses.replace(ASSUMED, **change))
 
 
 def test_adapters_that_the_model_cannot_have_are_refused(config):
     config.lora.update(rank=2, layers=("unembedding",))
     with pytest.raises(SettingsError, match=r"lora\.layers holds 'unembedding'"):
-        make_plan(config, MODEL, ONE, ASSUMED)
+        make_plan(config, MODEL, topology=ONE, assumed=ASSUMED)

@@ -6,14 +6,14 @@ import pytest
 
 from configs import hard_only, intrinsic_teacher, serl
 from configs.soar_math import get_config
-from soar_jax.model import known_shapes
-from soar_jax.parallel import mesh as parallel
-from soar_jax.planning.memory import bytes_a_device
+from soar_jax import parallel
+from soar_jax.checkpoints import known_shapes
 from soar_jax.planning.programs import RunShapes, held_by_a_device, held_text
-from soar_jax.planning.shares import most_devices, students_at_once
 from soar_jax.rl.population import init_population
+from soar_jax.runs import build as setups
+from soar_jax.runs.memory import bytes_a_device
+from soar_jax.runs.mesh_fit import most_devices, students_at_once
 from soar_jax.settings import SettingsError
-from soar_jax.soar import setup as setups
 from soar_jax.soar.state import initial_arrays
 
 

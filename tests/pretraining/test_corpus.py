@@ -6,11 +6,11 @@ import pytest
 from configs.pretrain_nano import get_config
 from soar_jax.grading.extraction import extract
 from soar_jax.pretraining import corpus
-from soar_jax.pretraining.job import phase_from_config
+from soar_jax.pretraining.pretrain import phase_from_config
 from soar_jax.problems import arithmetic
 from soar_jax.problems.prompts import PromptSettings, question_and_answer
 
-PROMPTS = PromptSettings(corpus.STUDENT_PROMPT, corpus.TEACHER_PROMPT, (16,))
+PROMPTS = PromptSettings(student=corpus.STUDENT_PROMPT, teacher=corpus.TEACHER_PROMPT, bucket_tokens=(16,))
 
 
 @pytest.fixture(scope="module")

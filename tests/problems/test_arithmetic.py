@@ -45,13 +45,13 @@ def test_facts_by_hand(question, subject, level, answer):
     ],
 )
 def test_other_text_is_malformed(question):
-    assert arithmetic.facts(question) == arithmetic.QuestionFacts("malformed", 0, None)
+    assert arithmetic.facts(question) == arithmetic.QuestionFacts(subject="malformed", level=0, true_answer=None)
 
 
 def test_a_worked_answer_shows_every_state():
-    dial = arithmetic.Dial((3, 1, 4), ("rotate", "complement"))
+    dial = arithmetic.Dial(digits=(3, 1, 4), operations=("rotate", "complement"))
     assert dial.worked() == "> 1 4 3 = 8 5 6"
-    assert arithmetic.Dial((3, 1, 4), ("rotate",)).worked() == "> = 1 4 3"
+    assert arithmetic.Dial(digits=(3, 1, 4), operations=("rotate",)).worked() == "> = 1 4 3"
 
 
 def test_generated_problems_differ_and_take_turns_in_level():

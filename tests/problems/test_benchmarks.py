@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import ml_collections
 import pytest
 
-from soar_jax.problems import benchmarks, loading
+from soar_jax.problems import benchmarks, sources
 from soar_jax.settings import SettingsError
 
 ROWS = {
@@ -222,11 +222,11 @@ def test_problems_beyond_a_number_are_those_of_the_levels_that_are_left(tmp_path
     rows = [{"problem": f"{n}?", "answer": "1", "type": "t", "level": level} for n, level in enumerate((1, 1, 2, 3, 3))]
     path = write(tmp_path / "rows.jsonl", rows)
     section = ml_collections.ConfigDict({"source": "math", "path": path, "fields": {}, "levels": levels, "seed": 0})
-    assert loading.num_beyond(section, count) == beyond
-    taken = len(loading.load_problems(section, "problems", count))
-    everything = len(loading.load_problems(section, "problems", 100))
+    assert sources.num_beyond(section, count) == beyond
+    taken = len(sources.load_problems(section, "problems", count))
+    everything = len(sources.load_problems(section, "problems", 100))
     assert taken + beyond == everything
 
 
 def test_nothing_is_beyond_a_number_of_arithmetic_problems():
-    assert loading.num_beyond(ml_collections.ConfigDict({"source": "arithmetic", "levels": (3,)}), 1) == 0
+    assert sources.num_beyond(ml_collections.ConfigDict({"source": "arithmetic", "levels": (3,)}), 1) == 0

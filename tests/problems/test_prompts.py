@@ -13,7 +13,7 @@ from soar_jax.problems.prompts import (
 )
 from soar_jax.types import QuestionAnswer
 
-PLAIN = PromptSettings("exam {question} ?", "teacher", (8,))
+PLAIN = PromptSettings(student="exam {question} ?", teacher="teacher", bucket_tokens=(8,))
 TAGS = dataclasses.replace(PLAIN, teacher_format="tags")
 
 
@@ -30,8 +30,8 @@ def test_the_teacher_has_a_prompt_a_subject():
 @pytest.mark.parametrize(
     ("text", "pair"),
     [
-        ("sum 1 2 3 ? = 6", QuestionAnswer("sum 1 2 3", "6")),
-        ("sum 1 2 3 ? > 3 = 6", QuestionAnswer("sum 1 2 3", "6")),
+        ("sum 1 2 3 ? = 6", QuestionAnswer(question="sum 1 2 3", answer="6")),
+        ("sum 1 2 3 ? > 3 = 6", QuestionAnswer(question="sum 1 2 3", answer="6")),
         ("sum 1 2 3 = 6", None),
         ("? = 6", None),
         ("sum 1 2 3 ? 6", None),
@@ -45,16 +45,25 @@ def test_pairs_with_a_separator(text, pair):
 @pytest.mark.parametrize(
     ("text", "pair"),
     [
-        (r"<question>1+1?</question><answer>\boxed{2}</answer>", QuestionAnswer("1+1?", "2")),
-        ("<question>\n1+1?\n</question>\n\n<answer> 2 </answer>", QuestionAnswer("1+1?", "2")),
-        ("Sure!\n< Question >q< / QUESTION > <ANSWER>2</ANSWER> bye", QuestionAnswer("q", "2")),
-        ("<question>q</question><answer>2", QuestionAnswer("q", "2")),
-        ("<question>q <answer>2</answer>", QuestionAnswer("q", "2")),
-        ("<question>a</question><answer>1</answer><question>b</question><answer>2</answer>", QuestionAnswer("b", "2")),
+        (r"<question>1+1?</question><answer>\boxed{2}</answer>", QuestionAnswer(question="1+1?", answer="2")),
+        ("<question>\n1+1?\n</question>\n\n<answer> 2 </answer>", QuestionAnswer(question="1+1?", answer="2")),
+        ("Sure!\n< Question >q< / QUESTION > <ANSWER>2</ANSWER> bye", QuestionAnswer(question="q", answer="2")),
+        ("<question>q</question><answer>2", QuestionAnswer(question="q", answer="2")),
+        ("<question>q <answer>2</answer>", QuestionAnswer(question="q", answer="2")),
+        (
+            "<question>a</question><answer>1</answer><question>b</question><answer>2</answer>",
+            QuestionAnswer(question="b", answer="2"),
+        ),
         ("<answer>2</answer><question>q</question>", None),
-        ("<question>2+3?</question><answer>5</answer><question>A train travels 180 km in", QuestionAnswer("2+3?", "5")),
-        ("<question>q</question><answer>about 4</answer><answer>5</answer>", QuestionAnswer("q", "5")),
-        (r"<question>q</question><answer>first 1, so\nthen \boxed{3}</answer>", QuestionAnswer("q", "3")),
+        (
+            "<question>2+3?</question><answer>5</answer><question>A train travels 180 km in",
+            QuestionAnswer(question="2+3?", answer="5"),
+        ),
+        ("<question>q</question><answer>about 4</answer><answer>5</answer>", QuestionAnswer(question="q", answer="5")),
+        (
+            r"<question>q</question><answer>first 1, so\nthen \boxed{3}</answer>",
+            QuestionAnswer(question="q", answer="3"),
+        ),
         ("<question>q</question><answer>long\nwinded</answer>", None),
         ("<question></question><answer>2</answer>", None),
         ("<question>q</question><answer></answer>", None),
@@ -98,5 +107,5 @@ def test_a_turn_that_was_opened_for_the_teacher_is_parsed_with_its_opening():
     settings = dataclasses.replace(PLAIN, teacher_format="tags", teacher_opening="<question>\n")
     completion = "How many legs have 3 spiders?\n</question>\n<answer>24</answer>"
     pair = question_and_answer(settings, settings.teacher_opening + completion, ("boxed",))
-    assert pair == QuestionAnswer("How many legs have 3 spiders?", "24")
+    assert pair == QuestionAnswer(question="How many legs have 3 spiders?", answer="24")
     assert question_and_answer(settings, completion, ("boxed",)) is None

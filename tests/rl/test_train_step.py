@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
+from soar_jax import parallel
 from soar_jax.model import parameters
-from soar_jax.parallel import mesh as parallel
 from soar_jax.rl.losses import LossSettings, policy_gradient_loss
 from soar_jax.rl.population import init_population, update_policy, update_population
 from soar_jax.rl.train_step import OptimizerSettings, accumulated_gradient, init_train_state, make_optimizer
@@ -20,10 +20,12 @@ ADAM = OptimizerSettings(learning_rate=1e-2, b1=0.9, b2=0.99, eps=1e-5, max_grad
 
 @pytest.fixture(scope="module")
 def batch(tiny_model, tiny_params):
-    prompts = PromptBatch(np.array([[5, 3, 7, 2], [4, 8, 0, 0]], np.int32), np.array([4, 2], np.int32))
-    settings = SamplingSettings(5, 0.8, 1.0, (1,), 0)
-    rollouts = sample(tiny_params, prompts, jax.random.key(0), tiny_model, settings, 3)
-    return TrainBatch(rollouts, np.array([0.5, 0.0, -0.5, 1.0, -1.0, 0.0], np.float32))
+    prompts = PromptBatch(tokens=np.array([[5, 3, 7, 2], [4, 8, 0, 0]], np.int32), lengths=np.array([4, 2], np.int32))
+    settings = SamplingSettings(max_completion_tokens=5, temperature=0.8, top_p=1.0, stop_ids=(1,), pad_id=0)
+    rollouts = sample(
+        tiny_params, prompts, key=jax.random.key(0), model=tiny_model, settings=settings, samples_per_prompt=3
+    )
+    return TrainBatch(rollouts=rollouts, advantages=np.array([0.5, 0.0, -0.5, 1.0, -1.0, 0.0], np.float32))
 
 
 def numpy_logits(params, model, ids):
@@ -80,7 +82,9 @@ def numpy_loss(params, model, batch):
 
 
 def test_loss_and_gradient_equal_a_slow_numpy_reference(tiny_model, tiny_params, batch):
-    loss, gradient = accumulated_gradient(tiny_params, batch, None, None, tiny_model, LOSS, rows_per_micro_batch=2)
+    loss, gradient = accumulated_gradient(
+        tiny_params, batch, reference=None, frozen=None, model=tiny_model, settings=LOSS, rows_per_micro_batch=2
+    )
     assert loss == pytest.approx(numpy_loss(tiny_params, tiny_model, batch) / 6, rel=1e-5)
     # central differences along random directions
     rng = np.random.default_rng(0)
@@ -100,10 +104,12 @@ def test_loss_and_gradient_equal_a_slow_numpy_reference(tiny_model, tiny_params,
 @pytest.mark.parametrize("rows", [1, 2, 4, 6, 64])
 def test_micro_batches_and_skipped_rows_change_nothing(tiny_model, tiny_params, batch, rows):
     def whole(params):
-        return policy_gradient_loss(params, batch, None, tiny_model, LOSS) / 6
+        return policy_gradient_loss(params, batch, reference=None, model=tiny_model, settings=LOSS) / 6
 
     value, gradient = jax.value_and_grad(whole)(tiny_params)
-    loss, accumulated = accumulated_gradient(tiny_params, batch, None, None, tiny_model, LOSS, rows)
+    loss, accumulated = accumulated_gradient(
+        tiny_params, batch, reference=None, frozen=None, model=tiny_model, settings=LOSS, rows_per_micro_batch=rows
+    )
     assert loss == pytest.approx(float(value), abs=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), gradient, accumulated)
 
@@ -149,12 +155,16 @@ def test_gradients_added_in_place_are_those_of_whole_micro_batches(tiny_model, b
 def test_kl_term_counts_every_row_once(tiny_model, tiny_params, batch):
     loss = dataclasses.replace(LOSS, kl_coef=0.3)
     reference = jax.tree.map(lambda leaf: leaf * 1.1, tiny_params)
-    whole = policy_gradient_loss(tiny_params, batch, reference, tiny_model, loss) / 6
-    value, _ = accumulated_gradient(tiny_params, batch, reference, None, tiny_model, loss, rows_per_micro_batch=4)
-    plain = policy_gradient_loss(tiny_params, batch, None, tiny_model, LOSS) / 6
+    whole = policy_gradient_loss(tiny_params, batch, reference=reference, model=tiny_model, settings=loss) / 6
+    value, _ = accumulated_gradient(
+        tiny_params, batch, reference=reference, frozen=None, model=tiny_model, settings=loss, rows_per_micro_batch=4
+    )
+    plain = policy_gradient_loss(tiny_params, batch, reference=None, model=tiny_model, settings=LOSS) / 6
     assert value == pytest.approx(float(whole), abs=1e-6)
     assert value > plain + 1e-4
-    same, _ = accumulated_gradient(tiny_params, batch, tiny_params, None, tiny_model, loss, rows_per_micro_batch=4)
+    same, _ = accumulated_gradient(
+        tiny_params, batch, reference=tiny_params, frozen=None, model=tiny_model, settings=loss, rows_per_micro_batch=4
+    )
     assert same == pytest.approx(float(plain), abs=1e-6)  # no divergence from itself
 
 
@@ -183,13 +193,18 @@ def test_population_of_three_equals_three_students(tiny_model, tiny_params, batc
         trained = jax.tree.map(jnp.copy, states)
         for _ in range(2):
             trained, metrics = update_population(
-                trained, batches, None, None, mesh=mesh, population_batch=population_batch, **options
+                trained, batches, reference=None, frozen=None, mesh=mesh, population_batch=population_batch, **options
             )
         for student, scale in enumerate(scales):
             alone = init_train_state(jax.tree.map(jnp.copy, tiny_params), make_optimizer(ADAM))
             for _ in range(2):
                 alone, one = update_policy(
-                    alone, batch.replace(advantages=batch.advantages * scale), None, None, mesh=mesh, **options
+                    alone,
+                    batch.replace(advantages=batch.advantages * scale),
+                    reference=None,
+                    frozen=None,
+                    mesh=mesh,
+                    **options,
                 )
             jax.tree.map(
                 lambda a, b, student=student: np.testing.assert_allclose(a[student], b, atol=1e-6),
@@ -208,6 +223,8 @@ def test_sharding_over_two_devices_changes_no_student(tiny_model, tiny_params, b
         states = init_population(
             parallel.replicate(mesh, tiny_params), mesh=mesh, model=tiny_model, optimizer=ADAM, size=4
         )
-        state, _ = update_population(states, parallel.split(mesh, batches), None, None, mesh=mesh, **options)
+        state, _ = update_population(
+            states, parallel.shard_population(mesh, batches), reference=None, frozen=None, mesh=mesh, **options
+        )
         results.append(jax.device_get(state.weights))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), *results)

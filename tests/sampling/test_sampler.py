@@ -19,23 +19,29 @@ STATIC = ("model", "settings", "samples_per_prompt", "max_slots", "num_parts", "
 
 @functools.partial(jax.jit, static_argnames=STATIC)
 def sample(params, prompts, key, model, settings, samples_per_prompt=1, **options):
-    return sampler.sample(params, prompts, key, model, settings, samples_per_prompt, **options)
+    return sampler.sample(
+        params, prompts, key=key, model=model, settings=settings, samples_per_prompt=samples_per_prompt, **options
+    )
 
 
 def settings(temperature=1.0, top_p=1.0, length=6, stop=(STOP,)):
-    return SamplingSettings(length, temperature, top_p, stop, PAD)
+    return SamplingSettings(
+        max_completion_tokens=length, temperature=temperature, top_p=top_p, stop_ids=stop, pad_id=PAD
+    )
 
 
 @pytest.fixture(scope="module")
 def prompts():
     tokens = np.array([[5, 3, 7, 2, 9], [4, 8, 0, 0, 0], [6, 2, 3, 0, 0]], np.int32)
-    return PromptBatch(tokens, np.array([5, 2, 3], np.int32))
+    return PromptBatch(tokens=tokens, lengths=np.array([5, 2, 3], np.int32))
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def all_logits(params, model, tokens):
     positions = jnp.arange(tokens.shape[1])[None]
-    hidden, _ = decoder.hidden_states(params, model, tokens, positions, jnp.ones(tokens.shape, bool))
+    hidden, _ = decoder.hidden_states(
+        params, model, tokens=tokens, positions=positions, key_valid=jnp.ones(tokens.shape, bool)
+    )
     return decoder.logits(params, model, hidden)[0]
 
 
@@ -48,7 +54,12 @@ def next_logits(params, model, ids):
 def test_greedy_equals_the_uncached_forward_token_by_token(tiny_model, tiny_params, prompts, windows):
     tiny_model = dataclasses.replace(tiny_model, layers_with_window=windows, window_tokens=4, window_rope_theta=100.0)
     rollouts = sample(
-        tiny_params, prompts, jax.random.key(0), tiny_model, settings(temperature=0, length=12), max_slots=2
+        tiny_params,
+        prompts,
+        key=jax.random.key(0),
+        model=tiny_model,
+        settings=settings(temperature=0, length=12),
+        max_slots=2,
     )
     for row in range(3):
         ids = prompts.tokens[row, : prompts.lengths[row]].tolist()
@@ -63,8 +74,12 @@ def test_greedy_equals_the_uncached_forward_token_by_token(tiny_model, tiny_para
 def test_draws_follow_the_exact_distribution(tiny_model, tiny_params, temperature, top_p):
     prompt = [5, 3, 7]
     chosen = settings(temperature, top_p, length=2, stop=())
-    batch = PromptBatch(np.array([prompt], np.int32), np.array([3], np.int32))
-    draws = np.asarray(sample(tiny_params, batch, jax.random.key(1), tiny_model, chosen, 6000).tokens)
+    batch = PromptBatch(tokens=np.array([prompt], np.int32), lengths=np.array([3], np.int32))
+    draws = np.asarray(
+        sample(
+            tiny_params, batch, key=jax.random.key(1), model=tiny_model, settings=chosen, samples_per_prompt=6000
+        ).tokens
+    )
 
     def probabilities(ids):
         return np.asarray(jax.nn.softmax(filtered_logits(next_logits(tiny_params, tiny_model, ids), chosen)))
@@ -101,23 +116,34 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_top_p():
 
 
 def test_logprobs_are_those_that_training_computes(tiny_model, tiny_params, prompts):
-    rollouts = sample(tiny_params, prompts, jax.random.key(2), tiny_model, settings(temperature=0.7, length=8), 4)
+    rollouts = sample(
+        tiny_params,
+        prompts,
+        key=jax.random.key(2),
+        model=tiny_model,
+        settings=settings(temperature=0.7, length=8),
+        samples_per_prompt=4,
+    )
     mask = completion_mask(rollouts)
-    trained = policy_logprobs(tiny_params, tiny_model, rollouts, 0.7, chunk_tokens=7)
+    trained = policy_logprobs(tiny_params, tiny_model, rollouts=rollouts, temperature=0.7, chunk_tokens=7)
     np.testing.assert_allclose(rollouts.sampler_logprobs, trained * mask, atol=2e-6)
 
 
 def test_a_rounded_cache_gives_nearly_the_same_logprobs(tiny_model, tiny_params, prompts):
     rounded = dataclasses.replace(tiny_model, int8_cache=True)
-    rollouts = sample(tiny_params, prompts, jax.random.key(2), rounded, settings(length=8), 4)
+    rollouts = sample(
+        tiny_params, prompts, key=jax.random.key(2), model=rounded, settings=settings(length=8), samples_per_prompt=4
+    )
     mask = completion_mask(rollouts)
-    trained = policy_logprobs(tiny_params, tiny_model, rollouts, 1.0, chunk_tokens=7) * mask
+    trained = policy_logprobs(tiny_params, tiny_model, rollouts=rollouts, temperature=1.0, chunk_tokens=7) * mask
     assert 1e-5 < np.abs(rollouts.sampler_logprobs - trained).max() < 2e-2
 
 
 def test_rows_end_at_their_first_stop_token_even_when_padding_shares_its_id(tiny_model, tiny_params, prompts):
-    shared = SamplingSettings(10, 1.0, 1.0, (0, 3), 0)
-    rollouts = sample(tiny_params, prompts, jax.random.key(3), tiny_model, shared, 16)
+    shared = SamplingSettings(max_completion_tokens=10, temperature=1.0, top_p=1.0, stop_ids=(0, 3), pad_id=0)
+    rollouts = sample(
+        tiny_params, prompts, key=jax.random.key(3), model=tiny_model, settings=shared, samples_per_prompt=16
+    )
     for tokens, length in zip(np.asarray(rollouts.tokens), np.asarray(rollouts.lengths), strict=True):
         assert not np.isin(tokens[: length - 1], (0, 3)).any()
         assert length == 10 or tokens[length - 1] in (0, 3)
@@ -125,14 +151,31 @@ def test_rows_end_at_their_first_stop_token_even_when_padding_shares_its_id(tiny
 
 
 def copies(count, ids=(5, 3, 7)):
-    return PromptBatch(np.tile(np.array([ids], np.int32), (count, 1)), np.full(count, len(ids), np.int32))
+    return PromptBatch(
+        tokens=np.tile(np.array([ids], np.int32), (count, 1)), lengths=np.full(count, len(ids), np.int32)
+    )
 
 
 @pytest.mark.parametrize(("max_slots", "int8_cache"), [(1, False), (8, False), (8, True)])
 def test_few_slots_draw_what_many_draw(tiny_model, tiny_params, prompts, max_slots, int8_cache):
     tiny_model = dataclasses.replace(tiny_model, int8_cache=int8_cache)
-    whole = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=40), 5)
-    few = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=40), 5, max_slots=max_slots)
+    whole = sample(
+        tiny_params,
+        prompts,
+        key=jax.random.key(4),
+        model=tiny_model,
+        settings=settings(length=40),
+        samples_per_prompt=5,
+    )
+    few = sample(
+        tiny_params,
+        prompts,
+        key=jax.random.key(4),
+        model=tiny_model,
+        settings=settings(length=40),
+        samples_per_prompt=5,
+        max_slots=max_slots,
+    )
     assert len(set(whole.lengths.tolist())) > 4  # slots are free at different times
     for name in ("tokens", "lengths"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(few, name))
@@ -145,7 +188,7 @@ def test_slots_and_ring_sizes_change_no_draw_at_random_shapes(tiny_model, tiny_p
     rng = np.random.default_rng(seed)
     num_prompts, width, length, samples = (int(rng.integers(*span)) for span in ((1, 6), (1, 8), (2, 50), (1, 5)))
     tokens = rng.integers(2, tiny_model.vocab_size, (num_prompts, width), dtype=np.int32)
-    asked = PromptBatch(tokens, rng.integers(1, width + 1, num_prompts, dtype=np.int32))
+    asked = PromptBatch(tokens=tokens, lengths=rng.integers(1, width + 1, num_prompts, dtype=np.int32))
     draw = functools.partial(sampler.sample, tiny_params, asked, jax.random.key(seed), tiny_model)
     plain = draw(settings(length=length), samples)
     monkeypatch.setattr(ring, "_SMALLEST", 4)
@@ -160,10 +203,26 @@ def test_slots_and_ring_sizes_change_no_draw_at_random_shapes(tiny_model, tiny_p
 @pytest.mark.parametrize("int8_cache", [False, True])
 def test_a_cache_that_grows_draws_what_a_wide_one_draws(tiny_model, tiny_params, prompts, monkeypatch, int8_cache):
     tiny_model = dataclasses.replace(tiny_model, int8_cache=int8_cache)
-    wide = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=40), 5, max_slots=4)
+    wide = sample(
+        tiny_params,
+        prompts,
+        key=jax.random.key(4),
+        model=tiny_model,
+        settings=settings(length=40),
+        samples_per_prompt=5,
+        max_slots=4,
+    )
     monkeypatch.setattr(ring, "_SMALLEST", 8)
     assert ring.sizes(39) == (10, 20, 40)
-    grown = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=40), 5, max_slots=4)
+    grown = sample(
+        tiny_params,
+        prompts,
+        key=jax.random.key(4),
+        model=tiny_model,
+        settings=settings(length=40),
+        samples_per_prompt=5,
+        max_slots=4,
+    )
     np.testing.assert_array_equal(wide.tokens, grown.tokens)
     np.testing.assert_allclose(wide.sampler_logprobs, grown.sampler_logprobs, atol=1e-5)
 
@@ -176,7 +235,15 @@ def test_many_slots_are_halved_more_often_than_few_and_those_of_short_completion
 
 def test_the_last_rows_are_decoded_in_fewer_slots(tiny_model, tiny_params, prompts, monkeypatch):
     def draw():
-        return sampler.sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(length=24), 6, max_slots=12)
+        return sampler.sample(
+            tiny_params,
+            prompts,
+            key=jax.random.key(4),
+            model=tiny_model,
+            settings=settings(length=24),
+            samples_per_prompt=6,
+            max_slots=12,
+        )
 
     plain = draw()
     monkeypatch.setattr(ring, "_SMALLEST", 4)
@@ -202,9 +269,20 @@ def test_the_last_rows_are_decoded_in_fewer_slots(tiny_model, tiny_params, promp
 
 @pytest.mark.parametrize(("num_parts", "samples"), [(2, 4), (4, 5), (8, 1)])
 def test_parts_are_the_whole_cut_up(tiny_model, tiny_params, prompts, num_parts, samples):
-    whole = sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(), samples)
+    whole = sample(
+        tiny_params, prompts, key=jax.random.key(4), model=tiny_model, settings=settings(), samples_per_prompt=samples
+    )
     parts = [
-        sample(tiny_params, prompts, jax.random.key(4), tiny_model, settings(), samples, part=part, num_parts=num_parts)
+        sample(
+            tiny_params,
+            prompts,
+            key=jax.random.key(4),
+            model=tiny_model,
+            settings=settings(),
+            samples_per_prompt=samples,
+            part=part,
+            num_parts=num_parts,
+        )
         for part in range(num_parts)
     ]
     joined = np.concatenate([part.tokens for part in parts])[: 3 * samples]
@@ -219,7 +297,14 @@ def test_policies_that_decode_together_draw_what_each_draws_alone(tiny_model, ti
 
     def draw(params, together=None):
         return sample(
-            params, prompts, jax.random.key(6), tiny_model, settings(length=30), 4, max_slots=5, together=together
+            params,
+            prompts,
+            key=jax.random.key(6),
+            model=tiny_model,
+            settings=settings(length=30),
+            samples_per_prompt=4,
+            max_slots=5,
+            together=together,
         )
 
     found = jax.vmap(lambda params: draw(params, "students"), axis_name="students")(both)
@@ -228,7 +313,7 @@ def test_policies_that_decode_together_draw_what_each_draws_alone(tiny_model, ti
 
 
 def test_a_wider_bucket_changes_nothing(tiny_model, tiny_params, prompts):
-    wide = PromptBatch(np.pad(prompts.tokens, ((0, 0), (0, 4)), constant_values=9), prompts.lengths)
-    narrow = sample(tiny_params, prompts, jax.random.key(5), tiny_model, settings())
-    padded = sample(tiny_params, wide, jax.random.key(5), tiny_model, settings())
+    wide = PromptBatch(tokens=np.pad(prompts.tokens, ((0, 0), (0, 4)), constant_values=9), lengths=prompts.lengths)
+    narrow = sample(tiny_params, prompts, key=jax.random.key(5), model=tiny_model, settings=settings())
+    padded = sample(tiny_params, wide, key=jax.random.key(5), model=tiny_model, settings=settings())
     np.testing.assert_array_equal(narrow.tokens, padded.tokens)

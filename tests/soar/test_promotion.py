@@ -10,7 +10,10 @@ NANO = dataclasses.replace(PAPER, statistic="best", student="window_best", needs
 
 def outcomes(values):
     """(mean, best) of each step, from step 0."""
-    return [StepOutcome(step, mean, best, best_dataset=step) for step, (mean, best) in enumerate(values)]
+    return [
+        StepOutcome(outer_step=step, mean_reward=mean, best_reward=best, best_dataset=step)
+        for step, (mean, best) in enumerate(values)
+    ]
 
 
 def run(values, settings):

@@ -13,7 +13,7 @@ from soar_jax.types import PromptBatch, QuestionAnswer
 
 
 def setup(teacher_format):
-    prompts = PromptSettings("{question}", "", (8,), teacher_format=teacher_format)
+    prompts = PromptSettings(student="{question}", teacher="", bucket_tokens=(8,), teacher_format=teacher_format)
     sampler = SimpleNamespace(prompts=prompts, fits=lambda question: len(question) < 40)
     return SimpleNamespace(sampler=sampler, grader=SimpleNamespace(extraction=("boxed", "after_equals")))
 
@@ -85,7 +85,7 @@ def label(answers, questions, agreement):
 
     def encode(texts):
         asked.extend(texts)
-        return PromptBatch(np.zeros((len(texts), 3), int), np.zeros(len(texts), int))
+        return PromptBatch(tokens=np.zeros((len(texts), 3), int), lengths=np.zeros(len(texts), int))
 
     def sample(params, prompts, keys, settings, samples):
         assert (prompts.tokens.shape, prompts.lengths.shape, len(keys)) == ((2, 4, 3), (2, 4), 2)
@@ -101,9 +101,12 @@ def label(answers, questions, agreement):
         }
     )
     setup = SimpleNamespace(
-        config=config, sampler=sampler, grader=Grader(("after_equals",)), student=SimpleNamespace(sampling=None)
+        config=config,
+        sampler=sampler,
+        grader=Grader(extraction=("after_equals",)),
+        student=SimpleNamespace(sampling=None),
     )
-    return self_play._label(setup, None, questions, 0), asked
+    return self_play._label(setup, None, questions=questions, episode=0), asked
 
 
 def test_questions_are_kept_by_their_majority_which_becomes_the_label():
@@ -117,7 +120,10 @@ def test_questions_are_kept_by_their_majority_which_becomes_the_label():
     }
     questions = [["sure", "strong", "weak", "lost"], ["other"]]
     kept, asked = label(answers, questions, (0.5, 0.75))
-    assert kept == [(QuestionAnswer("strong", "2"), QuestionAnswer("weak", "3")), (QuestionAnswer("other", "5"),)]
+    assert kept == [
+        (QuestionAnswer(question="strong", answer="2"), QuestionAnswer(question="weak", answer="3")),
+        (QuestionAnswer(question="other", answer="5"),),
+    ]
     assert asked == ["sure", "strong", "weak", "lost", "other", "", "", ""]  # one shape, whatever is left
 
 

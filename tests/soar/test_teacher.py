@@ -17,7 +17,7 @@ from soar_jax.types import QuestionAnswer
 
 
 def pair(text):
-    return QuestionAnswer(text, "1")
+    return QuestionAnswer(question=text, answer="1")
 
 
 def sizes(num_datasets, questions_per_dataset, **more):
@@ -51,7 +51,9 @@ def test_a_teacher_that_has_lost_its_format_writes_a_short_curriculum(monkeypatc
 
 
 def test_rollouts_take_turns_with_the_subjects_and_are_cut_in_order():
-    prompts = PromptSettings("", "{subject}:", (8,), subjects=("x", "y"), teacher_opening="Q")
+    prompts = PromptSettings(
+        student="", teacher="{subject}:", bucket_tokens=(8,), subjects=("x", "y"), teacher_opening="Q"
+    )
     texts = [" x0 ? = 1", " x1 ? = 2", " x2 is cut short", " y0 ? = 4", " y1, too long ? = 5", " y2 ? = 6"]
 
     def sample(policy, asked, key, settings, samples):
@@ -75,15 +77,19 @@ def test_rollouts_take_turns_with_the_subjects_and_are_cut_in_order():
     datasets = teacher.write_questions(setup, None, 0)
     assert datasets.rollouts["row"].tolist() == [0, 3, 1, 4, 2, 5]
     assert datasets.items == (
-        (QuestionAnswer("Q x0", "1"), QuestionAnswer("Q y0", "4"), QuestionAnswer("Q x1", "2")),
-        (None, None, QuestionAnswer("Q y2", "6")),
+        (
+            QuestionAnswer(question="Q x0", answer="1"),
+            QuestionAnswer(question="Q y0", answer="4"),
+            QuestionAnswer(question="Q x1", answer="2"),
+        ),
+        (None, None, QuestionAnswer(question="Q y2", answer="6")),
     )
     assert datasets.is_valid.tolist() == [[True, True, True], [False, False, True]]
 
 
 def test_as_many_rollouts_as_wanted_are_kept_where_subjects_do_not_divide_them(monkeypatch):
     sampler = SimpleNamespace(
-        prompts=PromptSettings("", "{subject}", (8,), subjects=("x", "y", "z")),
+        prompts=PromptSettings(student="", teacher="{subject}", bucket_tokens=(8,), subjects=("x", "y", "z")),
         encode_prompts=lambda *asked: asked,
         sample_policy=lambda policy, asked, key, settings, samples: np.arange(3 * samples),
         texts=lambda rows: [""] * len(rows),
@@ -94,13 +100,15 @@ def test_as_many_rollouts_as_wanted_are_kept_where_subjects_do_not_divide_them(m
 
 
 def test_students_of_one_dataset_have_the_same_questions_without_the_unparsable():
-    datasets = Datasets(None, ((pair("a"), None, pair("b")), (None, None, None), (pair("c"), pair("d"), pair("e"))))
+    datasets = Datasets(
+        rollouts=None, items=((pair("a"), None, pair("b")), (None, None, None), (pair("c"), pair("d"), pair("e")))
+    )
     setup = SimpleNamespace(config=sizes(3, 3, students_per_dataset=2))
     asked = ["".join(item.question for item in items) for items in teacher.curriculum(setup, datasets).questions]
     assert asked == ["ab", "ab", "", "", "cde", "cde"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Setup:
     """As much of a setup as embedding asks for."""
 
@@ -117,24 +125,27 @@ class Lengths:
 
 
 def test_embeddings_are_relative_to_those_of_the_untrained_teachers_questions(monkeypatch):
-    written = Datasets(None, ((pair("a"), None), (pair("bbb"), pair("ccccc"))))
+    written = Datasets(rollouts=None, items=((pair("a"), None), (pair("bbb"), pair("ccccc"))))
     monkeypatch.setattr(teacher, "write_questions", lambda *_: written)
-    centred = teacher.centre_embeddings(Setup(get_config(), Lengths()))
+    centred = teacher.centre_embeddings(Setup(config=get_config(), embedder=Lengths()))
     assert centred.embedder.embed(["a", "bbb", "12345"]).tolist() == [[-2, 0], [0, 0], [2, 0]]
 
 
 def test_a_teacher_that_writes_nothing_parsable_leaves_embeddings_as_they_are(monkeypatch):
-    monkeypatch.setattr(teacher, "write_questions", lambda *_: Datasets(None, ((None,), (None,))))
-    setup = Setup(get_config(), Lengths())
+    monkeypatch.setattr(teacher, "write_questions", lambda *_: Datasets(rollouts=None, items=((None,), (None,))))
+    setup = Setup(config=get_config(), embedder=Lengths())
     assert teacher.centre_embeddings(setup) is setup
 
 
 def test_a_run_that_embeds_no_questions_has_none_written(monkeypatch):
     monkeypatch.setattr(teacher, "write_questions", lambda *_: pytest.fail("questions were written"))
-    setup = Setup(hard_only.get_config(), Lengths())
+    setup = Setup(config=hard_only.get_config(), embedder=Lengths())
     assert teacher.centre_embeddings(setup) is setup
 
 
 def test_a_frozen_teacher_stays_as_it_is():
     config = ml_collections.ConfigDict({"teacher": {"train": False}})
-    assert teacher.teach(SimpleNamespace(config=config), "state", None, None, 0) == ("state", {})
+    assert teacher.teach(SimpleNamespace(config=config), "state", datasets=None, advantages=None, step=0) == (
+        "state",
+        {},
+    )

@@ -1,0 +1,196 @@
+"""Workdirs as records. Runs may be unfinished, under way or damaged; what can be read is."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from soar_jax.settings import require, what
+
+Row = dict[str, Any]
+
+# What a file must have to be used at all.
+_SUMMARY = (
+    "command",
+    "outer_steps",
+    "num_promotions",
+    "total_student_steps",
+    "num_sampled_tokens",
+    "wall_s",
+    "curriculum",
+)
+_RESULT = ("student_steps", "curve", "tests")
+_METRICS = ("outer_step", "validation_accuracy", "promoted", "valid_share", "vendi", "subjects", "levels")
+_LEDGER = ("outer_step", "dataset", "question", "answer", "reward")
+_CURRICULUM = ("stage", "question", "answer")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one workdir holds."""
+
+    workdir: pathlib.Path
+    config: Row
+    summary: Row  # empty until the run is finished
+    results: dict[str, Row]  # of each policy that was tested, see runs/final_evaluation.py
+    metrics: list[Row]  # one an outer step
+    ledger: list[Row]  # one a question asked in the outer loop
+    curriculum: list[Row]  # one a question of the final students
+    problems: dict[str, Row]  # hard and transfer problems by id
+    is_running: bool
+    damage: tuple[str, ...]  # files that could not be read whole
+    variant: str = ""  # values that set this run apart from others of its method
+    is_repeated: bool = False  # another run of its method, variant and seed stands for it
+
+    @property
+    def method(self) -> str:
+        """Name of its config file."""
+        return str(self.config["method"])
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return int(self.config["seed"])
+
+    @property
+    def label(self) -> str:
+        """Method, variant and seed, for people."""
+        return " ".join(filter(None, [self.method, self.variant, f"seed {self.seed}"]))
+
+    @property
+    def state(self) -> str:
+        """One of finished, running, unfinished; repeated where another run stands for it."""
+        state = "finished" if self.summary else "running" if self.is_running else "unfinished"
+        return f"{state}, repeated: not counted" if self.is_repeated else state
+
+
+def read_runs(folders: Sequence[pathlib.Path]) -> list[Run]:
+    """All runs in folders or anywhere below them, in the order of their paths.
+
+    Raises:
+      SettingsError: a folder does not exist or holds no run.
+    """
+    found: dict[pathlib.Path, pathlib.Path] = {}
+    for folder in folders:
+        require(folder.is_dir(), f"{folder} is not a folder; name workdirs, or a folder that holds some")
+        with_runs = [path for path in workdirs(folder) if _is_run(path)]
+        require(
+            bool(with_runs), f"no run in {folder}: no folder there has a config.json that names a method and a seed"
+        )
+        found |= {path.resolve(): path for path in with_runs}
+    return _without_repeats(_with_variants([_read(path) for path in found.values()]))
+
+
+def workdirs(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Folders with a `config.json`, the folder itself or below it."""
+    for root, names, files in os.walk(folder):
+        names.sort()
+        if "config.json" in files:
+            names.clear()  # nothing of interest is below a workdir
+            yield pathlib.Path(root)
+        names[:] = [name for name in names if not name.startswith(".")]
+
+
+def _is_run(workdir: pathlib.Path) -> bool:
+    config = _json(workdir / "config.json", [])
+    return isinstance(config.get("method"), str) and isinstance(config.get("seed"), int)
+
+
+def _read(workdir: pathlib.Path) -> Run:
+    damage: list[str] = []
+    problems = [row for name in ("hard_subset", "transfer") for row in _lines(workdir / f"{name}.jsonl", (), damage)]
+    results = {path.stem: _json(path, damage, _RESULT) for path in sorted((workdir / "results").glob("*.json"))}
+    return Run(
+        workdir=workdir,
+        config=_json(workdir / "config.json", damage),
+        summary=_json(workdir / "summary.json", damage, _SUMMARY),
+        results={name: result for name, result in results.items() if result},
+        metrics=_lines(workdir / "metrics.jsonl", _METRICS, damage),
+        ledger=_lines(workdir / "ledger.jsonl", _LEDGER, damage),
+        curriculum=_lines(workdir / "curriculum.jsonl", _CURRICULUM, damage),
+        problems={str(row["id"]): row for row in problems if "id" in row},
+        is_running=_is_locked(workdir / ".lock"),
+        damage=tuple(damage),
+    )
+
+
+def _json(path: pathlib.Path, damage: list[str], keys: Sequence[str] = ()) -> Row:
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or any(key not in value for key in keys):
+        damage.append(f"{path.name} is broken")
+        return {}
+    return value
+
+
+def _lines(path: pathlib.Path, keys: Sequence[str], damage: list[str]) -> list[Row]:
+    """Rows of a JSON-lines file that have all keys; the last one may be half-written, others are counted."""
+    if not path.exists():
+        return []
+    *lines, last = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    rows = [_row(line, keys) for line in lines if line]
+    broken = rows.count(None)
+    if broken:
+        damage.append(f"{path.name} has {broken} broken lines")
+    return [row for row in [*rows, _row(last, keys)] if row is not None]
+
+
+def _row(line: str, keys: Sequence[str]) -> Row | None:
+    with contextlib.suppress(ValueError, RecursionError):
+        value = json.loads(line)
+        if isinstance(value, dict) and all(key in value for key in keys):
+            return value
+    return None
+
+
+def _is_locked(path: pathlib.Path) -> bool:
+    """Whether a process is at work in the workdir."""
+    with contextlib.suppress(OSError), path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _with_variants(runs: list[Run]) -> list[Run]:
+    """Names the values on which results depend and in which runs of one method and scale differ, the seed apart."""
+    configs = [flat(what(run.config)) for run in runs]
+    named = []
+    for run, own in zip(runs, configs, strict=True):
+        kin = [config for config in configs if config["method"] == run.method]
+        scales = {config.get("scale") for config in kin}
+        alike = [config for config in kin if config.get("scale") == own.get("scale")]
+        keys = {key for other in alike for key in other.keys() | own.keys() if other.get(key) != own.get(key)}
+        shown = [*["scale"] * (len(scales) > 1), *sorted(keys - {"seed"})]
+        named.append(dataclasses.replace(run, variant=", ".join(f"{key}={own.get(key)}" for key in shown)))
+    return named
+
+
+def _without_repeats(runs: list[Run]) -> list[Run]:
+    """Marks all runs of a method, variant and seed but one, a finished one where there is any."""
+    counted: dict[tuple[str, str, int], Run] = {}
+    for run in runs:
+        known = counted.setdefault((run.method, run.variant, run.seed), run)
+        if run.summary and not known.summary:
+            counted[run.method, run.variant, run.seed] = run
+    kept = {run.workdir for run in counted.values()}
+    return [dataclasses.replace(run, is_repeated=run.workdir not in kept) for run in runs]
+
+
+def flat(config: Row, prefix: str = "") -> Row:
+    """A nested config as `section.key` and value."""
+    items: Iterable[tuple[str, Any]] = config.items()
+    pairs = [(f"{prefix}{key}", value) for key, value in items]
+    nested = {k: v for key, value in pairs if isinstance(value, dict) for k, v in flat(value, f"{key}.").items()}
+    return nested | {key: value for key, value in pairs if not isinstance(value, dict)}

@@ -1,0 +1,150 @@
+"""What runs scored: for each method and policy, a value a problem for every seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from soar_jax.evaluation.pass_at_k import pass_at_k
+from soar_jax.evaluation.statistics import Interval, mean_interval
+from soar_jax.report.read import Run
+
+POLICY_NAMES = {
+    "base": "base model",
+    "promoted_student": "PS",
+    "promoted": "PS + hard train",
+    "curriculum": "PQ",
+    "true_answers": "PQ, true answers",
+    "random_answers": "PQ, random answers",
+    "hard_only": "Hard-Only",
+    "self_play": "SeRL",
+}
+METHOD_NAMES = {
+    "soar_math": "SOAR",
+    "frozen_teacher": "frozen teacher",
+    "hard_only": "Hard-Only",
+    "hard_only_large_group": "Hard-Only, larger group",
+    "base_teacher": "Base-T",
+    "intrinsic_teacher": "Intrinsic-T",
+    "r_zero_teacher": "R-Zero teacher",
+    "absolute_zero_teacher": "Absolute-Zero teacher",
+    "serl": "SeRL",
+    "curated": "curated (upper bound)",
+}
+_METHOD_ORDER = (
+    "hard_only",
+    "hard_only_large_group",
+    "serl",
+    "base_teacher",
+    "intrinsic_teacher",
+    "r_zero_teacher",
+    "absolute_zero_teacher",
+    "frozen_teacher",
+    "soar_math",
+    "curated",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs that differ in their seed alone."""
+
+    method: str
+    variant: str
+    runs: tuple[Run, ...]  # by seed
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return ", ".join(filter(None, [METHOD_NAMES.get(self.method, self.method), self.variant]))
+
+    def policies(self) -> list[str]:
+        """Policies that any of its runs has tested."""
+        known = list(POLICY_NAMES)
+        names = {name for run in self.runs for name in run.results}
+        return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
+
+    def row_name(self, policy: str) -> str:
+        """Method and policy, for people."""
+        is_all_it_has = policy in ("curriculum", "self_play") and self.policies() in ([policy], ["base", policy])
+        name = POLICY_NAMES.get(policy, policy)
+        return self.name if is_all_it_has or name in self.name else f"{self.name}: {name}"
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Groups in the order of the paper's tables, of runs that are counted."""
+    runs = [run for run in runs if not run.is_repeated]
+    keys = sorted({(run.method, run.variant) for run in runs}, key=lambda key: (_place(key[0]), key))
+    return [
+        Group(
+            method=method,
+            variant=variant,
+            runs=tuple(sorted((r for r in runs if (r.method, r.variant) == (method, variant)), key=_seed)),
+        )
+        for method, variant in keys
+    ]
+
+
+def comparable(groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """By SOAR's variants: the groups of each, and those of methods that have no others."""
+    soar = [group.variant for group in groups if group.method == "soar_math" and any(run.summary for run in group.runs)]
+    only = [group for group in groups if [other.method for other in groups].count(group.method) == 1]
+    return {
+        variant: [group for group in groups if group.variant == variant or group in only] for variant in soar or [""]
+    }
+
+
+def ends(ks: Sequence[int]) -> tuple[int, ...]:
+    """The smallest and the largest."""
+    return tuple(sorted({min(ks), max(ks)}))
+
+
+def find(groups: Sequence[Group], method: str) -> Group | None:
+    """The first group of a method that has a finished run."""
+    return next((group for group in groups if group.method == method and any(run.summary for run in group.runs)), None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Pass@k in percent of one policy: for each seed an array [problems], means over replicas."""
+
+    by_seed: dict[int, np.ndarray]
+    ids: dict[int, tuple[str, ...]]  # of each seed's problems
+
+    def interval(self) -> Interval:
+        """Mean and interval over seeds and problems."""
+        return mean_interval(list(self.by_seed.values()))
+
+
+def scores(group: Group | None, policy: str, test: str, k: int) -> Scores | None:
+    """Pass@k of a policy on a test set; None where no run has it."""
+    by_seed, ids = {}, {}
+    for run in group.runs if group else ():
+        counts = run.results.get(policy, {}).get("tests", {}).get(test)
+        if counts and k <= counts["num_samples"] and counts["ids"]:
+            values = pass_at_k(np.array(counts["num_correct"]), counts["num_samples"], k)  # [replicas, problems]
+            by_seed[run.seed], ids[run.seed] = 100 * values.mean(axis=0), tuple(counts["ids"])
+    return Scores(by_seed=by_seed, ids=ids) if by_seed else None
+
+
+def paired(*several: Scores) -> list[list[np.ndarray]]:
+    """Each one's values over the seeds that all have with the same problems: [scores][seeds]."""
+    first, *others = several
+    seeds = [seed for seed, ids in first.ids.items() if all(other.ids.get(seed) == ids for other in others)]
+    return [[each.by_seed[seed] for seed in seeds] for each in several]
+
+
+def compare(a: Scores, b: Scores, measure: Callable[..., Interval]) -> Interval | None:
+    """A paired measure over the seeds that both have with the same problems; None where there are none."""
+    ours, theirs = paired(a, b)
+    return measure(ours, theirs) if ours else None
+
+
+def _seed(run: Run) -> int:
+    return run.seed
+
+
+def _place(method: str) -> int:
+    return _METHOD_ORDER.index(method) if method in _METHOD_ORDER else len(_METHOD_ORDER)

@@ -1,5 +1,0 @@
-"""One page about many runs: tables, findings, figures and all questions."""
-
-from soar_jax.reporting.report.page import write
-
-__all__ = ["write"]

@@ -1,0 +1,69 @@
+"""How far one long piece of work is: a bar in a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+
+from soar_jax.parallel import processes
+from soar_jax.runs.interrupts import Interrupts
+
+LINE_EVERY_S = 15.0  # where standard output is no terminal
+MIN_WIDTH = 160  # there, in characters, so that no table is folded
+
+
+class WorkProgress:
+    """Shows how much is done, the time left, and messages; ends the work when it was told to stop."""
+
+    def __init__(self, what: str, interrupts: Interrupts) -> None:
+        """Shows nothing before the first `update`."""
+        self._what, self._interrupts = what, interrupts
+        # Names of data may hold brackets; of several processes the first shows.
+        self._console = Console(highlight=False, soft_wrap=True, markup=False, quiet=not processes.is_main())
+        if not self._console.is_terminal:
+            self._console.width = max(self._console.width, MIN_WIDTH)
+        self._first: tuple[float, float] | None = None  # clock and units done at the first update
+        self._last_line = float("-inf")
+        columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"))
+        self._bar = Progress(*columns, console=self._console, transient=True)
+        self._task = self._bar.add_task(what, total=None, note="")
+
+    def update(self, done: float, left: float, note: str) -> None:
+        """Shows the state of the work; units are whatever takes equally long.
+
+        Time left is told from the second update on: much of the first is compilation.
+
+        Raises:
+          InterruptedRunError: a stop signal has come.
+        """
+        now = time.perf_counter()
+        self._first = self._first or (now, done)
+        started, done_then = self._first
+        if done > done_then and left:
+            note = f"{note}, about {duration(left * (now - started) / (done - done_then))} left"
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=done, total=done + left, note=note)
+            self._bar.start()
+        elif now - self._last_line >= LINE_EVERY_S or not left:
+            self._last_line = now
+            self.say(f"{self._what}: {100 * done / (done + left):.0f}%, {note}")
+        self._interrupts.raise_if_told()
+
+    def say(self, message: str | Table) -> None:
+        """Prints a message (above the bar)."""
+        self._console.print(message)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._console.is_terminal:
+            self._bar.stop()
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min` or `3.2 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

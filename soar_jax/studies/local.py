@@ -1,0 +1,51 @@
+"""Jobs in worker processes on this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+
+from soar_jax.runs.interrupts import InterruptedRunError, Interrupts
+from soar_jax.studies import child_process
+from soar_jax.studies.child_process import Outcome
+from soar_jax.studies.study import Job
+
+POLL_S = 0.2
+
+
+def run(jobs: Sequence[Job], environment: Mapping[str, str], workers: int) -> Iterator[Outcome]:
+    """Runs jobs in their order, at most `workers` at a time; yields each as it ends.
+
+    Raises:
+      InterruptedRunError: a stop signal came; it was passed on, and the jobs have saved and ended.
+    """
+    interrupts = Interrupts()
+    waiting = deque(jobs)
+    running: dict[subprocess.Popen[bytes], tuple[Job, float]] = {}
+    try:
+        while waiting or running:
+            interrupts.raise_if_told()
+            while waiting and len(running) < workers:
+                job = waiting.popleft()
+                running[child_process.start(job, environment)] = (job, time.perf_counter())
+            for process in [process for process in running if process.poll() is not None]:
+                job, started = running.pop(process)
+                yield Outcome(job=job, code=process.returncode, seconds=time.perf_counter() - started)
+            time.sleep(POLL_S)
+    finally:
+        _stop(running)
+
+
+def _stop(running: Mapping[subprocess.Popen[bytes], object]) -> None:
+    """Tells jobs to stop and waits until they have; a second stop signal kills them, which loses no saved step."""
+    try:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+    except InterruptedRunError:
+        for process in running:
+            process.kill()
+        raise

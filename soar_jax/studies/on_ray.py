@@ -1,0 +1,90 @@
+"""Jobs as Ray tasks, on a cluster that exists or on this machine; all nodes must see the same files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from soar_jax.runs.interrupts import Interrupts
+from soar_jax.settings import SettingsError
+from soar_jax.studies import child_process
+from soar_jax.studies.child_process import Outcome
+from soar_jax.studies.study import Job
+
+POLL_S = 1.0
+_ACCELERATORS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")  # as Ray tells a task of them
+
+
+def run(
+    jobs: Sequence[Job], environment: Mapping[str, str], workers: int, cpus: float, gpus: float
+) -> Iterator[Outcome]:
+    """Runs jobs as tasks, at most `workers` at a time; yields each as it ends.
+
+    Args:
+      cpus: processors that a task asks the cluster for.
+      gpus: accelerators that a task asks the cluster for.
+
+    Raises:
+      SettingsError: Ray is not installed, or there is no cluster at RAY_ADDRESS.
+      InterruptedRunError: a stop signal came; it was passed on, and the jobs have saved and ended.
+    """
+    ray = _connect()
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_to_its_end)
+    interrupts = Interrupts()  # after Ray, which sets handlers of its own
+    waiting, running = deque(jobs), dict[Any, Job]()
+    try:
+        while waiting or running:
+            interrupts.raise_if_told()
+            while waiting and len(running) < workers:
+                job = waiting.popleft()
+                running[task.remote(job, dict(environment), os.getcwd())] = job
+            for done in ray.wait(list(running), timeout=POLL_S)[0]:
+                job = running.pop(done)
+                yield _outcome(ray, job, done)
+    finally:
+        for reference in running:
+            ray.cancel(reference)
+        if running:
+            ray.wait(list(running), num_returns=len(running))
+        ray.shutdown()
+
+
+def _connect() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise SettingsError("--engine=ray needs: pip install 'soar-jax[ray]'") from None
+    try:
+        ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        raise SettingsError(f"cannot reach the Ray cluster at RAY_ADDRESS ({error}); start it or unset it") from None
+    return ray
+
+
+def _to_its_end(job: Job, environment: Mapping[str, str], folder: str) -> tuple[int, float]:
+    """Runs a job where Ray has put it: exit status and seconds. A cancelled task stops its job and waits for it.
+
+    The job sees the accelerators that Ray has given to the task.
+    """
+    os.chdir(folder)  # the job's paths are relative to it
+    environment = {**environment, **{name: os.environ[name] for name in _ACCELERATORS if name in os.environ}}
+    started = time.perf_counter()
+    process = child_process.start(job, environment)
+    try:
+        code = process.wait()
+    finally:
+        process.terminate()
+        process.wait()
+    return code, time.perf_counter() - started
+
+
+def _outcome(ray: Any, job: Job, reference: Any) -> Outcome:
+    try:
+        code, seconds = ray.get(reference)
+    except ray.exceptions.RayError:  # its node or worker is gone
+        code, seconds = 1, 0.0
+    return Outcome(job=job, code=code, seconds=seconds)

@@ -1,0 +1,194 @@
+"""Known accelerators, and topologies such as "v6e:4x4".
+
+Peaks are the vendors' figures for dense bfloat16. Prices are assumptions: what an hour of one chip typically cost on
+demand in early 2026, in US regions for TPUs, at specialised clouds for GPUs. Spot and reserved chips cost less.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from soar_jax.settings import require
+
+PRICES_OF = "early 2026"
+MAX_CHIPS = 16_384
+# Of the matrix that is squared, and the numbers that are copied, to measure a CPU or another device.
+_CPU_SIDE, _SIDE = 1024, 8192
+_CPU_COPIED, _COPIED = 2**24, 2**27
+_TOPOLOGY = re.compile(r"([a-z0-9-]+):([0-9]{1,6}(?:x[0-9]{1,6}){0,3})")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Device:
+    """One accelerator chip."""
+
+    name: str  # as in a topology
+    title: str
+    peak_flops: float  # a second, dense bfloat16
+    memory_bytes: float
+    bandwidth: float  # of its memory, bytes a second
+    usd_per_hour: float
+    jax_kinds: tuple[str, ...]  # what `device_kind` says in JAX
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Topology:
+    """So many chips of one kind."""
+
+    device: Device
+    num_chips: int
+
+
+H100 = Device(
+    name="h100",
+    title="NVIDIA H100 SXM",
+    peak_flops=989.4e12,
+    memory_bytes=80e9,
+    bandwidth=3.35e12,
+    usd_per_hour=3.00,
+    jax_kinds=("NVIDIA H100 80GB HBM3",),
+)
+DEVICES = (
+    H100,
+    Device(
+        name="h200",
+        title="NVIDIA H200",
+        peak_flops=989.4e12,
+        memory_bytes=141e9,
+        bandwidth=4.8e12,
+        usd_per_hour=3.80,
+        jax_kinds=("NVIDIA H200",),
+    ),
+    Device(
+        name="a100",
+        title="NVIDIA A100 80GB",
+        peak_flops=312e12,
+        memory_bytes=80e9,
+        bandwidth=2.039e12,
+        usd_per_hour=2.00,
+        jax_kinds=("NVIDIA A100-SXM4-80GB",),
+    ),
+    Device(
+        name="v4",
+        title="TPU v4",
+        peak_flops=275e12,
+        memory_bytes=32e9,
+        bandwidth=1.228e12,
+        usd_per_hour=3.22,
+        jax_kinds=("TPU v4",),
+    ),
+    Device(
+        name="v5e",
+        title="TPU v5e",
+        peak_flops=197e12,
+        memory_bytes=16e9,
+        bandwidth=0.819e12,
+        usd_per_hour=1.20,
+        jax_kinds=("TPU v5 lite", "TPU v5e"),
+    ),
+    Device(
+        name="v5p",
+        title="TPU v5p",
+        peak_flops=459e12,
+        memory_bytes=95e9,
+        bandwidth=2.765e12,
+        usd_per_hour=4.20,
+        jax_kinds=("TPU v5", "TPU v5p"),
+    ),
+    Device(
+        name="v6e",
+        title="TPU v6e",
+        peak_flops=918e12,
+        memory_bytes=32e9,
+        bandwidth=1.64e12,
+        usd_per_hour=2.70,
+        jax_kinds=("TPU v6 lite", "TPU v6e"),
+    ),
+)
+_BY_NAME = {device.name: device for device in DEVICES}
+_BY_KIND = {kind: device for device in DEVICES for kind in device.jax_kinds}
+
+
+def parse_topology(text: str) -> Topology:
+    """Reads "DEVICE:CHIPS", where CHIPS may be a grid: "h100:8", "v6e:4x4", "v5p:2x2x4".
+
+    Raises:
+      SettingsError: the text has another form, or the device is not in the table.
+    """
+    match = _TOPOLOGY.fullmatch(text)
+    require(match is not None, f"topology {text!r} has not the form DEVICE:CHIPS, e.g. v6e:4x4 or h100:8")
+    assert match is not None
+    name, grid = match.groups()
+    require(name in _BY_NAME, f"topology {text!r} names no known device; choose one of {', '.join(_BY_NAME)}")
+    num_chips = math.prod(int(side) for side in grid.split("x"))
+    require(1 <= num_chips <= MAX_CHIPS, f"topology {text!r} has {num_chips} chips; it must have 1 to {MAX_CHIPS}")
+    return Topology(device=_BY_NAME[name], num_chips=num_chips)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Peaks:
+    """What all devices of a mesh reach together."""
+
+    flops_per_s: float
+    bytes_per_s: float
+    are_measured: bool  # else the vendor's figures
+
+    def shares(self, flops: float, moved_bytes: float, seconds: float) -> tuple[float, float]:
+        """Work in so many seconds, as shares of the peaks of operations and of bandwidth."""
+        return flops / seconds / self.flops_per_s, moved_bytes / seconds / self.bytes_per_s
+
+
+def peaks(mesh: Mesh, dtype: str) -> Peaks:
+    """The table's figures of a mesh's devices, or what they do now, multiplying in `dtype`, where it lacks them."""
+    first = mesh.devices.flat[0]
+    device, is_cpu = _BY_KIND.get(first.device_kind), first.platform == "cpu"
+    if device is not None:
+        return Peaks(
+            flops_per_s=mesh.size * device.peak_flops, bytes_per_s=mesh.size * device.bandwidth, are_measured=False
+        )
+    everywhere = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    side, copied = (_CPU_SIDE, _CPU_COPIED) if is_cpu else (_SIDE, _COPIED)
+
+    def make() -> tuple[jax.Array, jax.Array]:
+        matrix = jax.random.normal(jax.random.key(0), (side, side), dtype)
+        return jnp.broadcast_to(matrix, (mesh.size, side, side)), jnp.ones((mesh.size, copied), jnp.float32)
+
+    matrices, numbers = jax.jit(make, out_shardings=everywhere)()  # each device its own
+    product_s = _best_time(jax.jit(lambda x: x @ x), matrices)
+    copy_s = _best_time(jax.jit(lambda x: x + 1), numbers)
+    return Peaks(
+        flops_per_s=mesh.size * 2 * side**3 / product_s, bytes_per_s=mesh.size * 8 * copied / copy_s, are_measured=True
+    )
+
+
+def _best_time(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> float:
+    jax.block_until_ready(function(x))
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        jax.block_until_ready(function(x))
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def local_topology() -> Topology:
+    """The chips that JAX sees here.
+
+    Raises:
+      SettingsError: they are not in the table.
+    """
+    chips = jax.devices()
+    kind = chips[0].device_kind
+    require(
+        kind in _BY_KIND,
+        f"JAX sees {len(chips)} x {kind!r} here, which is no known accelerator; name one, e.g. --topology=v6e:4x4",
+    )
+    return Topology(device=_BY_KIND[kind], num_chips=len(chips))

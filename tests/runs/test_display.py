@@ -1,0 +1,130 @@
+"""What people see while a run goes."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from soar_jax.runs import display as displays
+from soar_jax.telemetry.compilations import longest_text
+from soar_jax.runs.display import Display
+from soar_jax.runs.interrupts import InterruptedRunError
+
+pytestmark = pytest.mark.usefixtures("capsys")  # no live panel where the tests' own output is a terminal
+
+METRICS = {
+    "outer_step": 0,
+    "mean_reward": -0.0125,
+    "best_reward": 0.25,
+    "num_promotions": 3,
+    "validation_accuracy": 0.5,
+    "valid_share": 1.0,
+    "promoted": False,
+    "rewards": [0.25, -0.275],
+}
+
+
+def told(is_told=False):
+    """Interrupts that have come, or not; the real ones take over this process's signals."""
+
+    def raise_if_told():
+        if is_told:
+            raise InterruptedRunError
+
+    return SimpleNamespace(raise_if_told=raise_if_told)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(displays.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def step(display, number, seconds):
+    display.seconds = {"training": seconds - 1, "measuring": 1.0}
+    display.step_done(METRICS | {"outer_step": number}, 1234.5)
+
+
+def test_the_time_left_is_that_of_a_typical_step():
+    display = Display(10, told())
+    assert display._time_left() == "…"
+    for number, seconds in enumerate((600, 30, 60)):  # the first compiles
+        step(display, number, seconds)
+    assert display._time_left() == "at most 7.0 min"  # 7 steps of 60 s
+
+
+def test_a_resumed_run_has_only_the_rest_before_it(capsys):
+    display = Display(10, told())
+    display.resume(7)
+    display._console.print(display._panel())
+    assert "outer step 8/10" in capsys.readouterr().out
+    assert display._time_left() == "…"
+    step(display, 7, 120)
+    assert display._time_left() == "at most 4.0 min"
+    step(display, 8, 120)
+    step(display, 9, 120)
+    assert display._time_left() == "at most 0.0 min"
+
+
+def test_a_step_is_a_line(capsys):
+    display = Display(40, told())
+    step(display, 8, 12.25)
+    assert capsys.readouterr().out == (
+        "step   9/40  reward mean -0.013 best +0.250  promotions 3  validation 0.50  1,234 tokens/s  12.2 s\n"
+    )
+    assert display.seconds == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"valid_share": 0.25}, " s  only 25% of the questions can be parsed"),
+        ({"valid_share": 0.0}, " s  only 0% of the questions can be parsed"),
+        ({"valid_share": 0.5}, " 0.0 s"),
+        ({"valid_share": 0.25, "promoted": True}, " can be parsed  ← promoted"),
+    ],
+)
+def test_a_teacher_that_loses_its_format_is_told_of(capsys, changes, end):
+    Display(40, told()).step_done(METRICS | changes, 1.0)
+    assert capsys.readouterr().out.endswith(f"{end}\n")
+
+
+def test_phases_are_timed_and_one_that_comes_again_adds_up(clock):
+    display = Display(1, told())
+    for name, seconds in (("training", 3.0), ("measuring", 1.0), ("training", 2.0)):
+        with display.phase(name):
+            clock[0] += seconds
+    assert display.seconds == {"training": 5.0, "measuring": 1.0}
+
+
+def test_no_phase_begins_after_a_stop_signal():
+    display = Display(1, told(is_told=True))
+    with pytest.raises(InterruptedRunError), display.phase("training"):
+        pytest.fail("the phase began")
+    with pytest.raises(InterruptedRunError):
+        display.check()
+
+
+def test_brackets_in_messages_are_no_markup(capsys):
+    Display(1, told()).say("left out [bold]x[/bold] [/")
+    assert capsys.readouterr().out == "left out [bold]x[/bold] [/\n"
+
+
+def test_the_panel_shows_the_phase_the_rewards_and_the_time_left(clock, capsys):
+    display = Display(4, told())
+    step(display, 0, 90)
+    capsys.readouterr()
+    with display.phase("training students"):
+        clock[0] += 12
+        display._console.print(display._panel())
+    shown = capsys.readouterr().out
+    assert "outer step 2/4  training students 12 s" in shown
+    assert "datasets' rewards  +0.25 -0.28" in shown
+    assert "promotions 3   validation 0.50   1,234 tokens/s   time left at most 4.5 min" in shown
+
+
+def test_slow_compilations_are_named_the_longest_first():
+    programs = [("sample", 1.2), ("update", 12.4), ("add", 0.9), ("embed", 1.0)]
+    assert longest_text(programs) == "update 12 s, sample 1 s, embed 1 s"
+    assert longest_text(programs, at_least_s=5.0) == "update 12 s"
+    assert longest_text([("add", 0.9)]) == longest_text([]) == ""

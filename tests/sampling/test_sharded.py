@@ -1,0 +1,70 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from soar_jax.model.lora import LAYERS, FrozenBase, LoRASettings, init_adapters
+from soar_jax.sampling import sharded
+from soar_jax.sampling.sampler import SamplingSettings
+from soar_jax.types import PromptBatch
+
+SETTINGS = SamplingSettings(max_completion_tokens=20, temperature=1.0, top_p=1.0, stop_ids=(1,), pad_id=0)
+STUDENTS, SAMPLES = 4, 3
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    return PromptBatch(tokens=np.array([[5, 3, 7, 2], [4, 8, 0, 0]], np.int32), lengths=np.array([4, 2], np.int32))
+
+
+@pytest.fixture(scope="module")
+def students(tiny_params):
+    return jax.tree.map(lambda leaf: jnp.stack([leaf * (1 + 0.1 * n) for n in range(STUDENTS)]), tiny_params)
+
+
+def test_adapters_answer_alike_however_many_a_device_runs_at_once(mesh, tiny_model, tiny_params, prompts):
+    adapting = LoRASettings(rank=2, scale=1.0, layers=LAYERS)
+    one = init_adapters(adapting, tiny_model, jax.random.key(1))
+    shaken = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(2), (STUDENTS, *leaf.shape)), one)
+    asked = jax.tree.map(lambda leaf: np.stack([leaf] * STUDENTS), prompts)
+    given = shaken, FrozenBase(tiny_params, jnp.float32(1.0)), asked, jax.random.split(jax.random.key(0), STUDENTS), 0
+    options = {"mesh": mesh, "model": tiny_model, "settings": SETTINGS, "samples_per_prompt": SAMPLES}
+    found = [
+        sharded.sample_population(*given, population_batch=batch, max_slots=slots, **options)
+        for batch, slots in ((1, 64), (2, 2))
+    ]
+    np.testing.assert_array_equal(found[0].tokens, found[1].tokens)
+    assert len({np.asarray(tokens).tobytes() for tokens in found[0].tokens}) == STUDENTS
+
+
+def test_prompts_in_two_calls_draw_what_they_draw_in_one(mesh, tiny_model, students, prompts):
+    asked = jax.tree.map(lambda leaf: np.stack([leaf] * STUDENTS), prompts)
+    options = {"mesh": mesh, "model": tiny_model, "settings": SETTINGS, "samples_per_prompt": SAMPLES, "max_slots": 4}
+    keys = jax.random.split(jax.random.key(0), STUDENTS)
+    whole = sharded.sample_population(
+        students, None, prompts=asked, keys=keys, first_prompt=0, population_batch=1, **options
+    )
+    for first in (0, 1):
+        part = PromptBatch(tokens=asked.tokens[:, first : first + 1], lengths=asked.lengths[:, first : first + 1])
+        found = sharded.sample_population(
+            students, None, prompts=part, keys=keys, first_prompt=first, population_batch=1, **options
+        )
+        np.testing.assert_array_equal(found.tokens, whole.tokens[:, first * SAMPLES : (first + 1) * SAMPLES])
+
+
+def test_students_answer_alike_however_many_a_device_runs_at_once(mesh, tiny_model, students, prompts):
+    asked = jax.tree.map(lambda leaf: np.stack([leaf] * STUDENTS), prompts)
+    options = {"mesh": mesh, "model": tiny_model, "settings": SETTINGS, "samples_per_prompt": SAMPLES, "max_slots": 2}
+    keys = jax.random.split(jax.random.key(0), STUDENTS)
+    one, two = (
+        sharded.sample_population(
+            students, None, prompts=asked, keys=keys, first_prompt=0, population_batch=batch, **options
+        )
+        for batch in (1, 2)
+    )
+    np.testing.assert_array_equal(one.tokens, two.tokens)
+    assert len({np.asarray(tokens).tobytes() for tokens in one.tokens}) == STUDENTS
+    for index in range(STUDENTS):
+        policy = jax.tree.map(lambda leaf, index=index: leaf[index], students)
+        alone = sharded.sample_policy(policy, None, prompts=prompts, key=keys[index], first_prompt=0, **options)
+        np.testing.assert_array_equal(one.tokens[index], alone.tokens)

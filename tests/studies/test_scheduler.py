@@ -1,0 +1,137 @@
+"""Jobs of a study in worker processes, and what is said of them."""
+
+import dataclasses
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from soar_jax.runs.interrupts import InterruptedRunError
+from soar_jax.settings import SettingsError
+from soar_jax.studies import local, scheduler
+from soar_jax.studies.child_process import Outcome
+from soar_jax.studies.study import plan
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    """Three jobs that would be runs."""
+    return plan(("hard_only",), "nano", seeds=(0, 1, 2), out=tmp_path)
+
+
+@pytest.fixture
+def interrupts(monkeypatch):
+    """A stop signal that comes when it is told to; the real ones take over this process's signals."""
+    told = SimpleNamespace(told=False)
+
+    def raise_if_told():
+        if told.told:
+            raise InterruptedRunError
+
+    monkeypatch.setattr(local, "Interrupts", lambda: SimpleNamespace(raise_if_told=raise_if_told))
+    monkeypatch.setattr(local, "POLL_S", 0.01)
+    return told
+
+
+WAIT = """
+import pathlib, sys, time
+def wait(name):
+    end = time.monotonic() + 60
+    while not pathlib.Path(name).exists():
+        assert time.monotonic() < end, name
+        time.sleep(0.01)
+"""
+
+
+def doing(job, code):
+    """The job as a line of Python, started as fast as can be."""
+    return dataclasses.replace(job, arguments=("-S", "-E", "-c", WAIT + code))
+
+
+def test_a_folder_has_one_scheduler_at_a_time(tmp_path):
+    out = tmp_path / "new" / "out"
+    lock = scheduler.claim(out)
+    with pytest.raises(SettingsError, match=f"^another process is running in {out}; wait or choose another --out$"):
+        scheduler.claim(out)
+    lock.close()
+    scheduler.claim(out).close()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(SettingsError, match=r"^cannot write to .*notes/out: Not a directory; choose another --out$"):
+        scheduler.claim(tmp_path / "notes" / "out")
+
+
+def test_two_workers_take_jobs_in_their_order_and_yield_them_as_they_end(jobs, interrupts):
+    first, second, third = jobs
+    first = doing(first, f"wait({str(third.workdir / 'ran')!r})")
+    second = doing(second, f"print('alone:', not pathlib.Path({str(third.workdir)!r}).exists()); sys.exit(3)")
+    third = doing(third, f"pathlib.Path({str(third.workdir / 'ran')!r}).touch(); wait({str(third.workdir / 'go')!r})")
+    outcomes = local.run([first, second, third], os.environ, workers=2)
+    failed = next(outcomes)
+    assert (failed.job, failed.code, failed.error) == (second, 3, "alone: True")  # the third came when this had ended
+    assert next(outcomes).job == first  # the third is still running
+    (third.workdir / "go").touch()
+    (last,) = outcomes
+    assert (last.job, last.code) == (third, 0)
+
+
+def test_a_stop_signal_is_passed_on_and_waited_for(jobs, interrupts):
+    first, second, third = jobs
+    handler = "import signal; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.1), print('saved'), sys.exit(75)))"
+    first = doing(first, f"{handler}\npathlib.Path({str(first.workdir / 'ready')!r}).touch(); wait('no such file')")
+    second = doing(second, f"wait({str(first.workdir / 'ready')!r})")
+    outcomes = local.run([first, second, third], os.environ, workers=2)
+    assert next(outcomes).job == second
+    interrupts.told = True
+    with pytest.raises(InterruptedRunError):
+        next(outcomes)
+    assert first.log.read_text().splitlines()[-1] == "saved"
+    assert not third.workdir.exists()
+
+
+def finish(job, pass_at_1, pass_at_32):
+    scores = {"hard_test": {"pass@1": pass_at_1, "pass@32": pass_at_32}}
+    job.workdir.mkdir(parents=True)
+    (job.workdir / "summary.json").write_text(json.dumps({"policies": {"base": scores, "hard_only": scores}}))
+
+
+def test_only_what_is_unfinished_is_run_and_failures_are_kept(jobs, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    finish(jobs[0], 0.5, 0.5)
+    given = {}
+
+    def engine(left, environment):
+        given.update(jobs=left, environment=environment)
+        yield Outcome(job=jobs[1], code=-9, seconds=2.0)
+        finish(jobs[2], 0.125, 1.0)
+        yield Outcome(job=jobs[2], code=0, seconds=70.0)
+
+    failed = scheduler.run_unfinished(jobs, engine, tmp_path)
+    assert failed == [Outcome(job=jobs[1], code=-9, seconds=2.0)]
+    assert given["jobs"] == jobs[1:]
+    assert given["environment"]["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / ".compilation_cache")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "3 runs, 1 finished before"
+    error = f"FAILED (ended by signal SIGKILL); see {jobs[1].log}"
+    assert lines[1] == f"[2/3] hard_only seed 1, 2 s: {error}; about 0 min left"
+    scores = "pass@1 / pass@32 (%) hard_only 12.5 / 100.0"
+    assert lines[2] == f"[3/3] hard_only seed 2, 70 s: {scores}; about 0 min left"
+
+
+def test_the_time_left_is_by_the_jobs_of_this_start(jobs, tmp_path, capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(scheduler.time, "perf_counter", lambda: now[0])
+
+    def engine(left, environment):
+        for job in left[:2]:
+            now[0] += 600
+            yield Outcome(job=job, code=-15, seconds=600.0)
+
+    finish(jobs[0], 0.0, 0.0)
+    scheduler.run_unfinished([*jobs, jobs[1]], engine, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rpartition("; ")[2] for line in lines[1:]] == ["about 20 min left", "about 10 min left"]
+    assert lines[0] == "4 runs, 1 finished before"

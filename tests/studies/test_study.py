@@ -1,0 +1,113 @@
+import dataclasses
+import json
+import os
+import pathlib
+
+import pytest
+
+from soar_jax.settings import SettingsError
+from soar_jax.studies import child_process
+from soar_jax.studies.child_process import Outcome
+from soar_jax.studies.study import parse_seeds, plan
+
+OUT = pathlib.Path("no/such/folder")
+
+
+def planned(methods=("soar_math",), seeds=(0,), common=(), sweep=(), out=OUT):
+    return plan(methods, "nano", seeds=seeds, out=out, common=common, sweep=sweep)
+
+
+def test_jobs_come_seed_by_seed():
+    jobs = planned(("soar_math", "curated"), (0, 3))
+    assert [(job.config.method, job.config.seed) for job in jobs] == [
+        ("soar_math", 0),
+        ("curated", 0),
+        ("soar_math", 3),
+        ("curated", 3),
+    ]
+    assert [str(job.workdir.relative_to(OUT)) for job in jobs][:2] == ["soar_math/seed0", "curated/seed0"]
+
+
+def test_a_sweep_is_a_grid_with_a_folder_for_each_combination():
+    jobs = planned(sweep=("promotion.threshold=0.01,0.05", "problems.levels=(6,7),(8,)"), common=("inner.num_steps=5",))
+    assert [(job.config.promotion.threshold, tuple(job.config.problems.levels)) for job in jobs] == [
+        (0.01, (6, 7)),
+        (0.01, (8,)),
+        (0.05, (6, 7)),
+        (0.05, (8,)),
+    ]
+    assert {job.config.inner.num_steps for job in jobs} == {5}
+    assert len({job.workdir for job in jobs}) == 4
+    assert jobs[0].workdir == OUT / "soar_math" / "promotion.threshold=0.01,problems.levels=(6,7)" / "seed0"
+
+
+def test_a_folder_name_cannot_leave_the_study():
+    (job,) = planned(sweep=("model.source=../../secret",))
+    assert job.workdir.resolve().is_relative_to(OUT.resolve())
+    assert len(job.workdir.relative_to(OUT).parts) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"methods": ("sour_math",)}, "no method 'sour_math'; choose from .*soar_math"),
+        ({"methods": ("scales",)}, "no method 'scales'"),
+        ({"methods": ("../configs/curated",)}, "no method"),
+        ({"common": ("promotion.treshold=1",)}, "no such config key"),
+        ({"common": ("outer.num_datasets=many",)}, "outer.num_datasets"),
+        ({"common": ("outer.num_datasets=0",)}, "outer.num_datasets is 0; it must be at least 1"),
+        ({"common": ("seed=3",)}, "use --seeds"),
+        ({"sweep": ("promotion.threshold=",)}, "is not KEY=VALUE"),
+        ({"sweep": ("promotion.threshold=1,,2",)}, "has an empty value"),
+        ({"sweep": ("promotion.threshold=1,1",)}, "has a value twice"),
+        ({"sweep": ("promotion.threshold=1",), "common": ("promotion.threshold=2",)}, "is given twice"),
+        ({"sweep": ("promotion.statistic=mean,median",)}, "promotion.statistic is 'median'; choose one of"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_starts(arguments, message):
+    with pytest.raises(SettingsError, match=message):
+        planned(**arguments)
+
+
+def test_an_unknown_scale_is_refused():
+    with pytest.raises(SettingsError, match="unknown scale 'nanno'"):
+        plan(("curated",), "nanno", seeds=(0,), out=OUT)
+
+
+def test_another_configs_run_in_the_place_is_refused(tmp_path):
+    (job,) = planned(out=tmp_path)
+    assert not job.is_finished
+    (job.workdir / "results").mkdir(parents=True)
+    (job.workdir / "summary.json").write_text("{}")
+    config = json.loads(json.dumps(job.config.to_dict()))
+    (job.workdir / "config.json").write_text(json.dumps(config))
+    (again,) = planned(out=tmp_path)
+    assert again.is_finished
+    with pytest.raises(SettingsError, match=r"different: outer\.num_datasets"):
+        planned(out=tmp_path, common=("outer.num_datasets=2",))
+
+
+def test_a_method_twice_is_refused():
+    with pytest.raises(SettingsError, match="--methods=curated,curated has a method twice"):
+        plan(("curated", "curated"), "nano", seeds=(0,), out=OUT)
+
+
+def test_a_failure_is_told_by_the_last_start_alone(tmp_path):
+    (job,) = planned(out=tmp_path)
+    job = dataclasses.replace(job, arguments=("-c", "print('error: first', flush=True); raise SystemExit(2)"))
+    assert child_process.start(job, os.environ).wait() == 2
+    assert Outcome(job=job, code=2, seconds=1.0).error == "error: first"
+    job = dataclasses.replace(job, arguments=("-c", "print('working', flush=True); raise ValueError('second')"))
+    assert child_process.start(job, os.environ).wait() == 1
+    assert Outcome(job=job, code=1, seconds=1.0).error == "ValueError: second"
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("3", [0, 1, 2]), ("0,3,7", [0, 3, 7]), ("7,", [7])])
+def test_seeds(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "0", "x", "1,1", "-1,", "1.5"])
+def test_bad_seeds_are_refused(text):
+    with pytest.raises(SettingsError, match="--seeds="):
+        parse_seeds(text)

@@ -1,0 +1,50 @@
+import threading
+
+import jax.numpy as jnp
+import numpy as np
+
+from soar_jax.telemetry import costs
+from soar_jax.telemetry.meter import Work, WorkMeter
+
+
+def test_work_is_counted_under_its_phase_and_taken_once(tiny_model):
+    meter = WorkMeter(tiny_model)
+    with meter.phase("sampling"):
+        meter.prefilled(np.array([4, 6]))
+        meter.sampled(np.full(8, 5), np.full(8, 3), num_slots=4)
+    with meter.phase("training"):
+        meter.trained(6, 5.0, 3.0, has_reference=False)
+        meter.trained(0, 5.0, 3.0, has_reference=False)
+    taken = meter.take()
+    decode = 2 * costs.prefill_flops(tiny_model, 5) + 8 * costs.decode_flops(tiny_model, 5, 3)
+    read = 24 / 4 * costs.matrix_bytes(tiny_model) + 24 * 6.5 * costs.cache_bytes_per_token(tiny_model)
+    assert taken["sampling"] == Work(sampled_tokens=24, flops=decode, decoding_bytes=read)
+    assert taken["training"] == Work(flops=6 * costs.useful_training_flops(tiny_model, 5, 3))
+    assert meter.take() == {}
+    assert meter.num_tokens == 24
+
+
+class Result:
+    """A result that is ready when the test says so."""
+
+    def __init__(self):
+        self.ready = threading.Event()
+
+    def block_until_ready(self):
+        assert self.ready.wait(30)
+
+
+def test_taking_waits_for_what_was_begun(tiny_model):
+    meter, result = WorkMeter(tiny_model), Result()
+    with meter.phase("sampling"):
+        meter.watch(result)
+    taken = []
+    taking = threading.Thread(target=lambda: taken.append(meter.take()))
+    taking.start()
+    taking.join(0.05)
+    assert not taken
+    result.ready.set()
+    taking.join(30)
+    assert taken[0]["sampling"].busy_s >= 0.05
+    meter.watch(jnp.ones(3))
+    assert meter.take()[""].busy_s < 30
