@@ -1,1 +1,1 @@
-"""Method configs: one file a method, the part after the colon names the scale."""
+"""Config files: one per method; the part after the colon names the scale."""

@@ -1,19 +1,17 @@
-"""Absolute Zero's proposer reward in place of learnability: 1 - p where p > 0, else 0.
+"""Teacher with Absolute Zero's proposer reward: 1 - p where p > 0, else 0 (arXiv 2505.03335).
 
     python experiments/run.py --config=configs/absolute_zero_teacher.py
 
-p is the share of the base model's answers that agree with the teacher's; unparsable questions
-are punished (arXiv 2505.03335).
+p is the share of the base model's answers that agree with the teacher's. Each question has its own reward. The paper's
+Intrinsic-T has the same formula, but rewards each question of a dataset with the dataset's mean. A question that cannot
+be parsed gets a negative advantage.
 """
 
 import ml_collections
 
-from configs import intrinsic_teacher
+from soar_jax.config import method_config
 
 
 def get_config(scale: str = "nano") -> ml_collections.ConfigDict:
     """The config of a scale."""
-    config = intrinsic_teacher.get_config(scale)
-    config.method = "absolute_zero_teacher"
-    config.teacher.reward = "absolute_zero"
-    return config
+    return method_config("absolute_zero_teacher", scale)  # change any key of a copy of this file

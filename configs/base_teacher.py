@@ -1,18 +1,15 @@
-"""Base-T (paper): fresh students trained on questions of the untrained teacher and on hard train.
+"""Base-T (paper): fresh students train on questions of the untrained teacher and on hard train.
 
-python experiments/run.py --config=configs/base_teacher.py
+    python experiments/run.py --config=configs/base_teacher.py
+
+Shows what questions of the base model are worth without an outer loop.
 """
 
 import ml_collections
 
-from configs.scales import scale_config
+from soar_jax.config import method_config
 
 
 def get_config(scale: str = "nano") -> ml_collections.ConfigDict:
     """The Base-T config of a scale."""
-    config = scale_config(scale)
-    config.method = "base_teacher"
-    config.num_outer_steps = 0
-    config.curriculum.source = "teacher"
-    config.final.students = ("curriculum",)
-    return config
+    return method_config("base_teacher", scale)  # change any key of a copy of this file

@@ -1,18 +1,15 @@
-"""Hard-Only (paper: the main baseline): students trained on the hard problems themselves.
+"""Hard-Only (paper: the main baseline): students train on the hard problems themselves.
 
-python experiments/run.py --config=configs/hard_only.py
+    python experiments/run.py --config=configs/hard_only.py
+
+Shows how far RL gets without questions of a teacher.
 """
 
 import ml_collections
 
-from configs.scales import scale_config
+from soar_jax.config import method_config
 
 
 def get_config(scale: str = "nano") -> ml_collections.ConfigDict:
     """The Hard-Only config of a scale."""
-    config = scale_config(scale)
-    config.method = "hard_only"
-    config.num_outer_steps = 0
-    config.curriculum.source = "none"
-    config.final.students = ("hard_only",)
-    return config
+    return method_config("hard_only", scale)  # change any key of a copy of this file

@@ -1,16 +1,15 @@
-"""Hard-Only with four times the samples a problem (paper: groups of 128 instead of 32).
+"""Hard-Only with groups of four times the size (paper: 128 samples per problem instead of 32).
 
-python experiments/run.py --config=configs/hard_only_large_group.py
+    python experiments/run.py --config=configs/hard_only_large_group.py
+
+Shows whether more compute does what SOAR does.
 """
 
 import ml_collections
 
-from configs import hard_only
+from soar_jax.config import method_config
 
 
 def get_config(scale: str = "nano") -> ml_collections.ConfigDict:
     """The config of a scale, its groups four times as large."""
-    config = hard_only.get_config(scale)
-    config.method = "hard_only_large_group"
-    config.inner.group_size *= 4
-    return config
+    return method_config("hard_only_large_group", scale)  # change any key of a copy of this file

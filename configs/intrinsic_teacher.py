@@ -1,22 +1,18 @@
-"""Intrinsic-T (paper): a teacher rewarded for questions of middling solve rate, without grounding.
+"""Teacher rewarded for questions of middling solve rate, without grounding; our variant of the paper's Intrinsic-T.
 
     python experiments/run.py --config=configs/intrinsic_teacher.py
 
-Reward 1 - |2p - 1|, where p is the share of the base model's answers that agree with the
-teacher's. After `num_outer_steps`, fresh students are trained on its questions and on hard train. At the
-scale nano SOAR itself ends earlier, as soon as its baseline student solves enough (`outer.stop_at_validation`).
+The reward of a question is 1 - |2p - 1|, where p is the share of the base model's answers that agree with the
+teacher's. The paper's Intrinsic-T is 1 - p where p > 0, averaged over a dataset. After `num_outer_steps`, fresh
+students train on questions of this teacher and on hard train. At the scale nano, SOAR itself ends earlier, as soon as
+its baseline student solves enough (`outer.stop_at_validation`).
 """
 
 import ml_collections
 
-from configs.scales import scale_config
+from soar_jax.config import method_config
 
 
 def get_config(scale: str = "nano") -> ml_collections.ConfigDict:
     """The Intrinsic-T config of a scale."""
-    config = scale_config(scale)
-    config.method = "intrinsic_teacher"
-    config.teacher.reward = "learnability"
-    config.curriculum.source = "teacher"
-    config.final.students = ("curriculum",)
-    return config
+    return method_config("intrinsic_teacher", scale)  # change any key of a copy of this file

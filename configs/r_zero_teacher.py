@@ -1,19 +1,16 @@
-"""R-Zero's proposer reward in place of learnability: min(p, 1 - p) minus a repetition penalty.
+"""Teacher with R-Zero's proposer reward: min(p, 1 - p) minus a repetition penalty (arXiv 2508.05004).
 
     python experiments/run.py --config=configs/r_zero_teacher.py
 
-p is the share of answers that agree with their majority; the penalty is the share of the batch in
-the question's BLEU cluster (arXiv 2508.05004).
+p is the share of the base model's answers that agree with their majority. The penalty is the share of the batch in the
+question's BLEU cluster.
 """
 
 import ml_collections
 
-from configs import intrinsic_teacher
+from soar_jax.config import method_config
 
 
 def get_config(scale: str = "nano") -> ml_collections.ConfigDict:
     """The config of a scale."""
-    config = intrinsic_teacher.get_config(scale)
-    config.method = "r_zero_teacher"
-    config.teacher.reward = "r_zero"
-    return config
+    return method_config("r_zero_teacher", scale)  # change any key of a copy of this file

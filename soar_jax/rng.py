@@ -1,7 +1,6 @@
 """Random keys by name: every draw is a pure function of (seed, stream, indices).
 
-Nothing carries a generator from step to step, so a resumed run draws what the
-uninterrupted one would have drawn.
+No generator state is carried between steps, so a resumed run draws the same numbers as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 
 
 def stream_key(seed: int, stream: str, *indices: int) -> jax.Array:
-    """The JAX key of one named draw, e.g. `stream_key(0, "teacher_sample", outer_step)`."""
+    """JAX key of a named draw, e.g. `stream_key(0, "teacher_sample", outer_step)`."""
     key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(stream.encode()))
     for index in indices:
         key = jax.random.fold_in(key, index)
@@ -21,5 +20,5 @@ def stream_key(seed: int, stream: str, *indices: int) -> jax.Array:
 
 
 def stream_generator(seed: int, stream: str, *indices: int) -> np.random.Generator:
-    """The NumPy generator of one named host-side draw, independent of `stream_key`'s."""
+    """NumPy generator of a named draw on the host, independent of `stream_key`."""
     return np.random.default_rng([seed, zlib.crc32(stream.encode()), len(indices), *indices])

@@ -1,34 +1,36 @@
-"""Records that cross module borders: frozen, each field with shape, dtype and unit."""
+"""Frozen records that modules exchange."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
 
-Array = Any  # jax.Array on the devices, numpy.ndarray on the host
+Array = Any  # jax.Array on devices, numpy.ndarray on the host
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A question with its true answer."""
+    """A question and its ground-truth answer."""
 
     id: str  # stable across runs and machines
     question: str
     answer: str
     subject: str
-    level: int  # difficulty as its source states it; in the arithmetic world, operations
+    level: int  # difficulty given by the source; operations in the arithmetic world
 
 
 def normalize_question(question: str) -> str:
-    """What two questions have in common that count as one: the text without case and layout."""
+    """Returns the text in lower case with single spaces; equal for questions that count as the same."""
     return " ".join(question.lower().split())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuestionAnswer:
-    """A question and answer that a teacher wrote; nobody has checked either."""
+    """A question and answer written by a teacher, unverified."""
 
     question: str
     answer: str
@@ -44,17 +46,21 @@ class PromptBatch:
 
 @flax.struct.dataclass(kw_only=True)
 class RolloutBatch:
-    """Sampled completions of prompts; a completion ends with its stop token."""
+    """Sampled completions of prompts, ending with their stop token."""
 
     prompts: PromptBatch  # B rows
     tokens: Array  # [B, C] int32, padded after the stop token
-    lengths: Array  # [B] int32, tokens with the stop token
-    sampler_logprobs: Array  # [B, C] float32, under the distribution sampled from
+    lengths: Array  # [B] int32, tokens including the stop token
+    sampler_logprobs: Array  # [B, C] float32, under the sampling distribution
 
 
 @flax.struct.dataclass(kw_only=True)
 class TrainBatch:
-    """Rollouts with what the policy-gradient loss needs besides."""
+    """Rollouts and their advantages."""
 
     rollouts: RolloutBatch  # B rows
     advantages: Array  # [B] float32
+
+
+# Called with a phase's name; gives a context in which the phase runs (shown and timed).
+Phase = Callable[[str], contextlib.AbstractContextManager[None]]

@@ -1,4 +1,4 @@
-"""A model as a Hugging Face folder of its own."""
+"""Exports a model as a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from soar_jax.checkpoints import hugging_face
+from soar_jax.checkpoints import config_json, hugging_face
 from soar_jax.checkpoints.base_model import LoadedModel
-from soar_jax.model import config as model_config
+from soar_jax.errors import SettingsError, require
 from soar_jax.model.parameters import Params
-from soar_jax.settings import SettingsError, require
 
 DTYPES = ("float32", "bfloat16")
 
 
 def check_target(out: pathlib.Path) -> None:
-    """Refuses a folder that holds something.
+    """Checks that the target folder is empty or new.
 
     Raises:
-      SettingsError: it is not empty, or no folder.
+      SettingsError: it is not empty, or is a file.
     """
     require(not out.exists() or out.is_dir(), f"--out={out} is a file; name a folder")
     require(not out.exists() or not any(out.iterdir()), f"--out={out} is not empty; choose another folder")
 
 
 def smallest_dtype(params: Params) -> str:
-    """The dtype of DTYPES that takes least room and loses nothing."""
+    """Returns the smallest of DTYPES that represents the parameters exactly."""
 
     def fits(leaf: np.ndarray) -> bool:
         return np.array_equal(leaf, leaf.astype(ml_dtypes.bfloat16).astype(leaf.dtype))
@@ -43,23 +42,22 @@ def smallest_dtype(params: Params) -> str:
 
 
 def save(model: LoadedModel, out: pathlib.Path, dtype: str) -> None:
-    """Writes a folder that transformers and `load_model` read; it appears whole or not at all.
+    """Writes a folder that transformers and `load_model` read, atomically.
 
-    It holds `config.json`, `generation_config.json`, `model.safetensors`, and the tokenizer's files with its chat
-    template.
+    It has `config.json`, `generation_config.json`, `model.safetensors`, and the tokenizer files with the chat template.
 
     Args:
-      dtype: of DTYPES, what the weights are written in.
+      dtype: of the written weights, one of DTYPES.
 
     Raises:
-      SettingsError: the folder holds something, or cannot be written.
+      SettingsError: the folder is not empty, or cannot be written.
     """
     check_target(out)
     out = out.resolve()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"{out.name}.partial-", dir=out.parent) as beside:
-            folder = pathlib.Path(beside) / "model"
+        with tempfile.TemporaryDirectory(prefix=f"{out.name}.partial-", dir=out.parent) as partial:
+            folder = pathlib.Path(partial) / "model"
             _write(model, folder, dtype)
             os.replace(folder, out)
     except OSError as error:
@@ -71,11 +69,11 @@ def save(model: LoadedModel, out: pathlib.Path, dtype: str) -> None:
 def _write(model: LoadedModel, folder: pathlib.Path, dtype: str) -> None:
     tokenizer, config = model.tokenizer, dataclasses.replace(model.config, dtype=dtype)
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), model.params)
-    raw = model_config.to_hugging_face(
-        config, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id
-    )
+    raw = config_json.to_hugging_face(config, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
     hugging_face.save_params(folder, params, config=config, raw_config=raw)
-    shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors lets nobody else read it
+    shutil.copymode(
+        folder / "config.json", folder / "model.safetensors"
+    )  # safetensors makes it readable for its owner only
     stops = list(tokenizer.stop_ids)
     generation = {
         "bos_token_id": tokenizer.bos_id,

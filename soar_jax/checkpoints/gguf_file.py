@@ -1,4 +1,4 @@
-"""GGUF files: shape, tokenizer and weights of a model in one file, often quantised (llama.cpp)."""
+"""GGUF files (llama.cpp): architecture, tokenizer and weights of a model in one file, often quantised."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from soar_jax.checkpoints.tokenizer import Tokenizer, wrap
-from soar_jax.model.config import ModelConfig
-from soar_jax.settings import SettingsError, require
+from soar_jax.errors import SettingsError, require
 
-# Architecture in the file, and the model_type of Hugging Face.
+# Architecture in the file: model_type of Hugging Face.
 ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 _TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 _LAYER = {
@@ -27,12 +26,12 @@ _LAYER = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-# Llama 3's stretched rotary frequencies come as a tensor; these are the constants all of its models share.
+# GGUF files store the RoPE scaling of Llama 3 as a tensor of frequency factors; its other constants are fixed.
 _LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
 
 def _reader(path: pathlib.Path) -> Any:
-    """Gguf's reader, which does not read on behind the end of a file that says that it is longer than it is."""
+    """A GGUFReader that raises if the metadata point beyond the end of the file."""
     from gguf import GGUFReader
 
     class Reader(GGUFReader):
@@ -45,13 +44,13 @@ def _reader(path: pathlib.Path) -> Any:
 
 
 class GGUFFile:
-    """An open file; a tensor is dequantised when it is asked for."""
+    """An open file and its metadata; a `TensorSource` that dequantises a tensor when it is read."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        """Reads the metadata and where the tensors lie.
+        """Reads the metadata and the places of the tensors.
 
         Raises:
-          SettingsError: the file is broken, or holds no model that this decoder computes.
+          SettingsError: the file is broken, or its model is not supported.
         """
         self.path = path
         try:
@@ -72,18 +71,16 @@ class GGUFFile:
         )
 
     def config(self) -> dict[str, Any]:
-        """What `config.json` of the model says.
+        """Builds the `config.json` of the model from the metadata.
 
         Raises:
-          SettingsError: the metadata lack something.
+          SettingsError: a field is missing.
         """
-        embedding = self._tensors.get("token_embd.weight")
-        require(embedding is not None, f"{self.path} has no token embeddings; fetch it again")
-        assert embedding is not None
+        require("token_embd.weight" in self._tensors, f"{self.path} has no token embeddings; fetch it again")
         heads = self._number("attention.head_count")
         config = {
             "model_type": ARCHITECTURES[self._architecture],
-            "vocab_size": int(embedding.shape[1]),
+            "vocab_size": int(self._tensors["token_embd.weight"].shape[1]),
             "hidden_size": self._number("embedding_length"),
             "intermediate_size": self._number("feed_forward_length"),
             "num_hidden_layers": self._number("block_count"),
@@ -104,26 +101,39 @@ class GGUFFile:
             config["rope_scaling"] = {"rope_type": "linear", "factor": linear}
         return config
 
-    def source(self, config: ModelConfig) -> _Source:
-        """The tensors under their Hugging Face names."""
-        return _Source(self, config)
-
-    def has(self, name: str) -> bool:
-        """Whether the file has a tensor of this (GGUF) name."""
-        return name in self._tensors
-
-    def text(self, name: str, default: str = "") -> str:
-        """A text of the metadata.
+    def get(self, name: str) -> np.ndarray:
+        """Dequantises a tensor to float32, under its name and in the layout of a Hugging Face checkpoint.
 
         Raises:
-          SettingsError: it is something else.
+          SettingsError: there is none, or its quantisation is not supported.
+        """
+        stem, _, ending = name.rpartition(".")
+        if stem in _TOP:
+            tensor = f"{_TOP[stem]}.{ending}"
+        else:
+            _, _, layer, part = stem.split(".", 3)  # model.layers.N.part
+            tensor = f"blk.{layer}.{_LAYER[part]}.{ending}"
+        require(tensor in self._tensors, f"{self.path} has no tensor {tensor}; fetch it again")
+        array = self._dequantised(tensor)
+        heads = self._number("attention.head_count")
+        num_heads = {"q_proj": heads, "k_proj": self._number("attention.head_count_kv", heads) or heads}
+        projection = stem.rpartition(".")[2]
+        if self._architecture == "llama" and projection in num_heads:
+            return _half_split(array, int(num_heads[projection]))
+        return array
+
+    def text(self, name: str, default: str = "") -> str:
+        """Returns a text field of the metadata.
+
+        Raises:
+          SettingsError: the field is of another type.
         """
         value = self.fields.get(name, default)
         require(isinstance(value, str), f"{name} of {self.path} is no text; fetch it again")
         return value
 
     def _is_read(self, name: str) -> bool:
-        """Whether a tensor is one that a model of this architecture has and this decoder computes with."""
+        """Whether the decoder reads a tensor; others mean that the model is another architecture."""
         stem, _, ending = name.rpartition(".")
         part = stem.split(".", 2)[2] if stem.startswith("blk.") and stem.count(".") == 2 else ""
         if ending == "bias":
@@ -133,7 +143,7 @@ class GGUFFile:
         return ending == "weight" and (part in _LAYER.values() or stem in (*_TOP.values(), "rope_freqs"))
 
     def _linear_rope_factor(self) -> float:
-        """What rotary frequencies are divided by; 0 where they are not. llama.cpp's default kind is linear."""
+        """The divisor of the RoPE frequencies; 0 if there is none. llama.cpp's default kind is linear."""
         kind = self.text(f"{self._architecture}.rope.scaling.type", "linear")
         require(kind in ("linear", "none", ""), f"rope scaling {kind!r} of {self.path} is not supported")
         factor = self._number("rope.scaling.factor", self._number("rope.scale_linear", 0.0))
@@ -150,48 +160,19 @@ class GGUFFile:
         tensor = self._tensors[name]
         try:
             return quants.dequantize(tensor.data, tensor.tensor_type)
-        except NotImplementedError:  # the gguf package reads fewer kinds than it names
+        except NotImplementedError:  # the gguf package names more kinds than it reads
             raise SettingsError(
                 f"{self.path}: quantisation {tensor.tensor_type.name} of {name} is not supported; fetch another one"
             ) from None
 
 
-class _Source:
-    """A `checkpoint.TensorSource`."""
-
-    def __init__(self, file: GGUFFile, config: ModelConfig) -> None:
-        self._file, self._config = file, config
-
-    def get(self, name: str) -> np.ndarray:
-        """The tensor, float32, laid out as in a Hugging Face checkpoint.
-
-        Raises:
-          SettingsError: there is none, or its quantisation is not supported.
-        """
-        stem, _, ending = name.rpartition(".")
-        place = _TOP.get(stem) or _in_layer(stem)
-        full = f"{place}.{ending}"
-        require(self._file.has(full), f"{self._file.path} has no tensor {full}; fetch it again")
-        array = self._file._dequantised(full)
-        heads = {"q_proj": self._config.num_heads, "k_proj": self._config.num_kv_heads}
-        projection = stem.rpartition(".")[2]
-        if self._config.family == "llama" and projection in heads:
-            return _half_split(array, heads[projection])
-        return array
-
-
-def _in_layer(stem: str) -> str:
-    _, _, number, part = stem.split(".", 3)  # model.layers.N.part
-    return f"blk.{number}.{_LAYER[part]}"
-
-
 def _half_split(array: np.ndarray, num_heads: int) -> np.ndarray:
-    """Undoes llama.cpp's order of a head's rotary dimensions: pairs side by side, ours are half a head apart."""
+    """Reorders the rotary dimensions of each head from llama.cpp's adjacent pairs to pairs half a head apart."""
     rows, *rest = array.shape
     return array.reshape(num_heads, rows // num_heads // 2, 2, *rest).swapaxes(1, 2).reshape(array.shape)
 
 
-# How text is cut before the merges, by `tokenizer.ggml.pre`. A pattern that is lost changes how digits are read.
+# Regex that splits text before the merges, by `tokenizer.ggml.pre`. Another pattern would split digits otherwise.
 _DIGITS_APART = "digits"
 _PRE_TOKENIZERS = {
     "default": None,
@@ -202,21 +183,21 @@ _PRE_TOKENIZERS = {
     "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
-_WHOLE_WORDS_FIRST = ("llama-bpe",)  # a word that is a token is not cut and merged
+_WHOLE_WORDS_FIRST = ("llama-bpe",)  # these look a full word up before they apply merges
 _BOS_BY_DEFAULT = ("llama-bpe",)
-# End a completion, whichever of them the file names as EOS.
+# All of these end a completion, not only the one that the file names as EOS.
 _ENDS = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>")
-_CONTROL, _USER_DEFINED = 3, 4  # types of tokens
+_CONTROL, _USER_DEFINED = 3, 4  # token types
 
 
 def load_tokenizer(file: GGUFFile) -> Tokenizer:
-    """The tokenizer that the metadata describe.
+    """Builds the tokenizer from the metadata.
 
     Raises:
-      SettingsError: it is of a kind that is not supported, or the metadata lack something.
+      SettingsError: its kind is not supported, or a field is missing.
     """
     import tokenizers
-    from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
+    from tokenizers import AddedToken, decoders, models, normalizers
     from transformers import PreTrainedTokenizerFast
 
     prefix = "tokenizer.ggml."
@@ -230,21 +211,13 @@ def load_tokenizer(file: GGUFFile) -> Tokenizer:
         eos = tokens[fields["eos_token_id"]]
         bos = tokens[fields["bos_token_id"]] if "bos_token_id" in fields else None
         pad = tokens[fields["padding_token_id"]] if "padding_token_id" in fields else None
-        vocabulary = {token: place for place, token in enumerate(tokens)}
+        vocabulary = {token: index for index, token in enumerate(tokens)}
         backend = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre in _WHOLE_WORDS_FIRST))
         named = list(zip(tokens, types, strict=True))
         stops = _stops(fields, named)
-    except Exception as error:  # the library raises plain ones, for a merge of unknown tokens for instance
+    except Exception as error:  # the library raises plain ones, for instance for a merge of unknown tokens
         raise SettingsError(f"the tokenizer of {file.path} is broken ({error}); fetch it again") from None
-    pattern = _PRE_TOKENIZERS[pre]
-    first: Any = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    if pattern == _DIGITS_APART:
-        first = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), first])
-    elif pattern is not None:
-        split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
-        bytes_only = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        first = pre_tokenizers.Sequence([split, bytes_only])
-    backend.pre_tokenizer, backend.decoder = first, decoders.ByteLevel()
+    backend.pre_tokenizer, backend.decoder = _pre_tokenizer(pre), decoders.ByteLevel()
     if pre == "qwen2":
         backend.normalizer = normalizers.NFC()
     added = [AddedToken(t, special=k == _CONTROL, normalized=False) for t, k in named if k in (_CONTROL, _USER_DEFINED)]
@@ -262,8 +235,21 @@ def load_tokenizer(file: GGUFFile) -> Tokenizer:
     return wrap(wrapped, str(file.path), stops)
 
 
+def _pre_tokenizer(pre: str) -> Any:
+    from tokenizers import Regex, pre_tokenizers
+
+    pattern = _PRE_TOKENIZERS[pre]
+    if pattern is not None and pattern != _DIGITS_APART:
+        split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
+        return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    if pattern == _DIGITS_APART:
+        return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
+    return byte_level
+
+
 def _stops(fields: dict[str, Any], named: list[tuple[str, int]]) -> list[int]:
-    """Ids of the tokens that end a turn or a text; named are the tokens and their types."""
-    ids = [place for place, (token, kind) in enumerate(named) if token in _ENDS and kind == _CONTROL]
+    """Ids of the tokens that end a turn or a text; `named` are all tokens and their types."""
+    ids = [index for index, (token, kind) in enumerate(named) if token in _ENDS and kind == _CONTROL]
     given = [fields[key] for key in ("eot_token_id", "eom_token_id") if key in fields]
-    return [*ids, *[number for number in given if number in range(len(named))]]  # "none" is a number beyond
+    return [*ids, *[number for number in given if number in range(len(named))]]  # ids out of range mean none

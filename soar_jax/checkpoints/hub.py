@@ -1,11 +1,11 @@
-"""Checkpoints from the Hugging Face hub."""
+"""Downloads checkpoints from the Hugging Face hub."""
 
 from __future__ import annotations
 
 import pathlib
 import re
 
-from soar_jax.settings import SettingsError
+from soar_jax.errors import SettingsError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")  # no pickles
@@ -17,10 +17,10 @@ def is_id(name: str) -> bool:
 
 
 def download(name: str) -> pathlib.Path:
-    """The folder of a model's files, fetched where they are not in the local cache yet.
+    """Downloads a model, if it is not in the local cache, and returns its folder.
 
     Raises:
-      SettingsError: the hub cannot be reached, has no such model, or asks for a licence to be accepted.
+      SettingsError: the hub cannot be reached, does not have the model, or wants its licence accepted.
     """
     from huggingface_hub import errors, snapshot_download
 
@@ -35,7 +35,7 @@ def download(name: str) -> pathlib.Path:
         raise SettingsError(f"model.source {name!r} is no local folder, and no name of a model on the hub") from None
     except errors.RepositoryNotFoundError:
         raise SettingsError(f"there is no model {name!r} on the hub, or your account cannot see it") from None
-    except Exception as error:  # of the hub, and of whichever HTTP client its library uses
+    except Exception as error:  # errors of the hub, or of the HTTP client of its library
         raise SettingsError(
             f"model.source {name!r} is no local folder and the hub cannot be reached ({type(error).__name__}); check "
             "the network, or give a folder"

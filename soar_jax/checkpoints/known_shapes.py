@@ -1,57 +1,36 @@
-"""Shapes of public models, so that their costs can be counted where the hub cannot be reached.
-
-The facts of each model's public `config.json`, under that file's field names.
-"""
+"""Architectures of public models, to plan their costs offline: values of each model's public `config.json`."""
 
 from __future__ import annotations
 
 import pathlib
 from typing import Any
 
-from soar_jax.checkpoints import base_model, gguf_file, hugging_face
-from soar_jax.model import config as model_config
+from soar_jax.checkpoints import base_model, config_json, gguf_file, hugging_face
+from soar_jax.errors import SettingsError
 from soar_jax.model.config import ModelConfig
-from soar_jax.settings import SettingsError
 
 
 def _llama3(factor: float, **sizes: Any) -> dict[str, Any]:
-    scaling = {
-        "rope_type": "llama3",
-        "factor": factor,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 8192,
-    }
+    scaling = {"rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     return {
         "model_type": "llama",
         "vocab_size": 128256,
         "num_key_value_heads": 8,
         "rope_theta": 500000.0,
-        "rope_scaling": scaling,
+        "rope_scaling": scaling | {"original_max_position_embeddings": 8192},
         "rms_norm_eps": 1e-5,
         "max_position_embeddings": 131072,
+        "tie_word_embeddings": True,
         **sizes,
     }
 
 
 KNOWN_SHAPES: dict[str, dict[str, Any]] = {
     "meta-llama/Llama-3.2-1B-Instruct": _llama3(
-        32.0,
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_hidden_layers=16,
-        num_attention_heads=32,
-        head_dim=64,
-        tie_word_embeddings=True,
+        32.0, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32, head_dim=64
     ),
     "meta-llama/Llama-3.2-3B-Instruct": _llama3(
-        32.0,
-        hidden_size=3072,
-        intermediate_size=8192,
-        num_hidden_layers=28,
-        num_attention_heads=24,
-        head_dim=128,
-        tie_word_embeddings=True,
+        32.0, hidden_size=3072, intermediate_size=8192, num_hidden_layers=28, num_attention_heads=24, head_dim=128
     ),
     "meta-llama/Llama-3.1-8B-Instruct": _llama3(
         8.0,
@@ -107,24 +86,24 @@ KNOWN_SHAPES: dict[str, dict[str, Any]] = {
 
 
 def shape_of(source: str, dtype: str, file: str = "") -> ModelConfig:
-    """The shape of a `model.source`, without its weights and without the network.
+    """Returns the architecture of a `model.source` without its weights or the network.
 
     Args:
-      file: a config.json or its folder, that is read in the place of the source's.
+      file: a config.json or its folder, read instead of the source's.
 
     Raises:
-      SettingsError: the source is neither on this machine nor in `KNOWN_SHAPES`, or its config cannot be read.
+      SettingsError: the source is neither on disk nor in `KNOWN_SHAPES`, or its config cannot be read.
     """
     if file:
-        given = pathlib.Path(file).expanduser()
-        return hugging_face.read_config(given.parent if given.name == "config.json" else given, dtype)
+        path = pathlib.Path(file).expanduser()
+        return hugging_face.read_config(path.parent if path.name == "config.json" else path, dtype)
     path = base_model.EMBEDDED_FOLDER if source == base_model.EMBEDDED else pathlib.Path(source).expanduser()
     if source and path.is_dir():
         return hugging_face.read_config(path, dtype)
     if path.is_file():
-        return model_config.from_hugging_face(gguf_file.GGUFFile(path).config(), dtype)
+        return config_json.from_hugging_face(gguf_file.GGUFFile(path).config(), dtype)
     if source in KNOWN_SHAPES:
-        return model_config.from_hugging_face(KNOWN_SHAPES[source], dtype)
+        return config_json.from_hugging_face(KNOWN_SHAPES[source], dtype)
     raise SettingsError(
         f"the sizes of model.source {source!r} are not known here; give its config.json with --model_config=PATH. "
         f"Known: {', '.join(KNOWN_SHAPES)}"

@@ -1,7 +1,7 @@
-"""Text to token ids and back, through transformers.
+"""Encodes and decodes text through transformers.
 
-Rollouts stay token ids from the sampler to the loss; text is only made for parsing,
-grading and reading, and is never encoded again for training.
+Rollouts stay token ids from the sampler to the loss; their text is for parsing, grading and reading, and is never
+encoded again for training.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from soar_jax.checkpoints.safetensors_folder import read_json
-from soar_jax.settings import SettingsError, require
+from soar_jax.errors import SettingsError, require
 from soar_jax.types import PromptBatch
 
-# Stands before chat templates, some of which write the date: a run's prompts are the same on every day and every host.
+# Prepended to chat templates, some of which print the date: prompts must not depend on the day or the host.
 _FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}\n"
 
 
@@ -27,26 +27,26 @@ class Tokenizer:
     """A transformers tokenizer and the ids that the sampler needs."""
 
     backend: Any  # transformers.PreTrainedTokenizerBase
-    bos_id: int | None  # None where the model knows none
+    bos_id: int | None  # None if the model has none
     eos_id: int
     pad_id: int
-    vocab_size: int  # ids that the tokenizer can write
-    stop_ids: tuple[int, ...]  # that end a completion; EOS is one of them
-    adds_bos: bool  # whether a prompt that does not begin with BOS gets one
-    special_texts: tuple[str, ...]  # that are read as special tokens wherever they stand
+    vocab_size: int  # ids that the tokenizer can produce
+    stop_ids: tuple[int, ...]  # end a completion; EOS included
+    adds_bos: bool  # whether prompts begin with BOS
+    special_texts: tuple[str, ...]  # read as special tokens anywhere in a text
 
     def encode_prompt(self, text: str) -> list[int]:
-        """Token ids of a prompt; where the model wants a BOS, exactly one."""
+        """Token ids of a prompt, with exactly one BOS if the model wants it."""
         ids = self.backend(text, add_special_tokens=False)["input_ids"]
         if self.bos_id is None or not self.adds_bos or ids[:1] == [self.bos_id]:
             return ids
         return [self.bos_id, *ids]
 
     def chat(self, user: str, system: str) -> str:
-        """The text of a conversation in which the user has spoken and the assistant begins; no system turn if empty.
+        """Formats a user turn, after a system turn unless that is empty, up to the start of the assistant's turn.
 
         Raises:
-          SettingsError: the model has no chat template, or it refuses the conversation.
+          SettingsError: the model has no chat template, or it fails.
         """
         turns = [{"role": "system", "content": system}] if system else []
         turns.append({"role": "user", "content": user})
@@ -55,17 +55,17 @@ class Tokenizer:
             return self.backend.apply_chat_template(
                 turns, chat_template=template, tokenize=False, add_generation_prompt=True
             )
-        except Exception as error:  # templates are programs of the checkpoint (run in a sandbox by transformers)
+        except Exception as error:  # templates are code of the checkpoint, run in a sandbox by transformers
             raise SettingsError(
                 f"prompts.chat is on, but the model's chat template cannot be used ({_first_line(error)}); turn it off"
             ) from None
 
-    def holds_special(self, text: str) -> bool:
-        """Whether text would be read as a special token somewhere: nothing that may stand in a question."""
+    def contains_special_token(self, text: str) -> bool:
+        """Whether a part of the text would be encoded as a special token; questions must not have any."""
         return any(token in text for token in self.special_texts)
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        """Texts of rows of token ids, special tokens left out."""
+        """Decodes rows of token ids, without special tokens."""
         return self.backend.batch_decode(rows, skip_special_tokens=True)
 
 
@@ -75,8 +75,8 @@ def load_tokenizer(folder: pathlib.Path) -> Tokenizer:
     Raises:
       SettingsError: the files are missing or broken, or lack an EOS token.
     """
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is missing is no news here
-    from transformers import AutoTokenizer  # seconds to import, so only when a model is loaded
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # silences that torch is missing
+    from transformers import AutoTokenizer  # here, since the import takes seconds
 
     try:
         backend = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
@@ -86,52 +86,44 @@ def load_tokenizer(folder: pathlib.Path) -> Tokenizer:
 
 
 def wrap(backend: Any, name: str, stops: Sequence[int] = ()) -> Tokenizer:
-    """Our view of a transformers tokenizer; `stops` are ids that end a completion besides EOS.
+    """Wraps a transformers tokenizer; `stops` are ids that end a completion besides EOS.
 
     Raises:
       SettingsError: it has no EOS token, or is broken.
     """
     try:
-        return _view(backend, stops)
-    except SettingsError as error:
-        raise SettingsError(f"the tokenizer in {name} {error}") from None
-    except Exception as error:  # what a broken tokenizer's first use raises
+        eos_id, bos_id, pad_id = backend.eos_token_id, backend.bos_token_id, backend.pad_token_id
+        require(eos_id is not None, f"the tokenizer in {name} names no EOS token")
+        # Special tokens with a role (BOS, EOS), and those without one, such as many chat models' turn markers.
+        specials = {token.content for token in backend.added_tokens_decoder.values() if token.special}
+        return Tokenizer(
+            backend=backend,
+            bos_id=bos_id,
+            eos_id=eos_id,
+            pad_id=eos_id if pad_id is None else pad_id,
+            vocab_size=len(backend),
+            stop_ids=tuple(sorted({eos_id, *stops})),
+            adds_bos=_adds_bos(backend, bos_id),
+            special_texts=tuple(sorted(specials | set(backend.all_special_tokens))),
+        )
+    except SettingsError:
+        raise
+    except Exception as error:  # a broken tokenizer can raise anything at its first use
         raise SettingsError(f"the tokenizer in {name} is broken ({_first_line(error)}); fetch it again") from None
 
 
-def _view(backend: Any, stops: Sequence[int]) -> Tokenizer:
-    eos_id, bos_id = backend.eos_token_id, backend.bos_token_id
-    require(eos_id is not None, "names no EOS token")
-    pad_id = eos_id if backend.pad_token_id is None else backend.pad_token_id
-    # Those with a role, and those without one, as many chat models' marks of a turn are.
-    specials = {token.content for token in backend.added_tokens_decoder.values() if token.special}
-    return Tokenizer(
-        backend=backend,
-        bos_id=bos_id,
-        eos_id=eos_id,
-        pad_id=pad_id,
-        vocab_size=len(backend),
-        stop_ids=tuple(sorted({eos_id, *stops})),
-        adds_bos=_adds_bos(backend, bos_id),
-        special_texts=tuple(sorted(specials | set(backend.all_special_tokens))),
-    )
-
-
 def _adds_bos(backend: Any, bos_id: int | None) -> bool:
-    """As the checkpoint says; where it does not, a model with a chat template leaves BOS to that."""
+    """Follows the checkpoint; by default, a model with a chat template leaves BOS to the template."""
     if bos_id is None:
         return False
-    said = backend.init_kwargs.get("add_bos_token")
-    if said is None:
+    adds_bos = backend.init_kwargs.get("add_bos_token")
+    if adds_bos is None:
         return backend("")["input_ids"][:1] == [bos_id] or not backend.chat_template
-    return bool(said)
+    return bool(adds_bos)
 
 
 def _generation_stops(folder: pathlib.Path) -> list[int]:
-    """EOS ids of `generation_config.json`, or where it is missing of `config.json`.
-
-    Chat models end a turn with another token than a text.
-    """
+    """EOS ids of `generation_config.json`, else of `config.json`; chat models end a turn and a text differently."""
     paths = [folder / name for name in ("generation_config.json", "config.json")]
     found: object = next((read_json(path).get("eos_token_id", []) for path in paths if path.exists()), [])
     return [number for number in (found if isinstance(found, list) else [found]) if isinstance(number, int)]
@@ -143,7 +135,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def prompt_batch(rows: Sequence[Sequence[int]], pad_id: int, buckets: Sequence[int]) -> PromptBatch:
-    """Right-pads prompts to the smallest bucket that holds the longest: tokens [B, T], lengths [B].
+    """Right-pads prompts to the smallest bucket that fits the longest: tokens [B, T], lengths [B].
 
     Few bucket lengths mean few compiled programs.
 
@@ -164,7 +156,7 @@ def prompt_batch(rows: Sequence[Sequence[int]], pad_id: int, buckets: Sequence[i
 
 
 def build_word_tokenizer(words: Sequence[str], folder: pathlib.Path) -> None:
-    """Writes a tokenizer whose tokens are whole words split at spaces, in Hugging Face layout.
+    """Writes a tokenizer whose tokens are words split at spaces, in Hugging Face layout.
 
     Ids: <pad> 0, <bos> 1, <eos> 2, <unk> 3, then `words` in their order.
     """

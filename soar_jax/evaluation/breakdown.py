@@ -1,4 +1,4 @@
-"""pass@k with intervals and counts of verdicts: of all problems, of each subject, of each level."""
+"""Breakdown of an evaluation: pass@k with intervals and verdict counts, overall, by subject and by level."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from soar_jax.evaluation.statistics import mean_interval
 from soar_jax.grading.grader import Verdict
 from soar_jax.types import Problem
 
-Row = dict[str, Any]  # num_problems, verdicts, and each pass@k with its 95% interval
+Row = dict[str, Any]  # num_problems, verdict counts, and each pass@k with its 95% interval
 
 
 def breakdown(problems: Sequence[Problem], verdicts: np.ndarray, ks: Sequence[int]) -> dict[str, Any]:
-    """The rows `overall`, `subjects` by name and `levels` by number.
+    """Returns the rows `overall`, `subjects` (by name) and `levels` (by number).
 
-    Intervals are a bootstrap over problems: a group of few problems, or of problems that were all solved or all failed,
-    has a narrower one than it should.
+    Intervals are a bootstrap over problems. They are too narrow for groups of few problems, and for groups whose
+    problems were all solved or all failed.
 
     Args:
-      verdicts: values of Verdict, [problems, samples] of str.
+      verdicts: values of `Verdict`, [problems, samples] str.
     """
     subjects = np.array([problem.subject for problem in problems])
     levels = np.array([problem.level for problem in problems])

@@ -1,4 +1,4 @@
-"""How different a set of questions is."""
+"""Diversity measures of a set of questions."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-MAX_BLEU_CHARACTERS = 1000  # of a question, so that the work stays bounded
-SAME_CLUSTER = 0.5  # distance 1 - BLEU up to which questions are one cluster
+MAX_BLEU_CHARACTERS = 1000  # longer questions are truncated: BLEU's cost stays bounded
+SAME_CLUSTER = 0.5  # largest distance 1 - BLEU within a cluster
 
 
 def vendi_score(embeddings: np.ndarray) -> float:
-    """The effective number of different items (Vendi score, arXiv 2210.02410).
+    """Vendi score: the effective number of different items (arXiv 2210.02410).
 
-    exp of the Shannon entropy of the eigenvalues of K / N, where K holds the cosine
-    similarities: 1 for N equal vectors, N for N orthogonal ones, 0 for none.
+    exp of the Shannon entropy of the eigenvalues of K / N, with K the cosine similarities: 1 for N equal vectors, N
+    for N orthogonal ones, 0 for N = 0.
 
     Args:
       embeddings: [N, E]. A zero vector counts as different from all others.
@@ -31,12 +31,12 @@ def vendi_score(embeddings: np.ndarray) -> float:
 
 
 def distinct_share(texts: Sequence[str]) -> float:
-    """Share of texts that are different, blanks normalised; 0 for none."""
+    """Number of distinct texts over number of texts, whitespace normalised; 0 for no texts."""
     return len({" ".join(text.split()) for text in texts}) / len(texts) if texts else 0.0
 
 
 def repetition_penalties(texts: Sequence[str]) -> np.ndarray:
-    """R-Zero's penalty: the share of the batch that is in a text's BLEU cluster (arXiv 2508.05004).
+    """R-Zero's repetition penalty: the fraction of the batch in a text's BLEU cluster (arXiv 2508.05004).
 
     Clusters by average linkage on the distance 1 - sentence BLEU, cut at `SAME_CLUSTER`.
 

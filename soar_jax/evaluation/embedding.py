@@ -1,4 +1,4 @@
-"""Vectors of questions, for measures of diversity."""
+"""Embeddings of questions, for diversity measures."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from soar_jax import parallel
+from soar_jax.errors import SettingsError, require
 from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import processes
 from soar_jax.sampling.text import TextSampler
-from soar_jax.settings import SettingsError, require
 from soar_jax.types import PromptBatch
 
 SENTENCE_TRANSFORMERS = "sentence-transformers:"
@@ -29,17 +29,17 @@ class Embedder(Protocol):
     """Turns texts into vectors."""
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """[len(texts), E] float32."""
+        """Returns [len(texts), E] float32."""
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "model"))
 def mean_pooled(
-    weights: Params, frozen: FrozenBase | None, prompts: PromptBatch, *, mesh: Mesh, model: ModelConfig
+    weights: Params, frozen_base: FrozenBase | None, prompts: PromptBatch, *, mesh: Mesh, model: ModelConfig
 ) -> jax.Array:
-    """Mean of the final hidden states over a text's tokens [B, D] float32; the mesh divides B."""
+    """Mean of the final hidden states over a text's tokens: [B, D] float32, with B divisible by the mesh size."""
 
-    def share(weights: Params, frozen: FrozenBase | None, prompts: PromptBatch) -> jax.Array:
-        params = decoder_params(weights, frozen, model)
+    def pool(weights: Params, frozen_base: FrozenBase | None, prompts: PromptBatch) -> jax.Array:
+        params = decoder_params(weights, frozen_base, model)
         valid = jnp.arange(prompts.tokens.shape[1]) < prompts.lengths[:, None]  # [B, T]
         positions = jnp.broadcast_to(jnp.arange(prompts.tokens.shape[1]), prompts.tokens.shape)
         hidden, _ = decoder.hidden_states(params, model, tokens=prompts.tokens, positions=positions, key_valid=valid)
@@ -47,63 +47,61 @@ def mean_pooled(
         return total / prompts.lengths[:, None]
 
     in_specs = (parallel.REPLICATED, parallel.REPLICATED, parallel.BY_POPULATION)
-    return parallel.shard_over_population(mesh, share, in_specs, parallel.BY_POPULATION)(weights, frozen, prompts)
+    return parallel.shard_over_population(mesh, pool, in_specs, parallel.BY_POPULATION)(weights, frozen_base, prompts)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelEmbedder:
-    """Mean-pooled hidden states of a policy that reads the bare text."""
+    """Mean-pooled hidden states of a policy; texts are encoded without prompt or chat template."""
 
     sampler: TextSampler
     weights: Params
-    rows_per_call: int  # texts are filled up to a multiple, so that one shape a bucket is compiled
+    rows_per_call: int  # texts are padded to a multiple of it: one compiled shape per prompt bucket
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """[len(texts), D] float32."""
-        filled = [*texts, *[""] * (-len(texts) % self.rows_per_call)]
-        parts = [np.zeros((0, self.sampler.model.d_model), np.float32)]  # of no texts
-        for start in range(0, len(filled), self.rows_per_call):
-            prompts = self.sampler.encode(filled[start : start + self.rows_per_call])
-            prompts = parallel.shard_population(self.sampler.mesh, prompts)
-            sampler = self.sampler
-            pooled = mean_pooled(self.weights, sampler.frozen, prompts, mesh=sampler.mesh, model=sampler.model)
+        sampler = self.sampler
+        padded = [*texts, *[""] * (-len(texts) % self.rows_per_call)]
+        batches = [np.zeros((0, sampler.model.d_model), np.float32)]  # for no texts
+        for start in range(0, len(padded), self.rows_per_call):
+            prompts = parallel.shard_population(
+                sampler.mesh, sampler.encode(padded[start : start + self.rows_per_call])
+            )
+            pooled = mean_pooled(self.weights, sampler.frozen_base, prompts, mesh=sampler.mesh, model=sampler.model)
             sampler.meter.watch(pooled)
-            parts.append(pooled)
-        return np.concatenate([processes.to_host(part) for part in parts])[: len(texts)]
+            batches.append(pooled)
+        return np.concatenate([processes.to_host(batch) for batch in batches])[: len(texts)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CentredEmbedder:
-    """Vectors relative to a centre.
+    """Subtracts a mean vector.
 
-    Hidden states share a large part whatever the text says, so that all cosine similarities are near 1
-    (arXiv 1909.00512); without that part they tell texts apart.
+    Hidden states have a large common component, so all cosine similarities are near 1 (arXiv 1909.00512); without it
+    they distinguish texts.
     """
 
     embedder: Embedder
     centre: np.ndarray  # [E]
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """[len(texts), E] float32."""
         return self.embedder.embed(texts) - self.centre
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SentenceTransformerEmbedder:
-    """A model of the sentence-transformers library."""
+    """Embeds with a model of the sentence-transformers library."""
 
     model: Any
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """[len(texts), E] float32."""
         return np.asarray(self.model.encode(list(texts), show_progress_bar=False), np.float32)
 
 
 def make_embedder(name: str, sampler: TextSampler, weights: Params, rows_per_call: int) -> Embedder:
-    """The embedder that `analysis.embeddings` names: "model", or "sentence-transformers:NAME_OR_FOLDER".
+    """Makes the embedder that `analysis.embeddings` names: "model", or "sentence-transformers:NAME_OR_FOLDER".
 
     Raises:
-      SettingsError: no such embedder, or its library or model is missing.
+      SettingsError: the name is unknown, or the library or model is missing.
     """
     if name == "model":
         return ModelEmbedder(sampler=sampler, weights=weights, rows_per_call=rows_per_call)
@@ -120,7 +118,7 @@ def make_embedder(name: str, sampler: TextSampler, weights: Params, rows_per_cal
         ) from None
     try:
         return SentenceTransformerEmbedder(model=SentenceTransformer(model_name, device="cpu"))
-    except Exception as error:  # the library raises many kinds for a model that cannot be loaded
+    except Exception as error:  # the library raises many types when it cannot load a model
         raise SettingsError(
             f"cannot load analysis.embeddings {name!r} ({type(error).__name__}); give a folder or use 'model'"
         ) from error

@@ -1,4 +1,4 @@
-"""How many of a policy's sampled answers to given problems are right."""
+"""Evaluation of policies: sampled answers to questions, graded."""
 
 from __future__ import annotations
 
@@ -7,128 +7,99 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from soar_jax.grading.grader import Grader, Verdict
+from soar_jax.integers import ceil_div
 from soar_jax.model.parameters import Params
-from soar_jax.sampling.sampler import SamplingSettings
-from soar_jax.sampling.text import TextSampler
+from soar_jax.sampling.text import Draw, TextSampler
 from soar_jax.types import Problem, RolloutBatch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a policy answered once, and what became of it."""
+    """A sampled completion with its extracted answer and verdict."""
 
     completion: str
-    final: str | None  # the answer that was found in it
+    final: str | None  # extracted answer; None where there is none
     verdict: Verdict
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    """Asks policies questions and grades what they answer."""
+    """Samples and grades answers of one policy or of a population, in calls of one compiled shape."""
 
     sampler: TextSampler
     grader: Grader
-    prompts_per_call: int  # problems asked in one call of the compiled program
+    prompts_per_call: int  # questions per call of the compiled program
+
+    def iterate_texts(
+        self, weights: Params, questions: Sequence[str], draw: Draw, *, num_students: int = 0, first_index: int = 0
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Samples answers to the same questions from one policy, or from each student of a population.
+
+        While the devices sample a call, the caller handles the texts of the call before.
+
+        Args:
+          num_students: P of a population, weights with leaves [P, ...]; 0 for one policy. All students use the same
+            key, so students with equal weights answer alike and differences come from training alone.
+          first_index: index of `questions[0]` in the draw, which does not depend on how questions are cut into calls.
+
+        Yields:
+          The questions of a call as a slice, and their texts, an object array [max(1, P), questions, samples].
+        """
+        size = self.prompts_per_call
+        if num_students:
+            draw = dataclasses.replace(draw, key=jnp.stack([draw.key] * num_students))
+            size = ceil_div(len(questions), ceil_div(len(questions), size))  # evens out the calls
+        pending: tuple[slice, RolloutBatch] | None = None
+        for start in range(0, len(questions), size):
+            batch = [*questions[start : start + size]]
+            prompts = self.sampler.encode_questions(batch + [batch[-1]] * (size - len(batch)))
+            if num_students:
+                prompts = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_students, axis=0), prompts)
+            rollouts = self.sampler.sample(weights, prompts, draw, first_prompt=first_index + start)
+            if pending:
+                yield self._texts(*pending, size)
+            pending = slice(start, start + len(batch)), rollouts
+        if pending:
+            yield self._texts(*pending, size)
+
+    def _texts(self, where: slice, rollouts: RolloutBatch, size: int) -> tuple[slice, np.ndarray]:
+        """Texts of a call, without those of padding rows."""
+        texts = np.array(self.sampler.texts(rollouts), object)
+        num_students = rollouts.lengths.shape[0] if rollouts.lengths.ndim == 2 else 1
+        return where, texts.reshape(num_students, size, -1)[:, : where.stop - where.start]
 
     def count_correct(
-        self,
-        params: Params,
-        problems: Sequence[Problem],
-        key: jax.Array,
-        settings: SamplingSettings,
-        samples_per_problem: int,
-        first_place: int = 0,
+        self, weights: Params, problems: Sequence[Problem], draw: Draw, *, num_students: int = 0, first_index: int = 0
     ) -> np.ndarray:
-        """Right answers of each problem, out of `samples_per_problem`: [len(problems)] int64; draws as `ask` does."""
-        calls = self.ask(params, problems, key, settings, samples_per_problem, first_place)
-        counts = [sum(answer.verdict is Verdict.CORRECT for answer in row) for rows in calls for row in rows]
-        return np.array(counts, np.int64)
+        """Counts correct answers to each problem, [len(problems)] int64, or [P, len(problems)] for a population."""
+        questions = [problem.question for problem in problems]
+        counts = [np.zeros((max(1, num_students), 0), np.int64)]  # for no problems
+        for where, texts in self.iterate_texts(
+            weights, questions, draw, num_students=num_students, first_index=first_index
+        ):
+            references = np.array([problem.answer for problem in problems[where]], object)[:, None]
+            references = np.broadcast_to(references, texts.shape)
+            is_right = self.grader.is_right(texts.ravel().tolist(), references.ravel().tolist())
+            counts.append(is_right.reshape(texts.shape).sum(axis=2, dtype=np.int64))
+        total = np.concatenate(counts, axis=1)
+        return total if num_students else total[0]
 
-    def ask(
-        self,
-        params: Params,
-        problems: Sequence[Problem],
-        key: jax.Array,
-        settings: SamplingSettings,
-        samples_per_problem: int,
-        first_place: int = 0,
+    def iterate_answers(
+        self, weights: Params, problems: Sequence[Problem], draw: Draw, first_index: int = 0
     ) -> Iterator[list[list[Answer]]]:
-        """Asks problems in calls of the compiled program; yields the answers to each problem of a call.
-
-        A draw is that of (key, problem's place, sample), however the problems are cut into calls; the first problem
-        is at `first_place`.
-        """
-        asked: tuple[list[Problem], RolloutBatch] | None = None
-        for start in range(0, len(problems), self.prompts_per_call):
-            part = list(problems[start : start + self.prompts_per_call])
-            filled = part + [part[-1]] * (self.prompts_per_call - len(part))  # one compiled shape
-            prompts = self.sampler.encode_questions([problem.question for problem in filled])
-            rollouts = self.sampler.sample_policy(
-                params,
-                prompts,
-                key=key,
-                settings=settings,
-                samples_per_prompt=samples_per_problem,
-                first_prompt=first_place + start,
+        """Samples and grades answers of one policy, call by call: [problems of the call][samples]."""
+        questions = [problem.question for problem in problems]
+        for where, texts in self.iterate_texts(weights, questions, draw, first_index=first_index):
+            completions = texts[0].ravel().tolist()
+            finals = [self.grader.answer(text) for text in completions]
+            references = [problem.answer for problem in problems[where] for _ in range(draw.num_samples)]
+            verdicts = self.grader.compare(finals, references)
+            answers = (
+                Answer(completion=text, final=final, verdict=verdict)
+                for text, final, verdict in zip(completions, finals, verdicts, strict=True)
             )
-            if asked:  # graded while the devices are at the next call
-                yield self._graded(*asked, samples_per_problem)
-            asked = part, rollouts
-        if asked:
-            yield self._graded(*asked, samples_per_problem)
-
-    def count_correct_population(
-        self,
-        params: Params,  # leaves [P, ...]
-        population: int,
-        problems: Sequence[Problem],
-        key: jax.Array,
-        settings: SamplingSettings,
-        samples_per_problem: int,
-    ) -> np.ndarray:
-        """Right answers of each student and problem: [P, len(problems)] int64.
-
-        All students draw as `count_correct` does with the same key: policies whose
-        parameters agree answer alike, so differences come from training alone.
-        """
-        per_call = -(-len(problems) // -(-len(problems) // self.prompts_per_call))  # calls of one shape, nearly full
-        keys = jax.numpy.stack([key] * population)
-        parts = []
-        for start in range(0, len(problems), per_call):
-            part = list(problems[start : start + per_call])
-            filled = part + [part[-1]] * (per_call - len(part))  # one compiled shape
-            one = self.sampler.encode_questions([problem.question for problem in filled])
-            prompts = jax.tree.map(lambda leaf: np.repeat(leaf[None], population, axis=0), one)
-            rollouts = self.sampler.sample_population(
-                params,
-                prompts,
-                keys=keys,
-                settings=settings,
-                samples_per_prompt=samples_per_problem,
-                first_prompt=start,
-            )
-            rewards = self.grade(self.sampler.texts(rollouts), filled * population, samples_per_problem)
-            parts.append(rewards.sum(axis=1).reshape(population, per_call)[:, : len(part)])
-        return np.concatenate(parts, axis=1).astype(np.int64)
-
-    def grade(self, texts: Sequence[str], problems: Sequence[Problem], samples_per_problem: int) -> np.ndarray:
-        """Rewards [len(problems), samples_per_problem] of texts in the order of the problems."""
-        references = [problem.answer for problem in problems for _ in range(samples_per_problem)]
-        return self.grader.rewards(texts, references).reshape(len(problems), samples_per_problem)
-
-    def _graded(
-        self, problems: Sequence[Problem], rollouts: RolloutBatch, samples_per_problem: int
-    ) -> list[list[Answer]]:
-        """Each problem's answers; behind the problems' rollouts come those that fill the call."""
-        texts = self.sampler.texts(rollouts)[: len(problems) * samples_per_problem]
-        finals = [self.grader.answer(text) for text in texts]
-        references = [problem.answer for problem in problems for _ in range(samples_per_problem)]
-        verdicts = self.grader.compare(finals, references)
-        answers = (
-            Answer(completion=text, final=final, verdict=verdict)
-            for text, final, verdict in zip(texts, finals, verdicts, strict=True)
-        )
-        return [list(itertools.islice(answers, samples_per_problem)) for _ in problems]
+            yield [list(itertools.islice(answers, draw.num_samples)) for _ in problems[where]]

@@ -1,4 +1,4 @@
-"""The target problems: those that the base model fails every time (paper: fail@128)."""
+"""The target problems: those that the base model never solves (paper: fail@128), and their split."""
 
 from __future__ import annotations
 
@@ -11,70 +11,65 @@ from typing import Any
 
 import numpy as np
 
+from soar_jax.errors import SettingsError, require
 from soar_jax.rng import stream_generator
-from soar_jax.settings import SettingsError, require
 from soar_jax.types import Problem, normalize_question
 
 
 class SealedError(RuntimeError):
-    """Test problems were asked for before the final evaluation."""
+    """Raised when the test problems are read before the final evaluation."""
 
 
 class SealedProblems:
-    """Problems that cannot be read before the final evaluation; text can be compared with them."""
+    """Problems that cannot be read before the final evaluation, but that questions can be compared with."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        """Sealed."""
         self._problems = tuple(problems)
         self._is_open = False
-        self.marks = frozenset(mark for problem in problems for mark in _marks(problem))
+        self.fingerprints = frozenset(mark for problem in problems for mark in _fingerprints(problem))
 
     def __len__(self) -> int:
         return len(self._problems)
 
     def unseal(self) -> None:
-        """Opens them, for good: what is trained from here on must not be chosen by what they show."""
+        """Allows reading from now on; nothing that is trained or chosen later may depend on the problems."""
         self._is_open = True
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """The problems.
-
-        Raises:
-          SealedError: they are still sealed.
-        """
+        """The problems; raises `SealedError` before `unseal`."""
         if not self._is_open:
             raise SealedError("hard test problems may be read in the final evaluation only")
         return self._problems
 
-    def holds(self, question: str) -> bool:
+    def contains(self, question: str) -> bool:
         """Whether a question is one of them, compared as normalised text."""
-        return normalize_question(question) in self.marks
+        return normalize_question(question) in self.fingerprints
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HardSplit:
-    """Disjoint target problems. The teacher sees none; students train on none of validation or test."""
+    """Disjoint sets of target problems. The teacher sees none of them; students train on `train` only."""
 
     train: tuple[Problem, ...]  # reward questions are drawn from here
-    validation: tuple[Problem, ...]  # chooses the promoted student that is tested
-    test: SealedProblems  # asked once, at the end
+    validation: tuple[Problem, ...]  # selects the promoted student
+    test: SealedProblems  # for the final evaluation only
 
 
 def split_hard(problems: Sequence[Problem], seed: int, validation_share: float) -> HardSplit:
-    """Random halves, train and test (paper); a share of the train half becomes validation.
+    """Splits problems into random halves, train and test (paper); `validation_share` of the train half is validation.
 
     Raises:
-      SettingsError: too few problems for three non-empty parts.
+      SettingsError: there are too few problems for three non-empty sets.
     """
     order = stream_generator(seed, "hard_split").permutation(len(problems))
     half = len(problems) // 2
     num_validation = round(half * validation_share)
-    chosen = [problems[index] for index in order]
+    shuffled = [problems[index] for index in order]
     split = HardSplit(
-        train=tuple(chosen[num_validation:half]),
-        validation=tuple(chosen[:num_validation]),
-        test=SealedProblems(chosen[half:]),
+        train=tuple(shuffled[num_validation:half]),
+        validation=tuple(shuffled[:num_validation]),
+        test=SealedProblems(shuffled[half:]),
     )
     require(
         min(len(split.train), len(split.validation), len(split.test)) > 0,
@@ -86,30 +81,26 @@ def split_hard(problems: Sequence[Problem], seed: int, validation_share: float) 
 
 
 def check_disjoint(split: HardSplit) -> None:
-    """Refuses parts that share a problem, by id or by normalised question.
-
-    Raises:
-      SettingsError: names the problem.
-    """
-    seen = dict.fromkeys(split.test.marks, "test")
-    for part in ("train", "validation"):
-        for problem in getattr(split, part):
-            for mark in _marks(problem):
-                if seen.setdefault(mark, part) != part:
-                    raise SettingsError(f"problem {problem.id} is both in hard {seen[mark]} and in hard {part}")
+    """Raises SettingsError if two sets share a problem, by id or by normalised question."""
+    seen = dict.fromkeys(split.test.fingerprints, "test")
+    for name in ("train", "validation"):
+        for problem in getattr(split, name):
+            for mark in _fingerprints(problem):
+                if seen.setdefault(mark, name) != name:
+                    raise SettingsError(f"problem {problem.id} is both in hard {seen[mark]} and in hard {name}")
 
 
-def _marks(problem: Problem) -> tuple[str, str]:
+def _fingerprints(problem: Problem) -> tuple[str, str]:
     return problem.id, normalize_question(problem.question)
 
 
 def cache_key(*parts: object) -> str:
-    """A short name for everything that the counts depend on (weights, candidates, sampling)."""
+    """Hash of everything that the counts depend on (weights, candidates, sampling)."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def counts_text(key: str, problems: Sequence[Problem], counts: np.ndarray, samples: np.ndarray) -> str:
-    """The file that `read_counts` reads: JSON lines, one a candidate with its right answers and samples."""
+    """Contents of the file for `read_counts`: JSON lines, one per candidate, with its correct answers and samples."""
     rows: list[dict[str, Any]] = [{"key": key, "num_samples": int(samples.max()), "num_candidates": len(problems)}]
     for problem, count, drawn in zip(problems, counts.tolist(), samples.tolist(), strict=True):
         rows.append(dataclasses.asdict(problem) | {"num_correct": count, "num_samples": drawn})
@@ -117,7 +108,7 @@ def counts_text(key: str, problems: Sequence[Problem], counts: np.ndarray, sampl
 
 
 def read_counts(path: pathlib.Path, key: str) -> np.ndarray | None:
-    """Counts of an earlier start in this workdir; None when there are none under this key, or the file is broken."""
+    """Reads the correct answers to each candidate; None if the file is missing, broken or has another key."""
     if not path.exists():
         return None
     try:

@@ -8,13 +8,13 @@ import numpy as np
 
 
 def pass_at_k(num_correct: np.ndarray, num_samples: int, k: int) -> np.ndarray:
-    """Unbiased estimate of the chance that at least one of k samples is right.
+    """Unbiased estimate of the probability that at least one of k samples is correct.
 
-    1 - C(n-c, k) / C(n, k) for c right samples of n (arXiv 2107.03374), as a running
-    product so that nothing overflows.
+    1 - C(n-c, k) / C(n, k) for c correct samples out of n (arXiv 2107.03374), computed as a running product, which
+    does not overflow.
 
     Args:
-      num_correct: [...] int, c of each problem.
+      num_correct: c of each problem, [...] int.
       num_samples: n.
       k: at most n.
 

@@ -1,4 +1,4 @@
-"""Is a question well posed, and is its answer right? Exact where the problems' source knows, else a judge."""
+"""Question quality: is a question well posed, and its answer right? Exact in the arithmetic world, else by a judge."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
-import jax
-
-from soar_jax.grading.grader import Grader
+from soar_jax.evaluation.evaluator import Evaluator
 from soar_jax.model.parameters import Params
 from soar_jax.problems.arithmetic import QuestionFacts
-from soar_jax.sampling.sampler import SamplingSettings
-from soar_jax.sampling.text import TextSampler
+from soar_jax.sampling.text import Draw
 from soar_jax.types import QuestionAnswer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A judge's word on a question and its answer; None where it could not say."""
+    """A judge's verdict on a question and its answer; None where it gave none."""
 
     well_posed: bool | None
     right: bool | None
@@ -29,16 +26,16 @@ UNKNOWN = Judgement(well_posed=None, right=None)
 
 
 class Judge(Protocol):
-    """Anything that judges questions."""
+    """Judges questions and their answers."""
 
-    num_failures: int  # questions that it failed to judge
+    num_failures: int  # questions without a verdict
 
     def judge(self, pairs: Sequence[QuestionAnswer]) -> list[Judgement]:
-        """One judgement a pair."""
+        """Returns one judgement per pair."""
 
 
 def judge_by_facts(facts: QuestionFacts, answer: str) -> Judgement:
-    """Exact: well posed when there is a true answer, right when the answer is that."""
+    """Exact judgement: well posed if the question has a true answer, right if `answer` equals it."""
     if facts.true_answer is None:
         return Judgement(well_posed=False, right=False)
     return Judgement(well_posed=True, right=" ".join(answer.split()) == facts.true_answer)
@@ -46,47 +43,32 @@ def judge_by_facts(facts: QuestionFacts, answer: str) -> Judgement:
 
 @dataclasses.dataclass(kw_only=True)
 class SelfConsistencyJudge:
-    """The base model answers; its majority is taken for the truth.
+    """Takes the base model's majority answer for the truth.
 
-    A question is well posed when the most common answer has at least `agreement` of the
-    samples, and an answer right when it is that answer. A weak judge: it says what the base
-    model believes.
+    A question is well posed if at least a fraction `agreement` of the samples give the most common answer; an answer
+    is right if it equals that one. A weak judge: it reports the base model's beliefs.
     """
 
-    sampler: TextSampler
-    params: Params
-    grader: Grader
-    settings: SamplingSettings
-    num_samples: int
+    evaluator: Evaluator
+    weights: Params
+    draw: Draw
     agreement: float
-    key: jax.Array
-    prompts_per_call: int
     num_failures: int = 0
 
     def judge(self, pairs: Sequence[QuestionAnswer]) -> list[Judgement]:
-        """One judgement a pair."""
-        filled = [*pairs, *[QuestionAnswer(question="", answer="")] * (-len(pairs) % self.prompts_per_call)]
+        questions = [pair.question for pair in pairs]
         judgements: list[Judgement] = []
-        for start in range(0, len(filled), self.prompts_per_call):
-            part = filled[start : start + self.prompts_per_call]
-            prompts = self.sampler.encode_questions([pair.question for pair in part])
-            rollouts = self.sampler.sample_policy(
-                self.params,
-                prompts,
-                key=self.key,
-                settings=self.settings,
-                samples_per_prompt=self.num_samples,
-                first_prompt=start,
-            )
-            votes = self.grader.votes(self.sampler.texts(rollouts), [pair.answer for pair in part])
-            judgements += [judge_by_votes(*of_one, self.agreement) for of_one in zip(*votes, strict=True)]
-        return judgements[: len(pairs)]
+        for where, texts in self.evaluator.iterate_texts(self.weights, questions, self.draw):
+            references = [pair.answer for pair in pairs[where]]
+            votes, answers = self.evaluator.grader.votes(texts.ravel().tolist(), references)
+            judgements += [judge_by_votes(*row, self.agreement) for row in zip(votes, answers, strict=True)]
+        return judgements
 
 
 def judge_by_votes(votes: Sequence[str | None], answer: str, agreement: float) -> Judgement:
-    """Well posed when the most common vote has at least a share `agreement`; None is no vote.
+    """Well posed if the most common vote has at least a fraction `agreement` of `votes`; None is no vote.
 
-    Votes and answer that are equal are written alike.
+    Votes and `answer` are in canonical form: equal answers are equal strings.
     """
     top = Counter(vote for vote in votes if vote is not None).most_common(1)
     if not top or top[0][1] < agreement * len(votes):

@@ -1,10 +1,12 @@
-r"""Are two final answers the same? What text, exact numbers and values at a point can decide is decided here.
+r"""Decides by text, exact numbers and values at a point whether two final answers are equal.
 
-The rest is left to a computer algebra system in another process (`symbolic.py`), and only where `is_bounded` says
-that an answer is short, shallow and small. Conventions: units may be missing on one side but must not differ where
-both have one (`units.py`), a percent sign and degrees are units, thousands may be set apart by commas and lists have
-a blank behind theirs, mixed numbers are sums, numbers in another base are equal only as text, words are compared
-without case, what an answer is called (`x = 3`, `f(2) = 3`) is not compared.
+Other pairs go to a computer algebra system in a worker process (`symbolic.py`), but only if `is_bounded` finds both
+short, shallow and small. Conventions:
+
+- A unit may be missing on one side; two different units differ (`units.py`). Percent signs and degrees are units.
+- Commas may separate thousands; a list has a blank after each comma.
+- Mixed numbers are sums. Numbers in another base are equal only as text.
+- Words are compared without case. Names such as `x = 3` or `f(2) = 3` are dropped.
 """
 
 from __future__ import annotations
@@ -14,25 +16,19 @@ from fractions import Fraction
 
 from soar_jax.grading import units, values
 
-MAX_NUMBER_DIGITS = 50  # of a number that is compared exactly
-MAX_CHARACTERS = 300  # of an answer that is compared symbolically; the bounds below likewise
+MAX_NUMBER_DIGITS = 50  # in a number that is compared exactly
+MAX_CHARACTERS = 300  # in an answer that is compared by algebra, as for the bounds below
 MAX_DEPTH = 10
 MAX_DIGITS = 20  # in a row
-MAX_POWER = 2000  # product of all whole-number exponents
+MAX_POWER = 2000  # product of all integer exponents
 MAX_FACTORIAL_DIGITS = 2
 MAX_FACTORIALS = 3
 
 _MATH_MODE = re.compile(r"(?<!\\)(?:\$|\\[()\[\]])")
-_OTHER_WRITINGS = (
-    ("\\dfrac", "\\frac"),
-    ("\\tfrac", "\\frac"),
-    ("\\cfrac", "\\frac"),
-    ("\\varnothing", "\\emptyset"),
-    ("−", "-"),
-    ("{,}", ","),
-)
+_SYNONYMS = {"\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\varnothing": "\\emptyset"}
+_SYNONYMS |= {"−": "-", "{,}": ","}
 _WRAPPED_TEXT = re.compile(r"\\(?:text|textrm|textbf|mathrm|mathbf|mbox|operatorname|rm)\s*\{([^{}]*)\}")
-# Within a number: no blank at all (`\!`), a thin one in the place of a comma or behind one, a blank before zeros.
+# Spacing within a number: negative (`\!`), thin in place of a comma or after one, a blank before zeros.
 _WITHIN_NUMBER = re.compile(
     r"(?<=[\d,])\s*\\!\s*(?=[\d,])|(?<=\d)\\,(?=\d{3}(?!\d))|(?<=\d,)\s*\\[,;:]\s*(?=\d{3}(?!\d))"
     r"|(?<=\d,)(?:\s|\\ )+(?=0\d\d(?!\d))"
@@ -51,12 +47,9 @@ _SHORT_ROOT = re.compile(r"\\sqrt\s*(\d)(?!\d)")
 _THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _CHOICE = re.compile(r"^\(([A-Za-z])\)$")
 
-_INTEGER = r"(?:\d+)"
-_DECIMAL = re.compile(r"^([+-]?)(\d*)\.?(\d*)$")
-_SLASH = re.compile(rf"^([+-]?)({_INTEGER})\s*/\s*({_INTEGER})$")
-_FRACTION = re.compile(rf"^([+-]?)({_INTEGER})?\s*\\frac\{{\s*(-?{_INTEGER})\s*\}}\{{\s*(-?{_INTEGER})\s*\}}$")
-_REPEATING = re.compile(r"^([+-]?)(\d*)\.(\d*)\\overline\{(\d+)\}$")
-_MIXED = re.compile(rf"^([+-]?)({_INTEGER})\s+({_INTEGER})\s*/\s*({_INTEGER})$")
+_DECIMAL = re.compile(r"^([+-]?)(\d*)(?:\.(\d*)(?:\\overline\{(\d+)\})?)?$")
+_FRACTION = re.compile(r"^([+-]?)(\d+)?\s*\\frac\{\s*(-?\d+)\s*\}\{\s*(-?\d+)\s*\}$")
+_SLASH = re.compile(r"^([+-]?)(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)$")
 _IN_BASE = re.compile(r"^[0-9A-Za-z]+_\{?\d+\}?$")
 
 _ALLOWED = re.compile(r"[A-Za-z0-9\s+\-*/^_=<>(){}\[\]|,.:!'\\&]*")
@@ -67,40 +60,40 @@ _KNOWN_COMMAND = re.compile(
     r"emptyset|max|min|lfloor|rfloor|lceil|rceil|geqslant|leqslant|mathbb|binom|overline|ldots|[{}\\]"
 )
 _INNER = r"(?:[^{}^]|\{[^{}^]*\})*"
-_EXPONENT = re.compile(rf"\^\s*(?:\{{((?:[^{{}}^]|\{{{_INNER}\}})*)\}}|([^{{\s]))")  # none has a power in it
+_EXPONENT = re.compile(rf"\^\s*(?:\{{((?:[^{{}}^]|\{{{_INNER}\}})*)\}}|([^{{\s]))")  # without a nested power
 _FACTORIAL = re.compile(r"(\S?)\s*!")
 
 
-def same(gold: str, answer: str) -> bool | None:
-    """Whether two answers are the same; None where only algebra can tell."""
-    (a, unit_a), (b, unit_b) = normalized(gold), normalized(answer)
+def are_equal(gold: str, answer: str) -> bool | None:
+    """Returns whether two answers are equal; None if only algebra can tell."""
+    (a, unit_a), (b, unit_b) = normalize(gold), normalize(answer)
     if unit_a and unit_b and unit_a != unit_b:
         return False
-    if a == b or _without_blanks(gold) == _without_blanks(answer):  # 120,144 may be a list
+    if a == b or _strip_list_blanks(gold) == _strip_list_blanks(answer):  # 120,144 may be a list
         return bool(a)
     x, y = exact_number(a), exact_number(b)
     if x is not None and y is not None:
         return x == y
     if _IN_BASE.match(a) or _IN_BASE.match(b) or not (is_bounded(a) and is_bounded(b)):
         return False
-    if not (_has_mathematics(a) and _has_mathematics(b)) or values.clearly_differ(a, b):
+    if not (_is_expression(a) and _is_expression(b)) or values.provably_differ(a, b):
         return False
     return None
 
 
-def normalized(text: str) -> tuple[str, str]:
-    """An answer's value in one way of writing, and its unit's one name (empty where it has none)."""
+def normalize(text: str) -> tuple[str, str]:
+    """Returns the canonical spelling of an answer's value, and of its unit (empty if it has none)."""
     value = _MATH_MODE.sub("", text).strip().rstrip(".")
     value = _WITHIN_NUMBER.sub("", value.replace("^{\\circ}", "^\\circ"))
-    value, unit = units.split(_without_name(" ".join(_SPACING.sub(" ", value).split())))
+    value, unit = units.split(_strip_name(" ".join(_SPACING.sub(" ", value).split())))
     value = _WRAPPED_TEXT.sub(r"\1", _ROW_GAP.sub(r"\1", value))
-    for old, new in _OTHER_WRITINGS:
+    for old, new in _SYNONYMS.items():
         value = value.replace(old, new)
     value = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", value)
     value = _HALF_SHORT_FRACTION.sub(r"\\frac{\1}{", value)
     value = _SHORT_ROOT.sub(r"\\sqrt{\1}", value)
     value = _CHOICE.sub(r"\1", value.strip())
-    value = _without_thousands_marks(" ".join(value.split()))
+    value = _strip_thousands_separators(" ".join(value.split()))
     value = re.sub(r"_\{(\w)\}", r"_\1", value)
     value = re.sub(r"\s*([+*/=<>()\[\]{}^-])\s*", r"\1", value)
     value = re.sub(r"\s*,\s*", ", ", value)
@@ -111,44 +104,49 @@ def normalized(text: str) -> tuple[str, str]:
 
 
 def exact_number(text: str) -> Fraction | None:
-    """The exact value of an integer, decimal, fraction or mixed number; None for anything else, or too many digits."""
+    """Reads an integer, decimal, fraction or mixed number exactly; None for other text or too many digits."""
     if sum(character.isdigit() for character in text) > MAX_NUMBER_DIGITS or not text.isascii():
         return None
-    for pattern, read in (
-        (_DECIMAL, _decimal),
-        (_SLASH, _slash),
-        (_FRACTION, _fraction),
-        (_MIXED, _mixed),
-        (_REPEATING, _repeating),
-    ):
-        match = pattern.match(text)
-        if match:
-            return read(*match.groups())
-    return None
+    if match := _DECIMAL.match(text):
+        sign, whole, decimals, period = match.groups(default="")
+        if not (whole or decimals or period):
+            return None
+        scale = 10 ** len(decimals)
+        value = Fraction(int((whole + decimals) or "0"), scale)
+        if period:
+            value += Fraction(int(period), (10 ** len(period) - 1) * scale)
+    elif match := _FRACTION.match(text) or _SLASH.match(text):
+        sign, whole, numerator, denominator = match.groups(default="0")
+        if not int(denominator):
+            return None
+        value = int(whole) + Fraction(int(numerator), int(denominator))
+    else:
+        return None
+    return -value if sign == "-" else value
 
 
 def is_bounded(text: str) -> bool:
-    """Whether an answer is short, shallow and small enough to be handed to a computer algebra system."""
+    """Returns whether an answer is short, shallow and small enough for a computer algebra system."""
     return (
         0 < len(text) <= MAX_CHARACTERS
         and _ALLOWED.fullmatch(text) is not None
         and all(_KNOWN_COMMAND.fullmatch(command) for command in _COMMAND.findall(text))
         and _depth(text) <= MAX_DEPTH
         and all(len(run) <= MAX_DIGITS for run in re.findall(r"\d+", text))
-        and re.search(r"\d\s+\d", text) is None  # a product, or one number? nobody knows
-        and re.search(r"\.\d+\.", text) is None  # 1.000.000 is no product
+        and re.search(r"\d\s+\d", text) is None  # ambiguous: a product or one number
+        and re.search(r"\.\d+\.", text) is None  # 1.000.000 is not a product
         and _powers_are_bounded(text)
         and _factorials_are_bounded(text)
     )
 
 
-def _without_blanks(text: str) -> str:
-    """A text without the blanks behind its commas."""
+def _strip_list_blanks(text: str) -> str:
+    """Removes the blanks after commas."""
     return re.sub(r",\s+", ",", text.strip())
 
 
-def _without_name(text: str) -> str:
-    """`x = 3` as `3`, and `x = 1, x = 2`, a list for one thing, as `1, 2`; several things keep their names."""
+def _strip_name(text: str) -> str:
+    """`x = 3` becomes `3`, and `x = 1, x = 2` becomes `1, 2`; different names are kept."""
     parts = text.split(",")
     names = [_NAME.match(part) for part in parts]
     if not names[0] or len({name[1] for name in names if name}) != 1:
@@ -156,48 +154,19 @@ def _without_name(text: str) -> str:
     return ",".join(part[name.end() :] if name else part for part, name in zip(parts, names, strict=True))
 
 
-def _without_thousands_marks(text: str) -> str:
-    """1,000 as 1000, also in a list with blanks behind its commas."""
+def _strip_thousands_separators(text: str) -> str:
+    """1,000 becomes 1000, also within a list."""
     parts = re.split(r", +", text)
     return ", ".join(part.replace(",", "") if _THOUSANDS.fullmatch(part) else part for part in parts)
 
 
-def _decimal(sign: str, whole: str, part: str) -> Fraction | None:
-    if not whole and not part:
-        return None
-    return _signed(sign, Fraction(int((whole + part) or "0"), 10 ** len(part)))
-
-
-def _slash(sign: str, numerator: str, denominator: str) -> Fraction | None:
-    return _signed(sign, Fraction(int(numerator), int(denominator))) if int(denominator) else None
-
-
-def _fraction(sign: str, whole: str | None, numerator: str, denominator: str) -> Fraction | None:
-    if not int(denominator):
-        return None
-    return _signed(sign, int(whole or 0) + Fraction(int(numerator), int(denominator)))
-
-
-def _mixed(sign: str, whole: str, numerator: str, denominator: str) -> Fraction | None:
-    return _fraction(sign, whole, numerator=numerator, denominator=denominator)
-
-
-def _repeating(sign: str, whole: str, part: str, period: str) -> Fraction:
-    tail = Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(part))
-    return _signed(sign, Fraction(int((whole + part) or "0"), 10 ** len(part)) + tail)
-
-
-def _signed(sign: str, value: Fraction) -> Fraction:
-    return -value if sign == "-" else value
-
-
-def _has_mathematics(text: str) -> bool:
-    """Not a word: a digit, an operator, a command, or a variable by itself."""
+def _is_expression(text: str) -> bool:
+    """Returns whether the text has a digit, an operator or a command, or only one-letter variables: is not words."""
     return re.search(r"[\d\\+*/^=<>|]", text) is not None or re.search(r"[A-Za-z]{2}", text) is None
 
 
 def _depth(text: str) -> int:
-    """Depth of the deepest bracket; more than any bound where braces do not match."""
+    """Returns the nesting depth of brackets; MAX_DEPTH + 1 if braces do not match."""
     depth = deepest = braces = 0
     for character in text.replace("\\{", "(").replace("\\}", ")"):
         depth += (character in "({[") - (character in ")}]")
@@ -209,7 +178,7 @@ def _depth(text: str) -> int:
 
 
 def _powers_are_bounded(text: str) -> bool:
-    """No power of a power in braces, and a bounded product of all whole-number exponents."""
+    """Returns whether no power is nested and the product of all integer exponents is at most MAX_POWER."""
     product = 1
     if text.count("^") != len(_EXPONENT.findall(text)):
         return False

@@ -1,4 +1,4 @@
-"""Is an answer the reference answer?"""
+"""Grades final answers against reference answers."""
 
 from __future__ import annotations
 
@@ -15,73 +15,79 @@ from soar_jax.grading.pool import shared_pool
 from soar_jax.parallel import processes
 
 EQUIVALENCES = ("text", "math")
-_MOST_COMMON = 4  # answers to a question that its others are compared with: algebra takes time
+_MAX_COMPARED = 4  # most common answers of a question that each other answer is compared with, since algebra is slow
 
 
 class Verdict(enum.Enum):
-    """What became of one answer."""
+    """Outcome of grading one answer."""
 
     CORRECT = "correct"
     WRONG = "wrong"
     UNPARSABLE = "unparsable"  # no final answer in the text
-    TIMEOUT = "timeout"  # not known to be right when its time was up; counts as wrong
+    TIMEOUT = "timeout"  # undecided at the deadline; counts as wrong
+
+
+_VERDICTS = {True: Verdict.CORRECT, False: Verdict.WRONG, None: Verdict.TIMEOUT}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Grader:
-    """How final answers are found and compared."""
+    """Extracts and compares final answers."""
 
-    extraction: tuple[str, ...]  # names of EXTRACTORS, tried in turn
-    equivalence: str = "text"  # "text": equal as text, blanks apart; "math": the same mathematical object
-    num_workers: int = 2  # processes for what only algebra can decide
-    deadline_s: float = 5.0  # of one such comparison
+    extraction: tuple[str, ...]  # names of ANSWER_FORMATS, tried in order
+    equivalence: str = "text"  # "text": equal up to whitespace; "math": the same mathematical object
+    num_workers: int = 2  # worker processes for comparisons by algebra
+    deadline_s: float = 5.0  # per comparison by algebra
 
     def answer(self, text: str) -> str | None:
-        """The final answer of a text; None where there is none."""
+        """Extracts the final answer of a text; None if it has none."""
         return extract(text, self.extraction)
 
     def votes(self, texts: Sequence[str], references: Sequence[str]) -> tuple[list[list[str | None]], list[str]]:
-        """Final answers to N questions, those of one question that are equal written alike.
+        """Extracts the answers to N questions and gives equal answers to one question the same spelling.
 
-        Answers that only algebra can tell apart are compared with the question's most common ones alone.
+        An answer is compared by algebra only with the most common answers to its question.
 
         Args:
-          texts: N groups of equal size, one a question.
-          references: an answer a question to compare with; empty where there is none.
+          texts: N groups of equal size, one per question.
+          references: one reference answer per question; empty if there is none.
 
         Returns:
-          The answers, a list a question; None where a text has none. And the references, written as the answers that
-          they equal.
+          The answers, one list per question, with None for a text without an answer. And the references, spelled like
+          the answers that they equal.
         """
         size = len(texts) // len(references)
         answers = [self.answer(text) for text in texts]
         groups = [answers[start : start + size] for start in range(0, len(answers), size)]
-        common = [self._by_frequency([*group, reference]) for group, reference in zip(groups, references, strict=True)]
-        pairs = [
-            (one, more) for names in common for index, one in enumerate(names) for more in names[:index][:_MOST_COMMON]
+        distinct = [
+            self._by_frequency([*group, reference]) for group, reference in zip(groups, references, strict=True)
         ]
-        equal = {pair for pair, verdict in zip(pairs, self._verdicts(pairs), strict=True) if verdict is Verdict.CORRECT}
-        written = [_alike(names, equal) for names in common]
+        pairs = [
+            (name, common)
+            for names in distinct
+            for index, name in enumerate(names)
+            for common in names[:index][:_MAX_COMPARED]
+        ]
+        verdicts = self.compare([name for name, _ in pairs], [common for _, common in pairs]) if pairs else []
+        equal = {pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict is Verdict.CORRECT}
+        spellings = [_spellings(names, equal) for names in distinct]
         return (
-            [[self._written(answer, known) for answer in group] for group, known in zip(groups, written, strict=True)],
-            [self._written(reference, known) or "" for reference, known in zip(references, written, strict=True)],
+            [[self._spell(answer, known) for answer in group] for group, known in zip(groups, spellings, strict=True)],
+            [self._spell(reference, known) or "" for reference, known in zip(references, spellings, strict=True)],
         )
 
     def _by_frequency(self, answers: Sequence[str | None]) -> list[str]:
-        """Different answers, the most common first."""
+        """Returns the distinct answers in plain form, the most common first."""
         return [name for name, _ in Counter(self._plain(answer) for answer in answers if answer).most_common()]
 
-    def _verdicts(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        return self.compare([one for one, _ in pairs], [more for _, more in pairs]) if pairs else []
-
-    def _written(self, answer: str | None, known: dict[str, str]) -> str | None:
-        return known[self._plain(answer)] if answer else None
+    def _spell(self, answer: str | None, spellings: dict[str, str]) -> str | None:
+        return spellings[self._plain(answer)] if answer else None
 
     def _plain(self, answer: str) -> str:
-        """One way of writing for answers that are plainly the same."""
+        """Returns one spelling for answers that are equal without algebra."""
         if self.equivalence == "text":
             return " ".join(answer.split())
-        value, unit = equivalence.normalized(answer)
+        value, unit = equivalence.normalize(answer)
         number = equivalence.exact_number(value)
         return " ".join(filter(None, [value if number is None else str(number), unit and f"\\text{{{unit}}}"]))
 
@@ -90,44 +96,39 @@ class Grader:
         return self.compare([self.answer(text) for text in texts], references)
 
     def compare(self, answers: Sequence[str | None], references: Sequence[str]) -> list[Verdict]:
-        """Grades final answers against reference answers, each process of a run its part; None is unparsable."""
+        """Grades final answers against reference answers, split over the processes; None is unparsable."""
         verdicts = tuple(Verdict)
 
         def grade(pairs: Sequence[tuple[str, str | None]]) -> list[int]:
-            return [verdicts.index(verdict) for verdict in self._compare(pairs)]
+            decided = self._decide({(gold, answer) for gold, answer in pairs if answer is not None})
+            found = (Verdict.UNPARSABLE if answer is None else decided[gold, answer] for gold, answer in pairs)
+            return [verdicts.index(verdict) for verdict in found]
 
         pairs = list(zip(references, answers, strict=True))
-        return [verdicts[number] for number in processes.map_across_processes(grade, pairs)]
+        return [verdicts[index] for index in processes.map_across_processes(grade, pairs)]
 
-    def _compare(self, pairs: Sequence[tuple[str, str | None]]) -> list[Verdict]:
-        decided = self._decide({(gold, answer) for gold, answer in pairs if answer is not None})
-        return [Verdict.UNPARSABLE if answer is None else decided[gold, answer] for gold, answer in pairs]
-
-    def rewards(self, texts: Sequence[str], references: Sequence[str]) -> np.ndarray:
-        """Reward 1.0 for each correct text, else 0.0: [len(texts)] float32."""
-        return np.array([verdict is Verdict.CORRECT for verdict in self.grade(texts, references)], np.float32)
+    def is_right(self, texts: Sequence[str], references: Sequence[str]) -> np.ndarray:
+        """Returns whether each text's final answer equals its reference: [len(texts)] bool."""
+        return np.array([verdict is Verdict.CORRECT for verdict in self.grade(texts, references)], bool)
 
     def _decide(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
+        equal: dict[tuple[str, str], bool | None]
         if self.equivalence == "text":
-            return {(gold, answer): _verdict(self._plain(gold) == self._plain(answer)) for gold, answer in pairs}
-        quick = {pair: equivalence.same(*pair) for pair in sorted(pairs)}
-        hard = [pair for pair, same in quick.items() if same is None]
-        found = shared_pool(self.num_workers, self.deadline_s).compare(
-            [(equivalence.normalized(gold)[0], equivalence.normalized(answer)[0]) for gold, answer in hard]
-        )
-        known = {pair: _verdict(same) for pair, same in quick.items() if same is not None}
-        return known | {
-            pair: Verdict.TIMEOUT if same is None else _verdict(same) for pair, same in zip(hard, found, strict=True)
-        }
+            equal = {(gold, answer): self._plain(gold) == self._plain(answer) for gold, answer in pairs}
+        else:
+            equal = {pair: equivalence.are_equal(*pair) for pair in sorted(pairs)}
+            undecided = [pair for pair, is_equal in equal.items() if is_equal is None]
+            found = shared_pool(self.num_workers, self.deadline_s).compare(
+                [(equivalence.normalize(gold)[0], equivalence.normalize(answer)[0]) for gold, answer in undecided]
+            )
+            equal |= zip(undecided, found, strict=True)
+        return {pair: _VERDICTS[is_equal] for pair, is_equal in equal.items()}
 
 
-def _alike(names: Sequence[str], equal: set[tuple[str, str]]) -> dict[str, str]:
-    """How each of a question's answers is written: as the most common one that it equals."""
-    written: dict[str, str] = {}
+def _spellings(names: Sequence[str], equal: set[tuple[str, str]]) -> dict[str, str]:
+    """Maps each answer of a question to the most common answer that it equals."""
+    spellings: dict[str, str] = {}
     for index, name in enumerate(names):
-        written[name] = next((more for more in names[:index] if written[more] == more and (name, more) in equal), name)
-    return written
-
-
-def _verdict(same: bool) -> Verdict:
-    return Verdict.CORRECT if same else Verdict.WRONG
+        candidates = (common for common in names[:index] if spellings[common] == common and (name, common) in equal)
+        spellings[name] = next(candidates, name)
+    return spellings

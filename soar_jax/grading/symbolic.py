@@ -1,14 +1,14 @@
-"""Equivalence by computer algebra. Runs in worker processes alone: it may hang, crash or eat memory."""
+"""Equivalence by computer algebra. Runs only in worker processes, since it may hang, crash or exhaust memory."""
 
 from __future__ import annotations
 
-FLOAT_DIGITS = 12  # numbers without an exact form are the same when they agree so far
+FLOAT_DIGITS = 12  # numbers without an exact form are equal if they agree to this many digits
 
 
-def algebraically_same(gold: str, answer: str) -> bool:
-    """Whether two LaTeX expressions are the same thing, in either order of tasks.
+def are_algebraically_equal(gold: str, answer: str) -> bool:
+    """Compares two LaTeX expressions with math-verify, in both orders.
 
-    Both must be bounded (`equivalence.is_bounded`). Only the LaTeX grammar is used to read them.
+    Both must be bounded (`equivalence.is_bounded`). They are parsed by the LaTeX grammar alone.
     """
     from math_verify import LatexExtractionConfig, parse, verify
 

@@ -1,8 +1,7 @@
-r"""Cheap proof that two expressions differ: their values at one point, in interval arithmetic.
+r"""Proves cheaply that two expressions differ: evaluates both at one point in interval arithmetic.
 
-Most wrong answers are plainly wrong, and a computer algebra system takes a hundred times longer to say so. Only what
-has one reading is read: numbers, one-letter variables, `+ - * /`, powers, `\frac`, `\sqrt`, `\pi`, brackets, and
-tuples of these. Of anything else nothing is said.
+Most wrong answers are far off, and a computer algebra system takes a hundred times longer. Only unambiguous text is
+parsed: numbers, one-letter variables, `+ - * /`, powers, `\frac`, `\sqrt`, `\pi`, brackets, and tuples of these.
 """
 
 from __future__ import annotations
@@ -13,70 +12,65 @@ from typing import Any
 from mpmath import iv
 
 iv.prec = 120  # bits
-Interval = Any  # mpmath's, which has no types
+Interval = Any  # mpmath has no types
 MAX_EXPONENT = 2000
-CLEARLY = 1e-8  # relative difference that no rounding of an answer explains
+MIN_DIFFERENCE = 1e-8  # relative; larger than rounding of an answer explains
 
 _TOKEN = re.compile(r"\\[a-z]+|\d+\.?\d*|\.\d+|[A-Za-z+\-*/^(){},]|\s+|(?P<unknown>.)", re.DOTALL)
 _NUMBER = re.compile(r"[\d.]+")
 _TIMES = ("*", "\\cdot", "\\times")
-_STARTS_A_FACTOR = re.compile(r"[A-Za-z(]|\\(?:frac|sqrt|pi)")
+_FACTOR_START = re.compile(r"[A-Za-z(]|\\(?:frac|sqrt|pi)")
 
 
-class _UnreadError(Exception):
-    """The text is not of the small language, or has no value."""
+class _UnsupportedError(Exception):
+    """The text cannot be parsed, or has no value."""
 
 
-def clearly_differ(first: str, second: str) -> bool:
-    """Whether two LaTeX expressions surely are not the same; False where that is not known.
+def provably_differ(first: str, second: str) -> bool:
+    """Returns whether two LaTeX expressions certainly differ; False if unknown.
 
     Both must be bounded (`equivalence.is_bounded`).
     """
     try:
         a, b = _values(first), _values(second)
-        return len(a) != len(b) or any(_apart(x, y) for x, y in zip(a, b, strict=True))
-    except (_UnreadError, ArithmeticError, ValueError):
+        return len(a) != len(b) or any(_are_apart(x, y) for x, y in zip(a, b, strict=True))
+    except (_UnsupportedError, ArithmeticError, ValueError):
         return False
 
 
 def _values(text: str) -> list[Interval]:
-    """The value of an expression, or of each part of a tuple."""
-    reader = _Reader(text)
-    if text.startswith("(") and "," in text:
-        return reader.tuple()
-    return [reader.all()]
+    """Evaluates an expression, or each element of a tuple."""
+    parser = _Parser(text)
+    values = parser.tuple() if text.startswith("(") and "," in text else [parser.sum()]
+    if parser.position != len(parser.tokens):
+        raise _UnsupportedError
+    return values
 
 
-def _apart(a: Interval, b: Interval) -> bool:
+def _are_apart(a: Interval, b: Interval) -> bool:
     size = max(abs(bound) for bound in (float(a.a), float(a.b), float(b.a), float(b.b)))
     gap = max(float(a.a) - float(b.b), float(b.a) - float(a.b))
-    return 0 < size < float("inf") and gap > CLEARLY * size
+    return 0 < size < float("inf") and gap > MIN_DIFFERENCE * size
 
 
-def _at(letter: str) -> Interval:
-    """Where a variable is tried: a positive number that no answer singles out."""
+def _variable(letter: str) -> Interval:
+    """Returns the value of a variable: positive and not special in any answer."""
     if letter == "e":
         return iv.exp(1)
     if letter in "iI":
-        raise _UnreadError
+        raise _UnsupportedError
     return iv.mpf(1) + iv.mpf(ord(letter)) / iv.mpf(97.3)
 
 
-class _Reader:
-    """Recursive descent: sum of products of powers; depth and length are bounded by the caller."""
+class _Parser:
+    """Recursive descent over sums of products of powers; the caller bounds depth and length."""
 
     def __init__(self, text: str) -> None:
         matches = list(_TOKEN.finditer(text))
         if any(match["unknown"] for match in matches):
-            raise _UnreadError
+            raise _UnsupportedError
         self.tokens = [match[0] for match in matches if not match[0].isspace()]
-        self.place = 0
-
-    def all(self) -> Interval:
-        value = self.sum()
-        if self.place != len(self.tokens):
-            raise _UnreadError
-        return value
+        self.position = 0
 
     def tuple(self) -> list[Interval]:
         self.expect("(")
@@ -84,8 +78,6 @@ class _Reader:
         while self.take(","):
             values.append(self.sum())
         self.expect(")")
-        if self.place != len(self.tokens):
-            raise _UnreadError
         return values
 
     def sum(self) -> Interval:
@@ -102,10 +94,10 @@ class _Reader:
                 value = value * self.power()
             elif self.take("/"):
                 value, divided = value / _not_zero(self.power()), True
-            elif _STARTS_A_FACTOR.fullmatch(self.next()):
-                before = self.tokens[self.place - 1]
+            elif _FACTOR_START.fullmatch(self.next()):
+                before = self.tokens[self.position - 1]
                 if divided or (self.next() == "\\frac" and _NUMBER.fullmatch(before)):
-                    raise _UnreadError  # 1/2x and 3\frac12 are read in two ways
+                    raise _UnsupportedError  # 1/2x and 3\frac12 are ambiguous
                 value = value * self.power()
             else:
                 return value
@@ -115,10 +107,10 @@ class _Reader:
         if not self.take("^"):
             return base
         if self.next() == "{":
-            return _raised(base, self.braced())
+            return _power(base, self.braced())
         digit = self.take_any()
         if not digit.isdigit() or len(digit) > 1:
-            raise _UnreadError
+            raise _UnsupportedError
         return base ** int(digit)
 
     def atom(self) -> Interval:
@@ -126,7 +118,7 @@ class _Reader:
         if _NUMBER.fullmatch(token):
             return iv.mpf(token)
         if len(token) == 1 and token.isalpha():
-            return _at(token)
+            return _variable(token)
         if token == "(":
             value = self.sum()
             self.expect(")")
@@ -137,7 +129,7 @@ class _Reader:
             return self.braced() / _not_zero(self.braced())
         if token == "\\sqrt":
             return iv.sqrt(_not_negative(self.braced()))
-        raise _UnreadError
+        raise _UnsupportedError
 
     def braced(self) -> Interval:
         self.expect("{")
@@ -146,11 +138,11 @@ class _Reader:
         return value
 
     def next(self) -> str:
-        return self.tokens[self.place] if self.place < len(self.tokens) else ""
+        return self.tokens[self.position] if self.position < len(self.tokens) else ""
 
     def take_any(self) -> str:
         token = self.next()
-        self.place += 1
+        self.position += 1
         return token
 
     def take(self, *tokens: str) -> str | None:
@@ -158,27 +150,27 @@ class _Reader:
 
     def expect(self, token: str) -> None:
         if not self.take(token):
-            raise _UnreadError
+            raise _UnsupportedError
 
 
 def _not_zero(value: Interval) -> Interval:
     if value.a <= 0 <= value.b:
-        raise _UnreadError
+        raise _UnsupportedError
     return value
 
 
-def _raised(base: Interval, exponent: Interval) -> Interval:
+def _power(base: Interval, exponent: Interval) -> Interval:
     if not (abs(exponent.a) <= MAX_EXPONENT and abs(exponent.b) <= MAX_EXPONENT):
-        raise _UnreadError
+        raise _UnsupportedError
     whole = int(exponent.a)
     if exponent.a == exponent.b == whole:
         return base**whole if whole >= 0 else 1 / _not_zero(base**-whole)
     if base.a <= 0:
-        raise _UnreadError  # a complex number, or the real root?
+        raise _UnsupportedError  # ambiguous: a complex number or the real root
     return base**exponent
 
 
 def _not_negative(value: Interval) -> Interval:
     if value.a < 0:
-        raise _UnreadError
+        raise _UnsupportedError
     return value

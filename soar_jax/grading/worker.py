@@ -1,4 +1,4 @@
-"""A worker process of `pool.py`: JSON lines in, JSON lines out, one pair at a time."""
+"""A worker process of `pool.py`: reads pairs as JSON lines and writes verdicts as JSON lines, one at a time."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import os
 import resource
 import sys
 
-from soar_jax.grading.symbolic import algebraically_same
+from soar_jax.grading.symbolic import are_algebraically_equal
 
 MAX_MEMORY_BYTES = 4 * 2**30
 
 
 def main() -> None:
-    """Answers until its input ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is not an answer
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = MAX_MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MAX_MEMORY_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-    algebraically_same("1", "2")  # imports everything
-    print("ready", file=answers, flush=True)
+    """Compares pairs until the input ends."""
+    output = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # keep prints of libraries out of the output
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
+    limit = MAX_MEMORY_BYTES if hard_limit == resource.RLIM_INFINITY else min(MAX_MEMORY_BYTES, hard_limit)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard_limit))
+    are_algebraically_equal("1", "2")  # imports the libraries
+    print("ready", file=output, flush=True)
     for line in sys.stdin:
         gold, answer = json.loads(line)
         try:
-            verdict = algebraically_same(gold, answer)
-        except Exception:  # the libraries raise everything there is; such a pair is not the same
-            verdict = False
-        print(json.dumps(verdict), file=answers, flush=True)
+            is_equal = are_algebraically_equal(gold, answer)
+        except Exception:  # the libraries raise many kinds; such a pair is not equal
+            is_equal = False
+        print(json.dumps(is_equal), file=output, flush=True)
 
 
 if __name__ == "__main__":

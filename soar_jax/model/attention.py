@@ -1,14 +1,12 @@
-"""Attention: the plain form, which runs everywhere, and the kernels of accelerators, for whole rows.
+"""Grouped-query attention: a plain einsum form for every platform, and fused kernels for full rows on TPU and GPU.
 
-A kernel holds no scores [T, S], so long rows take less memory, and skips what causality hides. Letters as in
-`decoder.py`.
+The kernels never materialise the scores [T, S] and skip causally masked blocks. Einsum letters as in `decoder.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,20 +14,21 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask
 from jax.sharding import Mesh, PartitionSpec
 
+from soar_jax.config.sections import AUTO, ModelSection
+from soar_jax.errors import require
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.kv_cache import KVCache
 from soar_jax.parallel.mesh import DATA, FSDP, TENSOR
 from soar_jax.parallel.sharding import COMPUTE_RULES, partition
-from soar_jax.settings import AUTO, require
 
 PLAIN, SPLASH, CUDNN = "plain", "splash", "cudnn"
-_NEEDS = {SPLASH: "tpu", CUDNN: "gpu"}  # the platform that has the kernel
-_MASKED = -1e30  # finite, so that a row with no visible key gives no NaN
-_LANES = 128  # the TPU kernel takes slots by multiples of this
-_BLOCKS = (512, 256, 128)  # slots that it takes at once: the largest that divides the row
+_NEEDS = {SPLASH: "tpu", CUDNN: "gpu"}  # platform of each kernel
+_MASKED = -1e30  # finite: a fully masked row gives no NaN
+_LANES = 128  # the number of slots in the TPU kernel is a multiple of this
+_BLOCKS = (512, 256, 128)  # its block sizes in slots; the largest that divides the row is used
 
 
-def check(section: Any, mesh: Mesh) -> None:
+def check(section: ModelSection, mesh: Mesh) -> None:
     """Checks what a config's section `model` says of attention, before a model is loaded.
 
     Raises:
@@ -47,7 +46,7 @@ def check(section: Any, mesh: Mesh) -> None:
     )
 
 
-def choose(section: Any, model: ModelConfig, mesh: Mesh) -> ModelConfig:
+def choose(section: ModelSection, model: ModelConfig, mesh: Mesh) -> ModelConfig:
     """The model, set to attend as a config's section `model` says on a mesh's devices.
 
     "auto" is the TPU's kernel on TPUs, and plain elsewhere and for models whose layers have windows.
@@ -62,38 +61,38 @@ def choose(section: Any, model: ModelConfig, mesh: Mesh) -> ModelConfig:
     return dataclasses.replace(model, attention=name, int8_cache=section.int8_cache)
 
 
-def attend(query: jax.Array, held: KVCache, mask: jax.Array, scale: float) -> jax.Array:
-    """Grouped-query attention.
+def attend(query: jax.Array, cache: KVCache, mask: jax.Array, scale: float) -> jax.Array:
+    """Computes grouped-query attention; the softmax is float32.
 
     Args:
       query: [B, N, T, H].
-      held: keys [B, K, H, S] and values [B, K, S, H]; K divides N.
-      mask: [B, T, S] bool, true where a query may look.
+      cache: keys [B, K, H, S] and values [B, K, S, H]; K divides N.
+      mask: [B, T, S] bool, true where a query attends to a key.
       scale: factor on the scores.
 
     Returns:
-      [B, N, T, H], of the query's dtype; the softmax is float32.
+      [B, N, T, H] in the query's dtype.
     """
     batch, num_heads, steps, head_dim = query.shape
-    query = query.reshape(batch, held.key.shape[1], -1, steps, head_dim)
-    key, value = held.key.astype(query.dtype), held.value.astype(query.dtype)
+    query = query.reshape(batch, cache.key.shape[1], -1, steps, head_dim)
+    key, value = cache.key.astype(query.dtype), cache.value.astype(query.dtype)
     scores = jnp.einsum("bkgth,bkhs->bkgts", query, key, preferred_element_type=jnp.float32)
-    scores = _by_slot(scores, held.key_scale)
+    scores = _scale_slots(scores, cache.key_scale)
     scores = jnp.where(mask[:, None, None], scores * scale, _MASKED)
-    weights = _by_slot(jax.nn.softmax(scores, axis=-1), held.value_scale).astype(query.dtype)
+    weights = _scale_slots(jax.nn.softmax(scores, axis=-1), cache.value_scale).astype(query.dtype)
     attended = jnp.einsum("bkgts,bksh->bkgth", weights, value)
     return attended.reshape(batch, num_heads, steps, head_dim)
 
 
-def _by_slot(x: jax.Array, scale: jax.Array | None) -> jax.Array:
-    """`x` [B, K, G, T, S] times the scales [B, K, S], where there are any."""
+def _scale_slots(x: jax.Array, scale: jax.Array | None) -> jax.Array:
+    """Multiplies x [B, K, G, T, S] by the scales [B, K, S] of an int8 cache; a float cache has none."""
     return x if scale is None else x * scale[:, :, None, None]
 
 
 def attend_to_row(
     kernel: str, query: jax.Array, key: jax.Array, value: jax.Array, key_valid: jax.Array, scale: float
 ) -> jax.Array:
-    """`attend` by a kernel, where every query looks at the valid slots up to its own.
+    """Computes causal `attend` over a full row by a fused kernel: queries see the valid slots up to their own.
 
     Args:
       kernel: SPLASH or CUDNN.
@@ -103,14 +102,14 @@ def attend_to_row(
       scale: factor on the scores.
 
     Returns:
-      [B, N, T, H]; what a query without a valid slot up to its own gets is not meaningful.
+      [B, N, T, H]; undefined for queries that see no valid slot.
     """
     function = functools.partial({SPLASH: _splash, CUDNN: _cudnn}[kernel], scale=scale)
     arguments = query, jnp.swapaxes(key, 2, 3), value, key_valid
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return function(*arguments)
-    # The compiler cannot share kernels out: each device is given its rows and heads.
+    # The compiler cannot partition kernels, so each device runs one on its shard of rows and heads.
     heads = partition(mesh, COMPUTE_RULES, shape=query.shape, logical_axes=("rows", "heads", None, None))
     return jax.shard_map(
         function,
@@ -126,7 +125,7 @@ def _splash(query: jax.Array, key: jax.Array, value: jax.Array, key_valid: jax.A
     padding = -num_slots % _LANES
     query = (query.astype(jnp.float32) * scale).astype(query.dtype)
     rows = [jnp.pad(x, ((0, 0), (0, 0), (0, padding), (0, 0))) for x in (query, key, value)]
-    # Padding is a segment of its own: the kernel wants every query to see a key, if only its own.
+    # Padding is a separate segment: in the kernel every query must see at least one key, here its own.
     segment = jnp.pad(key_valid.astype(jnp.int32), ((0, 0), (0, padding)))
     total = num_slots + padding
     block = next(size for size in _BLOCKS if total % size == 0)
@@ -140,7 +139,7 @@ def _splash(query: jax.Array, key: jax.Array, value: jax.Array, key_valid: jax.A
 
 def _cudnn(query: jax.Array, key: jax.Array, value: jax.Array, key_valid: jax.Array, scale: float) -> jax.Array:
     num_slots = query.shape[2]
-    padding = num_slots % 2  # in training the kernel takes even numbers of slots alone
+    padding = num_slots % 2  # cuDNN's backward pass needs an even number of slots
     query, key, value = (
         jnp.pad(jnp.swapaxes(x, 1, 2), ((0, 0), (0, padding), (0, 0), (0, 0))) for x in (query, key, value)
     )

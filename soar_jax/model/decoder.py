@@ -1,7 +1,7 @@
 """The decoder: pure functions from a parameter pytree and token ids to logits.
 
-One slot layout serves training, prefill and decoding. A row is a right-padded prompt
-followed by its completion, which starts at the same slot in every row:
+Training, prefill and decoding use one slot layout. A row is a right-padded prompt followed by its completion, which
+starts at the same slot in every row:
 
     slot       0 .. T-1                      T .. T+C-1
     content    prompt tokens, then padding   completion tokens
@@ -9,8 +9,8 @@ followed by its completion, which starts at the same slot in every row:
 
 Slots give causality, positions give the rotary angle, and a mask hides padding.
 
-Einsum letters: B batch, T query slot, S key slot, K key heads, G queries per key
-head, H head dim, D model dim, F hidden dim, V vocabulary.
+Einsum letters: B batch, T query slot, S key slot, N query heads, K key heads, G queries per key head, H head dim,
+D model dim, F hidden dim, V vocabulary.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ from soar_jax.model.parameters import Params, num_input_axes
 from soar_jax.parallel.sharding import constrain, embed_tokens
 
 _MAX_UNROLLED_LAYERS = 4  # shallow models run faster unrolled, deep ones compile faster scanned
-_ACTIVATIONS = {"silu": jax.nn.silu, "gelu": jax.nn.gelu}  # gelu by tanh
-# What layers keep for the backward pass; the rest is computed again.
+_ACTIVATIONS = {"silu": jax.nn.silu, "gelu": jax.nn.gelu}  # gelu: the tanh approximation
+# Activations that layers keep for the backward pass; the rest is recomputed.
 REMAT_POLICIES: dict[str, Any] = {
-    "none": None,  # keep everything
-    "layers": jax.checkpoint_policies.nothing_saveable,  # each layer's input alone
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # and what its matrices gave
+    "none": None,  # all are kept
+    "layers": jax.checkpoint_policies.nothing_saveable,  # each layer's input
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # and the outputs of its matrix products
 }
 
 
-class _View(NamedTuple):
-    """What one layer looks at: all layers have the same, but for those with a window."""
+class _LayerContext(NamedTuple):
+    """RoPE frequencies and attention mask of a layer; layers with a sliding window have their own."""
 
-    frequency: jax.Array  # [H/2], rotary
+    frequency: jax.Array  # [H/2]
     mask: jax.Array  # [B, T, S] bool
     key_valid: jax.Array  # [B, S] bool
 
 
 def scans_layers(config: ModelConfig) -> bool:
-    """Whether training runs the layers in one scan."""
+    """Whether training scans the layers."""
     return config.num_layers > _MAX_UNROLLED_LAYERS
 
 
-def unstacked(params: Params, config: ModelConfig) -> Params:
-    """Parameters with each layer by itself, as a decoding loop reads them fastest: no slice is made in the loop."""
+def unstack_layers(params: Params, config: ModelConfig) -> Params:
+    """Splits stacked layers into a tuple, so that a decoding loop does not slice them in every step."""
     params = layout.to_compute_sharding(params, config)
     return params | {"layers": tuple(_layer_params(params, index) for index in range(config.num_layers))}
 
@@ -73,7 +73,7 @@ def rms_norm(x: jax.Array, scale: jax.Array, config: ModelConfig) -> jax.Array:
 
 
 def rope_frequencies(config: ModelConfig, theta: float, scaling: RopeScaling | None) -> jax.Array:
-    """Rotary frequencies [H/2] float32, stretched as `scaling` says."""
+    """Rotary frequencies [H/2] float32, scaled by `scaling`."""
     half = config.head_dim // 2
     plain = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
     if scaling is None:
@@ -81,7 +81,7 @@ def rope_frequencies(config: ModelConfig, theta: float, scaling: RopeScaling | N
     slow = plain / scaling.factor
     if scaling.kind == "linear":
         return slow
-    # Turns within the original context: many for fast frequencies, which stay, few for slow ones.
+    # Turns within the original context: frequencies with many turns are kept, those with few are divided.
     turns = scaling.original_max_position_tokens * plain / (2 * math.pi)
     kept = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
     kept = jnp.clip(kept, 0, 1)
@@ -98,8 +98,8 @@ def rotate(x: jax.Array, positions: jax.Array, frequency: jax.Array) -> jax.Arra
 
 
 def _dense(x: jax.Array, layer: Params, name: str) -> jax.Array:
-    # x [B, T, I], weight [I, ...] -> [B, T, ...], as one plain matrix product: XLA's CPU
-    # backend runs the gradient of that twice as fast as that of the batched form.
+    # x [B, T, I], weight [I, ...] -> [B, T, ...]. Flattened to one matrix product, whose gradient XLA's CPU backend
+    # runs twice as fast as that of the batched form.
     matrix, flat = layer[name], x.reshape(-1, x.shape[-1])
     weight = matrix.weight if isinstance(matrix, LoRALinear) else matrix
     y = flat @ weight.reshape(x.shape[-1], -1)
@@ -108,39 +108,39 @@ def _dense(x: jax.Array, layer: Params, name: str) -> jax.Array:
     return y.reshape(*x.shape[:-1], *weight.shape[num_input_axes(name) :])
 
 
-def _layer(
+def _layer(  # seven parameters: the closure below binds all but x, layer and cache
     config: ModelConfig,
     layer: Params,
     x: jax.Array,  # [B, T, D]
     positions: jax.Array,  # [B, T]
-    view: _View,
+    context: _LayerContext,
     cache: KVCache | None,
-    first_slot: jax.Array | int,
+    first_slot: jax.Array | int,  # where the T slots begin in the cache
 ) -> tuple[jax.Array, KVCache]:
     layer = layout.to_compute_sharding(jax.tree.map(lambda leaf: leaf.astype(config.dtype), layer), config)
     normed = rms_norm(x, layer["attention_norm"], config)
     query, key, value = (_heads(config, layer, x=normed, name=name) for name in ("query", "key", "value"))
-    query, key = rotate(query, positions, view.frequency), rotate(key, positions, view.frequency)
+    query, key = rotate(query, positions, context.frequency), rotate(key, positions, context.frequency)
     key = jnp.swapaxes(key, 2, 3)
-    key, value = (constrain(part, "rows", "kv_heads", None, None) for part in (key, value))
-    held = KVCache(key, value) if cache is None else kv_cache.write(cache, key, value=value, first_slot=first_slot)
+    key, value = (constrain(heads, "rows", "kv_heads", None, None) for heads in (key, value))
+    new_cache = KVCache(key, value) if cache is None else kv_cache.write(cache, key, value=value, first_slot=first_slot)
     scale = config.query_scale or config.head_dim**-0.5
     if cache is None and config.attention != attention.PLAIN:
         attended = attention.attend_to_row(
-            config.attention, query, key=key, value=value, key_valid=view.key_valid, scale=scale
+            config.attention, query, key=key, value=value, key_valid=context.key_valid, scale=scale
         )
     else:
-        attended = attention.attend(query, held, mask=view.mask, scale=scale)
+        attended = attention.attend(query, new_cache, mask=context.mask, scale=scale)
     attended = jnp.swapaxes(attended, 1, 2)  # [B, T, N, H]
     x = x + _post_norm(config, layer, name="attention", x=_dense(attended.reshape(*x.shape[:2], -1), layer, "out"))
     normed = rms_norm(x, layer["mlp_norm"], config)
     gated = _ACTIVATIONS[config.activation](_dense(normed, layer, "gate")) * _dense(normed, layer, "up")
     x = x + _post_norm(config, layer, name="mlp", x=_dense(gated, layer, "down"))
-    return constrain(x, "rows", None, None), held
+    return constrain(x, "rows", None, None), new_cache
 
 
 def _heads(config: ModelConfig, layer: Params, x: jax.Array, name: str) -> jax.Array:
-    """Queries, keys or values of x [B, T, D], with their bias and norm where the model has them: [B, heads, T, H]."""
+    """Projects x [B, T, D] to queries, keys or values [B, heads, T, H], with the model's bias and norm."""
     heads = _dense(x, layer, name)  # [B, T, heads, H]
     if config.has_qkv_bias:
         heads = heads + layer[f"{name}_bias"]
@@ -153,31 +153,24 @@ def _post_norm(config: ModelConfig, layer: Params, name: str, x: jax.Array) -> j
     return rms_norm(x, layer[f"{name}_post_norm"], config) if config.has_post_norms else x
 
 
-def hidden_states(
+def hidden_states(  # ten parameters: one forward pass for training, prefill and decoding
     params: Params,
     config: ModelConfig,
     tokens: jax.Array,  # [B, T] int32
     positions: jax.Array,  # [B, T] int32
-    key_valid: jax.Array,  # [B, S] bool: slots that hold a token (S = T without a cache)
+    key_valid: jax.Array,  # [B, S] bool: slots with a token (S = T without a cache)
     cache: tuple[KVCache, ...] | None = None,
     first_slot: jax.Array | int = 0,
     keep_cache: bool = False,
     remat: str = "none",
-    key_positions: jax.Array | None = None,  # [B, S], where slots are not filled in the order of positions
+    key_positions: jax.Array | None = None,  # [B, S], if slots are not in the order of positions
 ) -> tuple[jax.Array, tuple[KVCache, ...]]:
-    """Final hidden states [B, T, D] after the last norm, and the layers' keys and values.
+    """Computes the hidden states [B, T, D] after the last norm, and the layers' KV caches.
 
-    With a cache the T tokens are written to slots first_slot .. first_slot+T-1 and
-    look at all valid slots up to their own. Without one, a fresh cache of the T slots is
-    returned where `keep_cache` asks for it. `remat`, of REMAT_POLICIES, is for training.
+    With a `cache`, the T tokens are written to slots first_slot .. first_slot+T-1 and attend to all valid slots up to
+    their own. Without one, `keep_cache` returns a new cache of the T slots. `remat` (REMAT_POLICIES) is for training.
     """
-    if key_positions is None:
-        query_slots = first_slot + jnp.arange(tokens.shape[1])
-        mask = key_valid[:, None, :] & (jnp.arange(key_valid.shape[1]) <= query_slots[:, None])
-        key_positions = jnp.cumsum(key_valid, axis=1) - 1
-    else:
-        mask = key_valid[:, None, :] & (key_positions[:, None, :] <= positions[:, :, None])
-    view_of = _views(config, mask, key_valid=key_valid, positions=positions, key_positions=key_positions)
+    context_of = _layer_contexts(config, positions, key_valid, first_slot=first_slot, key_positions=key_positions)
     x = embed_tokens(params["embedding"], tokens)
     if config.scale_embeddings:
         x = x * jnp.asarray(config.d_model**0.5, x.dtype)
@@ -186,7 +179,13 @@ def hidden_states(
         x: jax.Array, layer: Params, has_window: jax.Array | bool, layer_cache: KVCache | None
     ) -> tuple[jax.Array, KVCache]:
         return _layer(
-            config, layer, x=x, positions=positions, view=view_of(has_window), cache=layer_cache, first_slot=first_slot
+            config,
+            layer,
+            x=x,
+            positions=positions,
+            context=context_of(has_window),
+            cache=layer_cache,
+            first_slot=first_slot,
         )
 
     is_scanned = cache is None and not keep_cache and scans_layers(config)
@@ -209,20 +208,30 @@ def hidden_states(
     return rms_norm(x, params["final_norm"], config), tuple(new_cache)
 
 
-def _views(
-    config: ModelConfig, mask: jax.Array, key_valid: jax.Array, positions: jax.Array, key_positions: jax.Array
-) -> Callable[[jax.Array | bool], _View]:
-    """The view of a layer by whether it has a window."""
-    everything = _View(rope_frequencies(config, config.rope_theta, config.rope_scaling), mask, key_valid)
+def _layer_contexts(
+    config: ModelConfig,
+    positions: jax.Array,
+    key_valid: jax.Array,
+    first_slot: jax.Array | int,
+    key_positions: jax.Array | None,
+) -> Callable[[jax.Array | bool], _LayerContext]:
+    """Returns a function from whether a layer has a sliding window to its context."""
+    if key_positions is None:
+        query_slots = first_slot + jnp.arange(positions.shape[1])
+        mask = key_valid[:, None, :] & (jnp.arange(key_valid.shape[1]) <= query_slots[:, None])
+        key_positions = jnp.cumsum(key_valid, axis=1) - 1
+    else:
+        mask = key_valid[:, None, :] & (key_positions[:, None, :] <= positions[:, :, None])
+    full = _LayerContext(rope_frequencies(config, config.rope_theta, config.rope_scaling), mask, key_valid)
     if not config.layers_with_window:
-        return lambda has_window: everything
-    near = positions[:, :, None] - key_positions[:, None, :] < config.window_tokens  # [B, T, S]
-    window = _View(rope_frequencies(config, config.window_rope_theta, None), mask & near, key_valid)
-    return lambda has_window: jax.tree.map(lambda w, e: jnp.where(has_window, w, e), window, everything)
+        return lambda has_window: full
+    is_near = positions[:, :, None] - key_positions[:, None, :] < config.window_tokens  # [B, T, S]
+    window = _LayerContext(rope_frequencies(config, config.window_rope_theta, None), mask & is_near, key_valid)
+    return lambda has_window: jax.tree.map(lambda w, f: jnp.where(has_window, w, f), window, full)
 
 
 def unembedding_params(params: Params, config: ModelConfig) -> Params:
-    """The parameters that `logits` takes, alone."""
+    """Returns the subset of the parameters that `logits` uses."""
     name = "embedding" if config.tie_embeddings else "unembedding"
     return {name: params[name]}
 
@@ -240,16 +249,16 @@ def logits(params: Params, config: ModelConfig, hidden: jax.Array) -> jax.Array:
 
 
 def select_logits(logits: jax.Array, tokens: jax.Array) -> jax.Array:
-    """The logits [...] of tokens [...], out of logits [..., V].
+    """Selects the logits [...] of tokens [...] from logits [..., V].
 
-    By comparison, not by a gather: the TPU compiler cannot partition one along a vocabulary that is shared out.
+    Compares instead of gathering: the TPU compiler cannot partition a gather along a sharded vocabulary.
     """
     is_chosen = jnp.arange(logits.shape[-1]) == tokens[..., None]
     return jnp.sum(jnp.where(is_chosen, logits, 0), axis=-1)
 
 
 def row_positions(prompt_lengths: jax.Array, num_prompt_slots: int, num_completion_slots: int) -> jax.Array:
-    """Positions [B, T+C] of every slot of a row: see the module's layout."""
+    """Positions [B, T+C] of the slots of a row, in the layout of this module."""
     prompt = jnp.broadcast_to(jnp.arange(num_prompt_slots), (prompt_lengths.shape[0], num_prompt_slots))
     completion = prompt_lengths[:, None] + jnp.arange(num_completion_slots)
     return jnp.concatenate([prompt, completion], axis=1)

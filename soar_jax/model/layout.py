@@ -1,4 +1,8 @@
-"""How a policy's weights lie on the mesh: from the parameter table's logical axes to shardings and constraints."""
+"""Shardings of a policy's weights on the mesh, derived from the logical axes of the parameter table.
+
+Between uses weights have their storage sharding (STORAGE_RULES); the decoder all-gathers them to their compute
+sharding (COMPUTE_RULES).
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,23 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import UNEMBEDDING, Adapter, LoRALinear
+from soar_jax.model.lora import UNEMBEDDING, Adapter, LoRALinear, map_adapters
 from soar_jax.model.parameters import Params, ParamSpec, map_table, num_input_axes, parameter_table
 from soar_jax.parallel.mesh import DATA, FSDP, POPULATION, TENSOR, device_put_global
 from soar_jax.parallel.sharding import COMPUTE_RULES, SINGLE_POLICY_STORAGE_RULES, STORAGE_RULES, constrain, partition
 
 
 def logical_axes(weights: Params, model: ModelConfig) -> Params:
-    """The logical axes of each leaf of weights, whole models or adapters, as tuples in the places of the leaves."""
+    """Returns the pytree of `weights`, a full model or adapters, with a tuple of logical axes for each leaf."""
     table = parameter_table(model)
-    if not _is_adapters(weights):
+    if not any(isinstance(leaf, Adapter) for leaf in weights["layers"].values()):
         return map_table(lambda spec: spec.logical_axes, table)
-    layers = {name: _adapter_axes(name, table["layers"][name]) for name in weights["layers"]}
-    top = {UNEMBEDDING: _adapter_axes(UNEMBEDDING, table[UNEMBEDDING])} if UNEMBEDDING in weights else {}
-    return {"layers": layers, **top}
-
-
-def _is_adapters(weights: Params) -> bool:
-    return any(isinstance(leaf, Adapter) for leaf in weights["layers"].values())
+    names = (*weights["layers"], UNEMBEDDING) if UNEMBEDDING in weights else tuple(weights["layers"])
+    return map_adapters(_adapter_axes, names, table)
 
 
 def _adapter_axes(name: str, spec: ParamSpec) -> Adapter:
-    """Joined axes lie as the first of them does."""
+    """Logical axes of an adapter; joined axes are sharded as the first of them."""
     stacked = spec.logical_axes[: 0 if name == UNEMBEDDING else 1]
     axes = spec.logical_axes[len(stacked) :]
     return Adapter((*stacked, axes[0], None), (*stacked, None, axes[num_input_axes(name)]))  # type: ignore[arg-type]
@@ -42,10 +41,10 @@ def _is_axes(node: Any) -> bool:
 
 
 def shardings(mesh: Mesh, model: ModelConfig, weights: Params, num_stacked: int = 0) -> Params:
-    """The NamedSharding in which weights are kept.
+    """Returns the storage sharding of weights, a NamedSharding for each leaf.
 
     Args:
-      weights: arrays or their shapes, with `num_stacked` leading axes that the population axis shares out.
+      weights: arrays or their shapes, with `num_stacked` leading axes sharded over the population axis.
       num_stacked: 0 for one policy, 1 for a population.
 
     Raises:
@@ -63,7 +62,7 @@ def shardings(mesh: Mesh, model: ModelConfig, weights: Params, num_stacked: int 
 def state_shardings(
     mesh: Mesh, optimizer: optax.GradientTransformation, opt_state: Any, weight_shardings: Params, num_stacked: int = 0
 ) -> Any:
-    """Shardings of an optimiser's state: what is shaped like the weights lies like them."""
+    """Returns the shardings of an optimiser's state; its params-like leaves are sharded as the weights."""
     rest = NamedSharding(mesh, PartitionSpec(*((POPULATION,) * num_stacked)))
     return optax.tree.map_params(
         optimizer, lambda _, sharding: sharding, opt_state, weight_shardings, transform_non_params=lambda _: rest
@@ -71,12 +70,12 @@ def state_shardings(
 
 
 def shard_params(mesh: Mesh, model: ModelConfig, weights: Params) -> Params:
-    """One policy's weights, held by every process, in the layout in which they are kept."""
+    """Shards one policy's weights, of which every process has a full copy, to their storage sharding."""
     return jax.tree.map(device_put_global, weights, shardings(mesh, model, weights))
 
 
 def to_storage_sharding(weights: Params, model: ModelConfig) -> Params:
-    """Weights, or gradients of them, laid out as they are kept, in a program that runs on a mesh."""
+    """Constrains weights or their gradients to the storage sharding, inside a program on a mesh."""
     return jax.tree.map(
         lambda axes, leaf: constrain(leaf, *axes, rules=STORAGE_RULES),
         logical_axes(weights, model),
@@ -86,21 +85,21 @@ def to_storage_sharding(weights: Params, model: ModelConfig) -> Params:
 
 
 def to_compute_sharding(params: Params, model: ModelConfig) -> Params:
-    """The decoder's parameters, whole models or one layer's or a stack of them, laid out as they are computed with."""
+    """All-gathers decoder parameters, of a model, a layer or stacked layers, except over the tensor axis."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or math.prod(mesh.shape[axis] for axis in (DATA, FSDP, TENSOR)) == 1:
         return params
     table = parameter_table(model)
     table = table | table.pop("layers") if "layers" not in params else table
 
-    def lay_out(spec: ParamSpec, leaf: Any) -> Any:
+    def constrain_param(spec: ParamSpec, leaf: Any) -> Any:
         if isinstance(leaf, LoRALinear):
-            return leaf._replace(weight=lay_out(spec, leaf.weight))
+            return leaf._replace(weight=constrain_param(spec, leaf.weight))
         return constrain(leaf, *spec.logical_axes[-leaf.ndim :], rules=COMPUTE_RULES)
 
     def walk(specs: Params, node: Params) -> Params:
         return {
-            name: walk(specs[name], leaf) if isinstance(leaf, dict) else lay_out(specs[name], leaf)
+            name: walk(specs[name], leaf) if isinstance(leaf, dict) else constrain_param(specs[name], leaf)
             for name, leaf in node.items()
         }
 

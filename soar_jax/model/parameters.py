@@ -1,8 +1,4 @@
-"""One table of a decoder's parameters; shapes, shardings and initialisers derive from it.
-
-Einsum letters: D model dim, N query heads, K key heads, H head dim, F hidden dim,
-V vocabulary, L layers.
-"""
+"""Table of a decoder's parameters, from which shapes, shardings and initialisers derive."""
 
 from __future__ import annotations
 
@@ -16,88 +12,66 @@ import jax.numpy as jnp
 
 from soar_jax.model.config import ModelConfig
 
-Params = dict[str, Any]  # nested dict of arrays, the layout of `parameter_table`
+Params = dict[str, Any]  # nested dict of arrays, structured as `parameter_table`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParamSpec:
-    """One parameter: its shape, the logical name of each axis, and how it starts.
-
-    `fan_in` is the number of inputs summed into one output; 0 means that the parameter is a norm's scale or a bias
-    and starts at `start`.
-    """
+    """Shape, logical axes and initialisation of one parameter."""
 
     shape: tuple[int, ...]
     logical_axes: tuple[str | None, ...]
-    fan_in: int
+    fan_in: int  # inputs summed into one output; 0: a norm's scale or a bias, initialised to `start`
     start: float = 1.0
 
 
 def parameter_table(config: ModelConfig) -> Params:
-    """The nested dict of `ParamSpec`s of a decoder; layers are stacked on a leading axis."""
+    """Returns the nested dict of `ParamSpec`s of a decoder; layers are stacked on a leading axis."""
     c = config
-    norm = 0.0 if c.norm_plus_one else 1.0
     layer = {
-        "attention_norm": ParamSpec(shape=(c.d_model,), logical_axes=(None,), fan_in=0, start=norm),
-        "query": ParamSpec(
-            shape=(c.d_model, c.num_heads, c.head_dim), logical_axes=("model", "heads", None), fan_in=c.d_model
-        ),
-        "key": ParamSpec(
-            shape=(c.d_model, c.num_kv_heads, c.head_dim), logical_axes=("model", "kv_heads", None), fan_in=c.d_model
-        ),
-        "value": ParamSpec(
-            shape=(c.d_model, c.num_kv_heads, c.head_dim), logical_axes=("model", "kv_heads", None), fan_in=c.d_model
-        ),
-        "out": ParamSpec(
-            shape=(c.num_heads, c.head_dim, c.d_model),
-            logical_axes=("heads", None, "model"),
-            fan_in=c.num_heads * c.head_dim,
-        ),
-        "mlp_norm": ParamSpec(shape=(c.d_model,), logical_axes=(None,), fan_in=0, start=norm),
-        "gate": ParamSpec(shape=(c.d_model, c.hidden_dim), logical_axes=("model", "hidden"), fan_in=c.d_model),
-        "up": ParamSpec(shape=(c.d_model, c.hidden_dim), logical_axes=("model", "hidden"), fan_in=c.d_model),
-        "down": ParamSpec(shape=(c.hidden_dim, c.d_model), logical_axes=("hidden", "model"), fan_in=c.hidden_dim),
+        "attention_norm": _norm(c, c.d_model),
+        "query": _linear("query", (c.d_model, c.num_heads, c.head_dim), ("model", "heads", None)),
+        "key": _linear("key", (c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None)),
+        "value": _linear("value", (c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None)),
+        "out": _linear("out", (c.num_heads, c.head_dim, c.d_model), ("heads", None, "model")),
+        "mlp_norm": _norm(c, c.d_model),
+        "gate": _linear("gate", (c.d_model, c.hidden_dim), ("model", "hidden")),
+        "up": _linear("up", (c.d_model, c.hidden_dim), ("model", "hidden")),
+        "down": _linear("down", (c.hidden_dim, c.d_model), ("hidden", "model")),
     }
     if c.has_qkv_bias:
-        layer["query_bias"] = ParamSpec(
-            shape=(c.num_heads, c.head_dim), logical_axes=("heads", None), fan_in=0, start=0.0
-        )
-        layer |= {
-            name: ParamSpec(shape=(c.num_kv_heads, c.head_dim), logical_axes=("kv_heads", None), fan_in=0, start=0.0)
-            for name in ("key_bias", "value_bias")
-        }
+        for name in ("query", "key", "value"):
+            shape, axes = layer[name].shape[1:], layer[name].logical_axes[1:]
+            layer[f"{name}_bias"] = ParamSpec(shape=shape, logical_axes=axes, fan_in=0, start=0.0)
     if c.has_qk_norm:
-        layer |= {
-            name: ParamSpec(shape=(c.head_dim,), logical_axes=(None,), fan_in=0, start=norm)
-            for name in ("query_norm", "key_norm")
-        }
+        layer |= {name: _norm(c, c.head_dim) for name in ("query_norm", "key_norm")}
     if c.has_post_norms:
-        layer |= {
-            name: ParamSpec(shape=(c.d_model,), logical_axes=(None,), fan_in=0, start=norm)
-            for name in ("attention_post_norm", "mlp_post_norm")
-        }
+        layer |= {name: _norm(c, c.d_model) for name in ("attention_post_norm", "mlp_post_norm")}
     table: Params = {
         "embedding": ParamSpec(shape=(c.vocab_size, c.d_model), logical_axes=("vocab", "model"), fan_in=c.d_model),
-        "layers": {
-            name: ParamSpec(
-                shape=(c.num_layers, *spec.shape),
-                logical_axes=("layers", *spec.logical_axes),
-                fan_in=spec.fan_in,
-                start=spec.start,
-            )
-            for name, spec in layer.items()
-        },
-        "final_norm": ParamSpec(shape=(c.d_model,), logical_axes=(None,), fan_in=0, start=norm),
+        "layers": {name: _stack(spec, c.num_layers) for name, spec in layer.items()},
+        "final_norm": _norm(c, c.d_model),
     }
     if not c.tie_embeddings:
-        table["unembedding"] = ParamSpec(
-            shape=(c.d_model, c.vocab_size), logical_axes=("model", "vocab"), fan_in=c.d_model
-        )
+        table["unembedding"] = _linear("unembedding", (c.d_model, c.vocab_size), ("model", "vocab"))
     return table
 
 
+def _norm(config: ModelConfig, size: int) -> ParamSpec:
+    return ParamSpec(shape=(size,), logical_axes=(None,), fan_in=0, start=0.0 if config.norm_plus_one else 1.0)
+
+
+def _linear(name: str, shape: tuple[int, ...], logical_axes: tuple[str | None, ...]) -> ParamSpec:
+    return ParamSpec(shape=shape, logical_axes=logical_axes, fan_in=math.prod(shape[: num_input_axes(name)]))
+
+
+def _stack(spec: ParamSpec, num_layers: int) -> ParamSpec:
+    shape, axes = (num_layers, *spec.shape), ("layers", *spec.logical_axes)
+    return dataclasses.replace(spec, shape=shape, logical_axes=axes)
+
+
 def num_input_axes(name: str) -> int:
-    """Leading axes of a linear layer that its inputs lie on (layers not counted); the others are its outputs."""
+    """Number of leading input axes of a linear layer, layers not counted; its other axes are outputs."""
     return 2 if name == "out" else 1  # out is [N, H, D]
 
 
@@ -111,12 +85,12 @@ def map_table(function: Any, table: Params) -> Params:
 
 
 def abstract_params(config: ModelConfig) -> Params:
-    """`jax.ShapeDtypeStruct`s of a decoder's parameters, without allocating them."""
+    """Returns the `jax.ShapeDtypeStruct`s of a decoder's parameters."""
     return map_table(lambda spec: jax.ShapeDtypeStruct(spec.shape, config.dtype), parameter_table(config))
 
 
 def init_params(config: ModelConfig, key: jax.Array) -> Params:
-    """Fresh parameters: normal with variance 1 / fan_in; norms' scales and biases as their specs say.
+    """Initialises parameters: normal with variance 1 / fan_in; norm scales and biases as in the table.
 
     Each parameter's key is folded in by its name, so adding one does not change the others.
     """
@@ -133,5 +107,4 @@ def init_params(config: ModelConfig, key: jax.Array) -> Params:
 
 def num_parameters(config: ModelConfig) -> int:
     """Number of scalars in a decoder's parameters."""
-    sizes = map_table(lambda spec: math.prod(spec.shape), parameter_table(config))
-    return sum(jax.tree.leaves(sizes))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract_params(config)))

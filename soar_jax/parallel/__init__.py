@@ -1,4 +1,4 @@
-"""The device mesh and what is laid out on it."""
+"""The device mesh, and arrays and programs sharded over it."""
 
 from soar_jax.parallel.mesh import (
     AXES,

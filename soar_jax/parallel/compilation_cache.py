@@ -1,4 +1,4 @@
-"""Compiled programs are kept on disk, so that a later start need not compile them again."""
+"""Persistent compilation cache on disk, so that a later start does not compile again."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import platform
 
 import jax
 
-MIN_COMPILE_S = 0.2  # what compiles faster is not worth a file
+MIN_COMPILE_S = 0.2  # programs that compile faster are not worth a file
 
 
 def keep_compiled_programs() -> None:
     """Turns JAX's persistent compilation cache on, in the user's cache folder.
 
-    JAX's own settings come first: JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=0 keeps
-    nothing.
+    JAX's own environment variables take precedence: JAX_COMPILATION_CACHE_DIR names another folder,
+    JAX_ENABLE_COMPILATION_CACHE=0 turns the cache off.
     """
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(_folder()))
@@ -24,7 +24,7 @@ def keep_compiled_programs() -> None:
 
 
 def _folder() -> pathlib.Path:
-    """A folder for this kind of processor: programs for a CPU use instructions that another may lack."""
+    """One folder per CPU type: compiled programs use instructions that another CPU may lack."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     return cache / "soar_jax" / "compiled" / hashlib.sha256(_processor().encode()).hexdigest()[:12]
 

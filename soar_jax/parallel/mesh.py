@@ -1,15 +1,15 @@
-"""The device mesh, and the two ways that work is laid out on it.
+"""The device mesh, and the two ways to shard work over it.
 
-| axis | shares out |
+| axis | shards |
 |---|---|
-| population | students; each share trains its own |
-| data | rows of a batch; parameters are copies |
-| fsdp | rows of a batch, and parameters between their uses |
+| population | students; each shard trains its own |
+| data | rows of a batch; parameters are replicated |
+| fsdp | rows of a batch, and stored parameters |
 | tensor | heads, hidden dimension and vocabulary |
 
-Any of them may be 1. A *population program* gives each share of `population` its students, each with its own
-weights; a *row program* gives each its part of the rows of one policy. Within a share the compiler partitions the work
-over the other axes, led by the constraints of `sharding.py`.
+Any of them may be 1. A *population program* shards students, each with its own weights, over the population axis; a
+*row program* shards the rows of one policy over it. Within a shard the compiler partitions the work over the other
+axes, guided by the constraints of `sharding.py`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from soar_jax.settings import SettingsError, require
+from soar_jax.errors import SettingsError, require
 
 POPULATION, DATA, FSDP, TENSOR = AXES = ("population", "data", "fsdp", "tensor")
-STUDENTS = "students"  # the vmapped axis of students that a device runs at once
-BY_POPULATION = PartitionSpec(POPULATION)  # leading axis shared out over the population axis
-REPLICATED = PartitionSpec()  # a copy in every share
-MAX_CPU_DEVICES = 512  # far more than the cores they share; JAX takes minutes to make many more
+STUDENTS = "students"  # name of the vmapped axis of students that a device runs at once
+BY_POPULATION = PartitionSpec(POPULATION)  # leading axis sharded over the population axis
+REPLICATED = PartitionSpec()  # a copy on every device
+MAX_CPU_DEVICES = 512  # far more than any CPU has cores; JAX takes minutes to make many more
 
 
 def set_num_cpu_devices(count: int) -> None:
@@ -53,13 +53,13 @@ def set_num_cpu_devices(count: int) -> None:
 def make_mesh(
     population: int, data: int = 1, fsdp: int = 1, tensor: int = 1, devices: Sequence[Any] | None = None
 ) -> Mesh:
-    """A mesh of the four axes; one of them may be -1 and takes what is left.
+    """Makes a mesh of the four axes; one size may be -1 and takes the remaining devices.
 
-    Devices of several slices are laid out so that only the first axis that their number divides (population, then
-    data, then fsdp) crosses the slow network between slices.
+    With several TPU slices only one axis crosses the slow network between them: the first of population, data and fsdp
+    whose size is a multiple of the number of slices.
 
     Args:
-      devices: instead of all that JAX sees, for instance those of a topology that is not here.
+      devices: used instead of `jax.devices()`, for instance those of a topology to compile for.
 
     Raises:
       SettingsError: the sizes do not fit the devices.
@@ -95,7 +95,7 @@ def _sizes(wanted: tuple[int, ...], num_devices: int) -> tuple[int, ...]:
 def _across_slices(sizes: tuple[int, ...], num_slices: int, devices: list[Any]) -> np.ndarray:
     for axis in range(3):
         if sizes[axis] % num_slices == 0:
-            between = tuple(num_slices if place == axis else 1 for place in range(4))
+            between = tuple(num_slices if index == axis else 1 for index in range(4))
             within = tuple(size // outer for size, outer in zip(sizes, between, strict=True))
             return mesh_utils.create_hybrid_device_mesh(within, between, devices, allow_split_physical_axes=True)
     raise SettingsError(
@@ -107,10 +107,10 @@ def _across_slices(sizes: tuple[int, ...], num_slices: int, devices: list[Any]) 
 def check_divides(
     mesh: Mesh, name: str, value: int, axes: Sequence[str] = (POPULATION,), help: str = "change one of them"
 ) -> None:
-    """Refuses a size that cannot be shared out equally over axes of the mesh.
+    """Checks that axes of the mesh divide a size.
 
     Raises:
-      SettingsError: with both numbers, and `help`.
+      SettingsError: they do not; the message ends with `help`.
     """
     size = math.prod(mesh.shape[axis] for axis in axes)
     named = " * ".join(f"mesh.{axis}" for axis in axes)
@@ -120,39 +120,40 @@ def check_divides(
 def shard_over_population(
     mesh: Mesh, function: Callable[..., Any], in_specs: Any, out_specs: Any
 ) -> Callable[..., Any]:
-    """`function` run by every share of the population axis on its own part (jax.shard_map over that axis alone)."""
+    """Maps `function` over the shards of the population axis (jax.shard_map over that axis alone)."""
     return jax.shard_map(
         function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, axis_names={POPULATION}, check_vma=False
     )
 
 
 def shard_over_rows(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function(place, count, *arguments)` run by each of the `count` shares that rows have, in a share of population.
+    """Maps `function(shard_index, num_shards, *arguments)` over the shards of the row axes data and fsdp.
 
-    The arguments are whole in each, and the results' leading axes are joined; so that loops in it end by themselves.
+    Arguments are replicated and results concatenated along their leading axis. For while loops that end at
+    different times: each shard runs its own. Called within a shard of the population axis.
     """
     sizes = mesh.shape[DATA], mesh.shape[FSDP]
 
-    def share(*arguments: Any) -> Any:
-        place = jax.lax.axis_index(DATA) * sizes[1] + jax.lax.axis_index(FSDP)
-        return function(place, math.prod(sizes), *arguments)
+    def shard(*arguments: Any) -> Any:
+        shard_index = jax.lax.axis_index(DATA) * sizes[1] + jax.lax.axis_index(FSDP)
+        return function(shard_index, math.prod(sizes), *arguments)
 
     rows = PartitionSpec((DATA, FSDP))
-    return jax.shard_map(share, in_specs=REPLICATED, out_specs=rows, axis_names={DATA, FSDP}, check_vma=False)
+    return jax.shard_map(shard, in_specs=REPLICATED, out_specs=rows, axis_names={DATA, FSDP}, check_vma=False)
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Copies a pytree to every device."""
+    """Replicates a pytree on every device."""
     return jax.tree.map(lambda leaf: device_put_global(leaf, NamedSharding(mesh, REPLICATED)), tree)
 
 
 def shard_population(mesh: Mesh, tree: Any) -> Any:
-    """Shares out the leading axis of every leaf over the population axis."""
+    """Shards the leading axis of every leaf over the population axis."""
     return jax.tree.map(lambda leaf: device_put_global(leaf, NamedSharding(mesh, BY_POPULATION)), tree)
 
 
 def device_put_global(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """An array that every process holds, or one that is on the mesh already, in a layout."""
+    """Puts an array that every process has, or one that is on the mesh already, into a sharding."""
     if sharding.is_fully_addressable:
         return jax.device_put(leaf, sharding)
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
@@ -164,10 +165,10 @@ def device_put_global(leaf: Any, sharding: NamedSharding) -> jax.Array:
 
 
 def map_students(function: Callable[[Any], Any], inputs: Any, population_batch: int) -> Any:
-    """`function` over the leading axis of `inputs`, `population_batch` students at a time at most.
+    """Maps `function` over the leading axis of `inputs`, at most `population_batch` students at a time.
 
-    A batch of 1 runs one student after another, the fastest on a CPU; on an accelerator a larger batch fills the
-    device, and its members share the named axis STUDENTS.
+    A batch of 1 runs students one after another, which is fastest on a CPU. A larger batch is vmapped over an axis
+    named STUDENTS and fills an accelerator.
     """
     count = jax.tree.leaves(inputs)[0].shape[0]
     if population_batch > 1:
@@ -179,6 +180,6 @@ def map_students(function: Callable[[Any], Any], inputs: Any, population_batch: 
 
 
 def _map(function: Callable[[Any], Any], inputs: Any) -> Any:
-    if jax.tree.leaves(inputs)[0].shape[0] == 1:  # a loop would cost copies of what it carries
+    if jax.tree.leaves(inputs)[0].shape[0] == 1:  # a loop would copy its inputs
         return jax.tree.map(lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], inputs)))
     return jax.lax.map(function, inputs)

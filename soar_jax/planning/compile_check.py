@@ -13,10 +13,12 @@ from typing import Any
 import jax
 
 from soar_jax import parallel
+from soar_jax.config.run_config import RunConfig
+from soar_jax.errors import SettingsError, require
 from soar_jax.model.config import ModelConfig
 from soar_jax.planning.collectives import collectives
-from soar_jax.planning.programs import Program, RunShapes
-from soar_jax.settings import SettingsError, require
+from soar_jax.planning.programs import Program, RunPrograms
+from soar_jax.runs.memory import AbstractRun
 from soar_jax.telemetry.devices import Device, parse_topology
 
 _OUT_OF_MEMORY = re.compile(r"Used ([\d.]+)([KMGT]?) of")
@@ -110,24 +112,25 @@ def topology_devices(topology: str) -> tuple[Device, Sequence[Any]]:
     return asked.device, devices
 
 
-def run_shapes(config: Any, model: ModelConfig, devices: Sequence[Any]) -> RunShapes:
+def abstract_run(config: RunConfig, model: ModelConfig, devices: Sequence[Any]) -> AbstractRun:
     """A config's run on its mesh over devices.
 
     Raises:
       SettingsError: the config does not fit the mesh.
     """
-    population, data, fsdp, tensor = (config.mesh[axis] for axis in parallel.AXES)
-    return RunShapes(config, model, parallel.make_mesh(population, data, fsdp, tensor, devices))
+    sizes = config.mesh
+    mesh = parallel.make_mesh(sizes.population, data=sizes.data, fsdp=sizes.fsdp, tensor=sizes.tensor, devices=devices)
+    return AbstractRun(config, model, mesh)
 
 
-def compile_all(shapes: RunShapes, device: Device, only: str = "") -> Iterator[Compiled]:
+def compile_all(run: AbstractRun, device: Device, only: str = "") -> Iterator[Compiled]:
     """Compiles one program after another: those whose names hold `only`."""
-    state, population = shapes.state(), shapes.population()
-    for program in shapes.programs():
+    state, population = run.state(), run.population()
+    for program in RunPrograms(run).programs():
         if only not in program.name:
             continue
         alive = state | population if program.has_population else state
-        beside = {name: size for name, size in alive.items() if name not in program.given}
+        beside = {name: size for name, size in alive.items() if name not in program.inputs}
         yield _compile(program, beside, device.memory_bytes)
 
 

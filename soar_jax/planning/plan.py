@@ -1,22 +1,23 @@
-"""From a run's phases to its operations, bytes, hours and money on a topology."""
+"""From a run's calls to its operations, bytes, hours and money on a topology."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+import itertools
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from soar_jax.config.run_config import RunConfig
+from soar_jax.config.sections import PolicySection
+from soar_jax.errors import require
+from soar_jax.integers import ceil_div
 from soar_jax.model import lora
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import LoRASettings
-from soar_jax.planning.calls import Draw, Phase, Sizes, Update, run_phases
 from soar_jax.rl.losses import completion_widths
-from soar_jax.runs.mesh_fit import students_at_once
+from soar_jax.runs.calls import Call, RunPhase, Sizes, run_calls
 from soar_jax.sampling import ring
-from soar_jax.sampling.sampler import fewer_slots
-from soar_jax.settings import require
+from soar_jax.sampling.sampler import slot_schedule
 from soar_jax.telemetry import costs
 from soar_jax.telemetry.devices import H100, Topology
 
@@ -72,7 +73,7 @@ class Plan:
     """What a run costs."""
 
     topology: Topology
-    phases: tuple[tuple[Phase, Cost], ...]  # each with the cost of one repeat
+    phases: tuple[tuple[RunPhase, Cost], ...]  # each with the cost of one repeat
     usd_per_chip_hour: float
     state_bytes: float  # weights and optimisers of the population and the teacher, which the chips must hold at least
 
@@ -105,14 +106,18 @@ class Plan:
         return self.topology.num_chips * self.topology.device.memory_bytes
 
 
-def padded_prompt(config: Any, assumed: Assumptions) -> int:
+def padded_prompt(config: RunConfig, assumed: Assumptions) -> int:
     """Tokens that a prompt is padded to: as assumed, or the middle one of the config's buckets."""
     buckets = sorted(config.prompts.bucket_tokens)
     return assumed.prompt_tokens or buckets[len(buckets) // 2]
 
 
 def make_plan(
-    config: Any, model: ModelConfig, topology: Topology, assumed: Assumptions, usd_per_chip_hour: float | None = None
+    config: RunConfig,
+    model: ModelConfig,
+    topology: Topology,
+    assumed: Assumptions,
+    usd_per_chip_hour: float | None = None,
 ) -> Plan:
     """Plans a run of a method config with a model.
 
@@ -126,16 +131,18 @@ def make_plan(
     """
     _check(assumed)
     counter = _Counter(config, model, topology=topology, assumed=assumed)
-    phases = tuple((phase, counter.phase(phase)) for phase in run_phases(config, assumed.sizes))
+    by_phase = itertools.groupby(run_calls(config, assumed.sizes), key=lambda call: call.phase)
+    costs_by_phase = ((phase, counter.cost(calls)) for phase, calls in by_phase)
+    phases = tuple((phase, cost) for phase, cost in costs_by_phase if cost != Cost())
     price = topology.device.usd_per_hour if usd_per_chip_hour is None else usd_per_chip_hour
-    state = _policies_in_training(config) * costs.training_state_bytes(model, counter.adapting)
-    shared = costs.weight_bytes(model) if counter.adapting else 0
+    state = _policies_in_training(config) * costs.training_state_bytes(model, counter.lora_config)
+    shared = costs.weight_bytes(model) if counter.lora_config else 0
     return Plan(topology=topology, phases=phases, usd_per_chip_hour=price, state_bytes=state + shared)
 
 
-def _policies_in_training(config: Any) -> int:
+def _policies_in_training(config: RunConfig) -> int:
     """Policies with an optimiser at the same time: a wave of students and the teacher, or final students."""
-    students = students_at_once(config) if config.teacher.reward == "grounded" else 0
+    students = config.students_at_once if config.trains_students else 0
     return max(students + 1 if config.num_outer_steps else 0, config.final.num_replicas)
 
 
@@ -149,19 +156,10 @@ def _check(assumed: Assumptions) -> None:
     require(assumed.tokens_per_s >= 0, f"tokens_per_s is {assumed.tokens_per_s}; it must be 0 (roofline) or more")
 
 
-def adapting(section: Any, model: ModelConfig) -> LoRASettings | None:
-    """None where the whole model is trained."""
-    if section.rank == 0:
-        return None
-    adapting = LoRASettings(rank=section.rank, scale=section.scale, layers=tuple(section.layers))
-    lora.check(adapting, model)
-    return adapting
-
-
 class _Counter:
-    """Counts what phases cost with one model on one topology."""
+    """Counts what calls cost with one model on one topology."""
 
-    def __init__(self, config: Any, model: ModelConfig, topology: Topology, assumed: Assumptions) -> None:
+    def __init__(self, config: RunConfig, model: ModelConfig, topology: Topology, assumed: Assumptions) -> None:
         """Reads what matters off the config."""
         self._model = dataclasses.replace(model, int8_cache=config.model.int8_cache)
         self._assumed, self._chips = assumed, topology.num_chips
@@ -169,15 +167,17 @@ class _Counter:
         self._bytes_per_s = topology.device.bandwidth * assumed.bandwidth_share
         self._prompt = padded_prompt(config, assumed)
         self._max_slots = config.sampling.max_slots
+        self._student, self._teacher = config.student, config.teacher
         self._population_batch = config.sampling.population_batch
-        self.adapting = adapting(config.lora, model)
+        self.lora_config = config.trained_lora
+        if self.lora_config is not None:
+            lora.check(self.lora_config, model)
 
-    def phase(self, phase: Phase) -> Cost:
-        """The cost of one repeat."""
-        parts = [self._draw(draw) for draw in phase.draws if draw.rollouts]
-        return sum([*parts, *(self._update(update) for update in phase.updates)], Cost())
+    def cost(self, calls: Iterable[Call]) -> Cost:
+        """The cost of one repeat of the calls' phase; those that neither sample nor train cost nothing."""
+        return sum((self._update(call) if call.updates else self._draw(call) for call in calls if call.samples), Cost())
 
-    def _draw(self, draw: Draw) -> Cost:
+    def _draw(self, draw: Call) -> Cost:
         prompts, tokens = draw.policies * draw.prompts, max(1, round(self._assumed.completion_share * draw.max_tokens))
         prefill = prompts * costs.prefill_flops(self._model, self._prompt)
         decode = draw.rollouts * costs.decode_flops(self._model, self._prompt, tokens)
@@ -195,7 +195,7 @@ class _Counter:
             sampling_s=seconds,
         )
 
-    def _decoding(self, draw: Draw, tokens: int) -> tuple[float, float]:
+    def _decoding(self, draw: Call, tokens: int) -> tuple[float, float]:
         """Seconds and bytes read of decoding completions of `tokens` on average, as `sampling/sampler.py` does it.
 
         Chips share out the policies, then a policy's rows. A chip decodes its rows in a number of slots, a finished
@@ -203,15 +203,16 @@ class _Counter:
         weights once and the caches of all slots.
         """
         per_call = min(draw.prompts, draw.prompts_per_call)
-        num_calls = -(-draw.prompts // per_call)
+        num_calls = ceil_div(draw.prompts, per_call)
         parts = max(1, self._chips // draw.policies)  # of a policy's rows
-        slots, width = self._steps(-(-per_call * draw.samples // parts), tokens, draw.max_tokens)
+        slots, width = self._steps(ceil_div(per_call * draw.samples, parts), tokens, draw.max_tokens)
         cache = float((slots * (self._prompt + width)).sum()) * costs.cache_bytes_per_token(self._model)
         part_bytes = float(slots.size * costs.matrix_bytes(self._model) / self._num_sharing(draw) + cache)
         whole_flops = costs.decode_flops(self._model, self._prompt, draw.max_tokens)
         part_flops = float(slots.sum()) * (whole_flops / max(1, draw.max_tokens - 1))
         part_s = max(part_bytes / self._bytes_per_s, part_flops / self._flops_per_s)
-        return num_calls * -(-draw.policies // self._chips) * part_s, num_calls * draw.policies * parts * part_bytes
+        waves = ceil_div(draw.policies, self._chips)
+        return num_calls * waves * part_s, num_calls * draw.policies * parts * part_bytes
 
     def _steps(self, rows: int, mean_tokens: int, max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """Slots and completion tokens whose cache is read, at each decoding step of a chip's rows.
@@ -220,48 +221,50 @@ class _Counter:
         are spread evenly about their mean make them, and slots are halved with them.
         """
         num_slots = min(self._max_slots, rows)
-        refilled = (-(-rows // num_slots) - 1) * mean_tokens
+        refilled = (ceil_div(rows, num_slots) - 1) * mean_tokens
         step = np.arange(refilled + max_tokens - 1)
         widths = np.array(ring.sizes(max_tokens - 1))
         width = widths[np.minimum(np.searchsorted(widths, step, side="right"), widths.size - 1)]
         spread = min(mean_tokens, max_tokens - mean_tokens)
         slots = np.full(step.shape, num_slots)
-        for fewer in fewer_slots(num_slots, max_tokens):
+        for fewer in slot_schedule(num_slots, max_tokens):
             share_ended = 1 - fewer / num_slots
             fits = step - refilled >= mean_tokens + spread * (2 * share_ended - 1)
             slots[fits & (width == widths[-1])] = fewer
         return slots, width
 
-    def _num_sharing(self, draw: Draw) -> int:
+    def _num_sharing(self, draw: Call) -> int:
         """Students that are decoded at once with the same weights: those that share a frozen base."""
-        if not self.adapting:
+        if not self.lora_config:
             return 1
-        return min(self._population_batch, -(-draw.policies // self._chips))
+        return min(self._population_batch, ceil_div(draw.policies, self._chips))
 
-    def _update(self, update: Update) -> Cost:
+    def _update(self, update: Call) -> Cost:
         """Rows are padded to their bucket; those whose advantage is zero are not computed."""
-        rows = update.rows * (1.0 if update.has_reference else self._assumed.trained_share)
-        flops = rows * sum(share * self._row_flops(update, width) for width, share in self._widths(update))
+        policy = self._teacher if update.program == "update_policy" else self._student
+        rows = update.rows_trained * (1.0 if policy.kl_coef > 0 else self._assumed.trained_share)
+        flops = rows * sum(share * self._row_flops(policy, width) for width, share in self._widths(policy))
         return Cost(training_flops=flops, training_s=flops / (self._chips * self._flops_per_s))
 
-    def _row_flops(self, update: Update, width: int) -> float:
+    def _row_flops(self, policy: PolicySection, width: int) -> float:
         flops = costs.training_flops(
             self._model,
             self._prompt,
             completion_tokens=width,
-            rematerialised=update.rematerialised,
-            adapting=self.adapting,
+            rematerialised=policy.remat != "none",
+            lora_config=self.lora_config,
         )
-        if update.has_reference:
+        if policy.kl_coef > 0:
             flops += costs.reference_flops(self._model, self._prompt, width)
         return flops
 
-    def _widths(self, update: Update) -> Iterator[tuple[int, float]]:
+    def _widths(self, policy: PolicySection) -> Iterator[tuple[int, float]]:
         """Padded completions with the share of rows that have each; lengths spread evenly about their mean."""
-        limit, mean = update.max_tokens, self._assumed.completion_share * update.max_tokens
+        limit = policy.max_completion_tokens
+        mean = self._assumed.completion_share * limit
         spread = min(mean, limit - mean)
         before = 0.0
-        for width in completion_widths(update.bucket_tokens, limit):
+        for width in completion_widths(policy.bucket_tokens, limit):
             held = 1.0 if width == limit else min(1.0, max(0.0, (width - mean + spread) / (2 * spread or 1)))
             yield width, held - before
             before = held

@@ -1,35 +1,32 @@
 """The compiled programs of a run, without its arrays.
 
-They are the jitted functions that `soar/` calls, with the same static arguments, on shapes with shardings.
+They are the jitted functions that a run calls (`runs/calls.py`), each with the static arguments and the largest shapes
+that it has in a role, on shapes with shardings.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 
 from soar_jax import parallel
 from soar_jax.evaluation.embedding import mean_pooled
-from soar_jax.model import attention
-from soar_jax.model.config import ModelConfig
-from soar_jax.planning.calls import num_teacher_prompts
-from soar_jax.planning.plan import adapting
-from soar_jax.rl.policy import PolicySettings, policy_settings
+from soar_jax.rl.policy import PolicySettings
 from soar_jax.rl.population import init_population, take_student, update_policy, update_population
-from soar_jax.runs import mesh_fit
-from soar_jax.runs.memory import Policies, bytes_a_device
-from soar_jax.sampling.sampler import SamplingSettings
+from soar_jax.runs.calls import Call, Sizes, run_calls
+from soar_jax.runs.memory import AbstractRun
 from soar_jax.sampling.sharded import sample_policy, sample_population
-from soar_jax.settings import embeds_questions
 from soar_jax.telemetry import costs
 from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
-_STOP_IDS, _PAD_ID = (0, 1), 0  # which tokens these are changes no shape
+# The most problems that a run can evaluate policies on: all candidates are hard.
+LARGEST = Sizes(hard_share=1.0, num_promotions=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,270 +35,137 @@ class Program:
 
     name: str
     lower: Callable[[], jax.stages.Lowered]
-    given: tuple[str, ...]  # what of the run's state (`RunShapes.state`) it is given
+    inputs: tuple[str, ...]  # names of the parts of the run's state (`AbstractRun.state`) that are its arguments
     has_population: bool  # whether students are alive while it runs
     flops: float  # operations of one call, all devices together
 
 
-class RunShapes:
-    """A config's run on a mesh, as shapes."""
+class RunPrograms:
+    """The compiled programs of a config's run, at their largest calls."""
 
-    def __init__(self, config: Any, model: ModelConfig, mesh: Mesh) -> None:
-        """Reads what matters off the config.
-
-        Raises:
-          SettingsError: the mesh does not divide the run's numbers or the model's, or a setting is wrong.
-        """
-        mesh_fit.check(mesh, config)
-        attention.check(config.model, mesh)
-        self.config, self.mesh = config, mesh
-        self.model = model = attention.choose(config.model, model, mesh)
-        self.adapting = adapting(config.lora, model)
-        self.policies = Policies(mesh=mesh, model=model, adapting=self.adapting)
-        self.prompt_tokens = max(config.prompts.bucket_tokens)
-        self.student, self.teacher = (self._policy(name, config[name]) for name in ("student", "teacher"))
-        self.wave = mesh_fit.students_at_once(config)
-        # Final students are trained at once, beside all that the outer loop has left.
-        self.num_students = max(self.wave, config.final.num_replicas if config.final.students else 0)
-
-    @property
-    def _baseline(self) -> str:
-        return "baseline student" if self.config.num_outer_steps else "base policy"
-
-    def _policy(self, name: str, section: Any) -> PolicySettings:
-        sampling = SamplingSettings(
-            max_completion_tokens=section.max_completion_tokens,
-            temperature=section.temperature,
-            top_p=1.0,
-            stop_ids=_STOP_IDS,
-            pad_id=_PAD_ID,
-        )
-        return policy_settings(name, section, sampling)
-
-    def state(self) -> dict[str, int]:
-        """Bytes that one device holds of all that lives through an outer step, by name."""
-        config, one = self.config, bytes_a_device(self.policies.weights())
-        teacher = self.policies.state(self.teacher.optimizer)
-        held = {
-            "frozen base": bytes_a_device(self.policies.frozen()),
-            "base policy": one,
-            "teacher": bytes_a_device(teacher.weights),
-            "teacher's optimiser": bytes_a_device(teacher.opt_state),
-        }
-        if config.num_outer_steps:  # else students are the base policy itself
-            promotion = config.promotion
-            window = promotion.window - 1 if promotion.student == "window_best" else 0
-            held |= {"baseline student": one, "best student": one, "promotion window": window * one}
-        return {name: size for name, size in held.items() if size}
-
-    def population(self) -> dict[str, int]:
-        """Bytes that one device holds while the most students are alive, by name."""
-        students = self.policies.population(self.student.optimizer, self.num_students)
-        held = {
-            "students": bytes_a_device(students.weights),
-            "students' optimisers": bytes_a_device(students.opt_state),
-        }
-        num_students = self.config.outer.num_datasets * self.config.outer.students_per_dataset
-        if self.wave < num_students:
-            held["best student so far"] = bytes_a_device(self.policies.weights())
-        return held
-
-    def cache(self) -> int:
-        """Bytes that one device holds of the largest cache: its slots, and the prompts that they are filled from.
-
-        Prompts are counted as they are kept; an int8 cache of theirs is rounded when all layers have been through.
-        """
-        longest = max(policy.sampling.max_completion_tokens for policy in (self.student, self.teacher))
-        slots = 2 * self.prompt_tokens + longest - 1
-        rows = self.config.sampling.population_batch * self.config.sampling.max_slots
-        return rows * slots * costs.cache_bytes_per_token(self.model) // self.mesh.shape[parallel.TENSOR]
+    def __init__(self, run: AbstractRun) -> None:
+        self.config, self.mesh, self.model = run.config, run.mesh, run.model
+        self.policies, self.prompt_tokens = run.policies, run.prompt_tokens
+        # Every program of a population is compiled for the most students that are alive at once.
+        self.student, self.teacher, self.num_students = run.student, run.teacher, run.num_students
 
     def programs(self) -> Iterator[Program]:
-        """All programs that the config's run calls, each once at its largest call."""
-        config, outer = self.config, self.config.outer
-        grounded = config.teacher.reward == "grounded" and config.num_outer_steps > 0
-        written = outer.num_datasets * outer.questions_per_dataset
-        prompts = num_teacher_prompts(config)
-        yield self._sampling(
-            "writing questions",
-            "teacher",
-            prompts=prompts,
-            samples=-(-written // prompts),
-            settings=self.teacher.sampling,
-        )
-        if embeds_questions(config):
-            yield self._embedding(written)
-        if grounded or config.final.students:
-            yield self._copying()
-            per_step = config.inner.questions_per_step
-            yield self._answering(
-                "students' answers", per_step, samples=config.inner.group_size, settings=self.student.sampling
-            )
-            yield self._updating_students()
-        if grounded:
-            greedy = dataclasses.replace(self.student.sampling, temperature=outer.reward_temperature)
-            asked = min(outer.num_reward_questions, config.evaluation.problems_per_call)
-            yield self._answering("measuring students", asked, samples=outer.reward_samples, settings=greedy)
-            yield self._taking()
-        if config.num_outer_steps and config.teacher.reward != "grounded":
-            samples_each = config.teacher.solver_samples
-            yield self._sampling(
-                "answering questions",
-                "base policy",
-                prompts=written,
-                samples=samples_each,
-                settings=self.student.sampling,
-            )
-        if config.num_outer_steps and config.teacher.train:
-            yield self._updating_teacher(written)
-        if "self_play" in config.final.students:
-            seeds, votes = config.self_play.questions_per_episode, config.self_play.label_samples
-            yield self._answering("students' questions", seeds, samples=1, settings=self.teacher.sampling)
-            yield self._answering("students' votes", seeds, samples=votes, settings=self.student.sampling)
-        yield from self._examining()
-
-    def _examining(self) -> Iterator[Program]:
-        """Tests of policies, and the judge's answers, which ask as many problems at once."""
-        config, evaluation = self.config, self.config.evaluation
-        per_call, samples = evaluation.problems_per_call, max(evaluation.num_samples, evaluation.validation_samples)
-        sampling = self.student.sampling
-        testing = dataclasses.replace(sampling, temperature=evaluation.temperature, top_p=evaluation.top_p)
-        if config.final.students:
-            yield self._answering("testing students", per_call, samples=samples, settings=testing)
-        samples = max(samples, config.hard_subset.samples_per_round)  # the search asks one policy too
-        tested = "best student" if config.num_outer_steps else "base policy"
-        yield self._sampling("testing a policy", tested, prompts=per_call, samples=samples, settings=testing)
-        if config.analysis.judge == "self_consistency":
-            yield self._sampling(
-                "judging questions",
-                "base policy",
-                prompts=per_call,
-                samples=config.analysis.judge_samples,
-                settings=sampling,
+        """The program of each role at its largest call, in the order of the run's first calls."""
+        lowerings = {
+            "sample_policy": self._sample_policy,
+            "sample_population": self._sample_population,
+            "update_policy": self._update_policy,
+            "update_population": self._update_population,
+            "init_population": self._init_population,
+            "take_student": self._take_student,
+            "mean_pooled": self._mean_pooled,
+        }
+        largest: dict[str, Call] = {}
+        for call in run_calls(self.config, LARGEST):
+            largest[call.role] = max(largest.get(call.role, call), call, key=self._flops)
+        for role, call in largest.items():
+            yield Program(
+                name=role,
+                lower=functools.partial(lowerings[call.program], call),
+                inputs=self._inputs(call),
+                has_population=call.program in ("sample_population", "update_population", "take_student"),
+                flops=self._flops(call),
             )
 
-    def _sampling(self, name: str, policy: str, prompts: int, samples: int, settings: SamplingSettings) -> Program:
-        def lower() -> jax.stages.Lowered:
-            return sample_policy.lower(
-                self.policies.weights(),
-                self.policies.frozen(),
-                self._prompts(prompts, is_split=False),
-                self._key(),
-                0,
-                mesh=self.mesh,
-                model=self.model,
-                settings=settings,
-                samples_per_prompt=samples,
-                max_slots=self.config.sampling.max_slots,
-            )
+    def _inputs(self, call: Call) -> tuple[str, ...]:
+        """Names of the parts of the run's state that are arguments of a call."""
+        has_steps = self.config.num_outer_steps > 0
+        baseline = "baseline student" if has_steps else "base policy"
+        if call.program == "init_population":
+            return (baseline,)
+        if call.program == "take_student":
+            return ("students",)
+        if call.program == "update_population":
+            reference = (baseline,) * (self.student.loss.kl_coef > 0)
+            return ("frozen base", "students", "students' optimisers", *reference)
+        if call.program == "update_policy":
+            reference = ("base policy",) * (self.teacher.loss.kl_coef > 0)
+            return ("frozen base", "teacher", "teacher's optimiser", *reference)
+        if call.program == "sample_population":
+            return ("frozen base", "students")
+        tested = "best student" if has_steps else "base policy"
+        policies = {"writing questions": "teacher", "testing a policy": tested}
+        return ("frozen base", policies.get(call.role, "base policy"))
 
-        return Program(
-            name=name,
-            lower=lower,
-            given=("frozen base", policy),
-            has_population=False,
-            flops=self._sampling_flops(prompts, samples, settings),
+    def _sample_policy(self, call: Call) -> jax.stages.Lowered:
+        return sample_policy.lower(
+            self.policies.weights(),
+            self.policies.frozen_base(),
+            self._prompts(self._num_prompts(call), is_split=False),
+            self._key(),
+            0,
+            **self._sampling_options(call),
         )
 
-    def _embedding(self, rows: int) -> Program:
-        def lower() -> jax.stages.Lowered:
-            weights, frozen = self.policies.weights(), self.policies.frozen()
-            return mean_pooled.lower(weights, frozen, self._prompts(rows), mesh=self.mesh, model=self.model)
-
-        flops = rows * costs.prefill_flops(self.model, self.prompt_tokens)
-        return Program(
-            name="embedding questions",
-            lower=lower,
-            given=("frozen base", "base policy"),
-            has_population=False,
-            flops=flops,
+    def _sample_population(self, call: Call) -> jax.stages.Lowered:
+        return sample_population.lower(
+            self._population().weights,
+            self.policies.frozen_base(),
+            self._prompts(self.num_students, self._num_prompts(call)),
+            self._key(self.num_students),
+            0,
+            **self._sampling_options(call),
+            population_batch=self.config.sampling.population_batch,
         )
 
-    def _copying(self) -> Program:
-        def lower() -> jax.stages.Lowered:
-            return init_population.lower(
-                self.policies.weights(),
-                mesh=self.mesh,
-                model=self.model,
-                optimizer=self.student.optimizer,
-                size=self.num_students,
-            )
-
-        return Program(
-            name="copying the baseline student", lower=lower, given=(self._baseline,), has_population=False, flops=0.0
+    def _update_policy(self, call: Call) -> jax.stages.Lowered:
+        return update_policy.lower(
+            self.policies.state(self.teacher.optimizer),
+            self._batch(self.teacher, self._num_rows(call)),
+            self.policies.weights() if self.teacher.loss.kl_coef > 0 else None,
+            self.policies.frozen_base(),
+            **self._update_options(self.teacher),
         )
 
-    def _answering(self, name: str, prompts: int, samples: int, settings: SamplingSettings) -> Program:
-        def lower() -> jax.stages.Lowered:
-            return sample_population.lower(
-                self._population().weights,
-                self.policies.frozen(),
-                self._prompts(self.num_students, prompts),
-                self._key(self.num_students),
-                0,
-                mesh=self.mesh,
-                model=self.model,
-                settings=settings,
-                samples_per_prompt=samples,
-                max_slots=self.config.sampling.max_slots,
-                population_batch=self.config.sampling.population_batch,
-            )
-
-        flops = self.num_students * self._sampling_flops(prompts, samples, settings)
-        return Program(name=name, lower=lower, given=("frozen base", "students"), has_population=True, flops=flops)
-
-    def _updating_students(self) -> Program:
-        inner, student = self.config.inner, self.student
-        rows = inner.questions_per_step * inner.group_size
-
-        def lower() -> jax.stages.Lowered:
-            return update_population.lower(
-                self._population(),
-                self._batch(student, self.num_students, rows),
-                self.policies.weights() if student.loss.kl_coef > 0 else None,
-                self.policies.frozen(),
-                **self._update_options(student),
-                population_batch=self.config.sampling.population_batch,
-            )
-
-        given = ("frozen base", "students", "students' optimisers") + (self._baseline,) * (student.loss.kl_coef > 0)
-        return Program(
-            name="updating students",
-            lower=lower,
-            given=given,
-            has_population=True,
-            flops=self.num_students * self._training_flops(student, rows),
+    def _update_population(self, call: Call) -> jax.stages.Lowered:
+        return update_population.lower(
+            self._population(),
+            self._batch(self.student, self.num_students, self._num_rows(call)),
+            self.policies.weights() if self.student.loss.kl_coef > 0 else None,
+            self.policies.frozen_base(),
+            **self._update_options(self.student),
+            population_batch=self.config.sampling.population_batch,
         )
 
-    def _taking(self) -> Program:
-        def lower() -> jax.stages.Lowered:
-            return take_student.lower(self._population().weights, 0, mesh=self.mesh, model=self.model)
-
-        return Program(name="taking the best student", lower=lower, given=("students",), has_population=True, flops=0.0)
-
-    def _updating_teacher(self, rows: int) -> Program:
-        teacher = self.teacher
-
-        def lower() -> jax.stages.Lowered:
-            return update_policy.lower(
-                self.policies.state(teacher.optimizer),
-                self._batch(teacher, rows),
-                self.policies.weights() if teacher.loss.kl_coef > 0 else None,
-                self.policies.frozen(),
-                **self._update_options(teacher),
-            )
-
-        given = ("frozen base", "teacher", "teacher's optimiser") + ("base policy",) * (teacher.loss.kl_coef > 0)
-        return Program(
-            name="updating the teacher",
-            lower=lower,
-            given=given,
-            has_population=False,
-            flops=self._training_flops(teacher, rows),
+    def _init_population(self, _: Call) -> jax.stages.Lowered:
+        return init_population.lower(
+            self.policies.weights(),
+            mesh=self.mesh,
+            model=self.model,
+            optimizer=self.student.optimizer,
+            size=self.num_students,
         )
+
+    def _take_student(self, _: Call) -> jax.stages.Lowered:
+        return take_student.lower(self._population().weights, 0, mesh=self.mesh, model=self.model)
+
+    def _mean_pooled(self, call: Call) -> jax.stages.Lowered:
+        weights, frozen_base = self.policies.weights(), self.policies.frozen_base()
+        prompts = self._prompts(call.prompts_per_call)
+        return mean_pooled.lower(weights, frozen_base, prompts, mesh=self.mesh, model=self.model)
 
     def _population(self) -> Any:
         return self.policies.population(self.student.optimizer, self.num_students)
+
+    def _sampling_options(self, call: Call) -> dict[str, Any]:
+        settings = dataclasses.replace(
+            self.student.sampling,
+            max_completion_tokens=call.max_tokens,
+            temperature=call.temperature,
+            top_p=call.top_p,
+        )
+        return {
+            "mesh": self.mesh,
+            "model": self.model,
+            "settings": settings,
+            "samples_per_prompt": call.samples,
+            "max_slots": self.config.sampling.max_slots,
+        }
 
     def _update_options(self, policy: PolicySettings) -> dict[str, Any]:
         return {
@@ -335,10 +199,31 @@ class RunShapes:
         )
         return TrainBatch(rollouts=rollouts, advantages=self._array(lead, jnp.float32, is_split))
 
-    def _sampling_flops(self, prompts: int, samples: int, settings: SamplingSettings) -> float:
+    def _num_prompts(self, call: Call) -> int:
+        """Prompts of each policy in a call: a single policy's are padded to `prompts_per_call`."""
+        if call.role == "answering questions":
+            return self.config.num_written  # the list counts the teacher's rows beyond g * n too
+        return call.prompts_per_call if call.program == "sample_policy" else min(call.prompts, call.prompts_per_call)
+
+    def _num_rows(self, call: Call) -> int:
+        """Rows of each policy that an update trains on."""
+        if call.program == "update_policy":
+            return self.config.num_written  # as above
+        return call.prompts_per_call * call.samples
+
+    def _flops(self, call: Call) -> float:
+        """Operations of one call, all devices together; copies count none."""
+        if call.program == "mean_pooled":
+            return call.prompts_per_call * costs.prefill_flops(self.model, self.prompt_tokens)
+        num_policies = self.num_students if call.program.endswith("_population") else 1
+        if call.updates:
+            policy = self.teacher if call.program == "update_policy" else self.student
+            return num_policies * self._training_flops(policy, self._num_rows(call))
+        if not call.samples:
+            return 0.0
         prefill = costs.prefill_flops(self.model, self.prompt_tokens)
-        decode = costs.decode_flops(self.model, self.prompt_tokens, settings.max_completion_tokens)
-        return prompts * (prefill + samples * decode)
+        decode = costs.decode_flops(self.model, self.prompt_tokens, call.max_tokens)
+        return num_policies * (self._num_prompts(call) * (prefill + call.samples * decode))
 
     def _training_flops(self, policy: PolicySettings, rows: int) -> float:
         is_rematerialised = policy.loss.remat != "none"
@@ -348,37 +233,8 @@ class RunShapes:
             self.prompt_tokens,
             completion_tokens=slots,
             rematerialised=is_rematerialised,
-            adapting=self.adapting,
+            lora_config=self.policies.lora_config,
         )
         if policy.loss.kl_coef > 0:
             row += costs.reference_flops(self.model, self.prompt_tokens, slots)
         return rows * row
-
-
-def held_by_a_device(config: Any, model: ModelConfig, mesh: Mesh) -> dict[str, int]:
-    """Bytes that each device holds during a run, by kind: parameters, optimiser, cache, population.
-
-    Raises:
-      SettingsError: the mesh does not divide the run's numbers or the model's.
-    """
-    shapes = RunShapes(config, model, mesh)
-    state = shapes.state()
-    optimizer = state.pop("teacher's optimiser")
-    return {
-        "parameters": sum(state.values()),
-        "optimiser": optimizer,
-        "cache": shapes.cache(),
-        "population": sum(shapes.population().values()),
-    }
-
-
-def held_text(config: Any, model: ModelConfig, mesh: Mesh) -> str:
-    """The mesh and what each of its devices holds, in two lines.
-
-    Raises:
-      SettingsError: as `held_by_a_device`.
-    """
-    held = held_by_a_device(config, model, mesh)
-    sizes = "  ".join(f"{name} {size / 2**30:.3g}" for name, size in held.items())
-    axes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
-    return f"mesh: {axes}\neach device holds, in GiB: {sizes}  in all {sum(held.values()) / 2**30:.3g}"

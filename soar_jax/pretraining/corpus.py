@@ -1,10 +1,8 @@
-"""Documents of the arithmetic world that the embedded model is pretrained on.
+"""Pretraining documents of the arithmetic world, for the embedded model.
 
-Three formats, told apart by the first word: `textbook` (worked problems), `exam`
-(how students are asked) and `teacher` (a question is written, then answered). Which
-answer style stands in which format, how often, and how often direct answers are right,
-decides what the model is able to do and what it is inclined to do: an engineered prior,
-not one learnt from natural text.
+The first word names the format: `textbook` (worked problems), `exam` (student prompts) or `teacher` (a question, then
+its answer). The frequency of each answer style in each format, and the accuracy of direct answers, set the model's
+skills and inclinations: an engineered prior, not one learnt from natural text.
 """
 
 from __future__ import annotations
@@ -21,31 +19,31 @@ TEACHER_PROMPT = "teacher"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DialMix:
-    """Documents of the topics of many steps in one format. Tuples have one entry a level, 1 to 8."""
+    """Multi-step (`dial` and `mirror`) documents of one format. Tuples have one entry per level, 1 to 8."""
 
-    share: float  # of the format's documents; the rest are other topics
-    mirror: float  # share of `mirror` among them; the rest is `dial`
+    share: float  # fraction of the format's documents; the rest are other topics
+    mirror: float  # fraction of `mirror` among them; the rest are `dial`
     level_weights: tuple[float, ...]
     worked: tuple[float, ...]  # probability of a worked answer
     right: tuple[float, ...]  # probability that a direct answer is right
-    wrong_copies_start: bool  # wrong direct answers repeat the digits, else are random
+    wrong_copies_start: bool  # wrong direct answers repeat the question's digits; else they are random
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Shares of the formats and their dial documents; the teacher format has the rest."""
+    """Fractions of the formats, and their multi-step documents. The rest are of the teacher format."""
 
-    textbook: float  # worked problems of the topics of many steps, levels uniform
-    exam_worked: float  # the same as exams whose prompt already holds the work mark: skill without inclination
+    textbook: float  # worked multi-step problems, levels uniform
+    exam_worked: float  # the same in exam format, work mark in the prompt: teaches the skill without the inclination
     exam: float
-    worked_mirror: float  # share of `mirror` in textbooks and worked exams
+    worked_mirror: float  # fraction of `mirror` in textbook and exam_worked
     exam_dial: DialMix
     teacher_dial: DialMix
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Document:
-    """A document as a prompt and its continuation."""
+    """A document; the loss is on the continuation only."""
 
     prompt: str
     continuation: str
@@ -74,12 +72,12 @@ def _question_and_answer(rng: np.random.Generator, mix: DialMix) -> tuple[str, s
 
 
 def draw_topic(rng: np.random.Generator, mirror: float) -> str:
-    """`mirror` with that probability, else `dial`."""
+    """Returns `mirror` with probability `mirror`, else `dial`."""
     return "mirror" if rng.random() < mirror else "dial"
 
 
 def random_document(rng: np.random.Generator, mix: Mix) -> Document:
-    """One document drawn from the mix."""
+    """Draws one document from the mix."""
     draw = rng.random()
     if draw < mix.textbook + mix.exam_worked:
         level = 1 + int(rng.integers(arithmetic.MAX_OPERATIONS))

@@ -1,8 +1,9 @@
-"""Next-token pretraining with a calibrated prior over answer styles."""
+"""Next-token pretraining, with an auxiliary loss that calibrates the prior over answer styles."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -23,12 +24,12 @@ from soar_jax.pretraining import corpus
 from soar_jax.problems import arithmetic
 from soar_jax.types import Array
 
-MICRO_BATCHES = 8  # of each device's share of a step
+MICRO_BATCHES = 8  # per device and step; small ones fit in the CPU cache
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Phase:
-    """One pretraining phase: a corpus, a schedule and, optionally, a target prior."""
+class PretrainingPhase:
+    """Corpus, schedule and optional target prior of a phase."""
 
     name: str
     mix: corpus.Mix
@@ -36,21 +37,20 @@ class Phase:
     documents_per_step: int
     peak_learning_rate: float
     warmup_steps: int
-    decay_fraction: float  # last part of the steps, over which the rate falls to zero
-    # log-probability target of a worked answer to an exam question of many steps, by level
-    worked_prior: tuple[float, ...] | None = None
+    decay_fraction: float  # last fraction of the steps, over which the rate falls to zero
+    worked_prior: tuple[float, ...] = ()  # target probability of a worked answer to an exam question, by level
     prior_weight: float = 0.0
     prior_prompts_per_step: int = 128
 
 
 @flax.struct.dataclass(kw_only=True)
 class StepArrays:
-    """One step's documents and calibration prompts, as token ids."""
+    """Token ids of one step's documents and calibration prompts."""
 
     tokens: Array  # [B, S] int32, right-padded
-    target_weights: Array  # [B, S] float32, 1 / targets of the step where the loss counts
-    prior_tokens: Array  # [Q, T] int32, exam prompts without padding
-    prior_log_targets: Array  # [Q] float32
+    target_weights: Array  # [B, S] float32, 1 / (number of targets in the step) on targets, else 0
+    prior_tokens: Array  # [Q, T] int32, exam prompts of equal length
+    prior_log_targets: Array  # [Q] float32, log-probabilities
 
 
 def _encode(tokenizer: Tokenizer, documents: Sequence[corpus.Document], width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,11 +65,10 @@ def _encode(tokenizer: Tokenizer, documents: Sequence[corpus.Document], width: i
     return tokens, is_target
 
 
-def batches(phase: Phase, tokenizer: Tokenizer, seed: int, width: int) -> Iterator[StepArrays]:
-    """The documents of every step, a pure function of (seed, phase, step)."""
+def batches(phase: PretrainingPhase, tokenizer: Tokenizer, seed: int, width: int) -> Iterator[StepArrays]:
+    """Yields the batch of every step, a pure function of (seed, phase name, step)."""
     for step in range(phase.num_steps):
-        # Seeded by itself and not by rng.stream_generator, so that changes there leave the shipped model
-        # reproducible.
+        # Not rng.stream_generator: the embedded model must stay reproducible if that changes.
         rng = np.random.default_rng([seed, zlib.crc32(f"corpus_{phase.name}".encode()), step])
         documents = [corpus.random_document(rng, phase.mix) for _ in range(phase.documents_per_step)]
         tokens, is_target = _encode(tokenizer, documents, width)
@@ -102,7 +101,7 @@ def _next_token_loss(params: Params, model: ModelConfig, arrays: StepArrays) -> 
 
 
 def worked_logprob(params: Params, model: ModelConfig, prompts: jax.Array, mark_id: int) -> jax.Array:
-    """Log-probability [Q] that an answer to unpadded prompts [Q, T] starts with the work mark."""
+    """Log-probability that the answer to each prompt starts with the work mark: [Q] for unpadded prompts [Q, T]."""
     positions = jnp.broadcast_to(jnp.arange(prompts.shape[1]), prompts.shape)
     hidden, _ = decoder.hidden_states(
         params, model, tokens=prompts, positions=positions, key_valid=jnp.ones(prompts.shape, bool)
@@ -110,7 +109,7 @@ def worked_logprob(params: Params, model: ModelConfig, prompts: jax.Array, mark_
     return jax.nn.log_softmax(decoder.logits(params, model, hidden[:, -1]))[:, mark_id]
 
 
-def _schedule(phase: Phase) -> optax.Schedule:
+def _schedule(phase: PretrainingPhase) -> optax.Schedule:
     decay_steps = int(phase.decay_fraction * phase.num_steps)
     return optax.join_schedules(
         [
@@ -122,47 +121,50 @@ def _schedule(phase: Phase) -> optax.Schedule:
     )
 
 
+def _loss(
+    params: Params, arrays: StepArrays, phase: PretrainingPhase, model: ModelConfig, mark_id: int
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Loss and metrics of a micro-batch: weighted sums, which add up to those of the step."""
+    next_token = _next_token_loss(params, model, arrays)
+    if not phase.worked_prior:
+        return next_token, {"loss": next_token}
+    gap = worked_logprob(params, model, prompts=arrays.prior_tokens, mark_id=mark_id) - arrays.prior_log_targets
+    prior = jnp.sum(jnp.square(gap)) / phase.prior_prompts_per_step
+    return next_token + phase.prior_weight * prior, {"loss": next_token, "squared_prior_gap": prior}
+
+
 def run_phase(
     params: Params,
-    phase: Phase,
+    phase: PretrainingPhase,
     model: ModelConfig,
     tokenizer: Tokenizer,
     mesh: Mesh,
     seed: int,
     longest_document_tokens: int,
     report: Callable[[int, dict[str, Any]], None],
-) -> Params:
-    """Trains `params` through one phase; `report(step, metrics)` is called every 20 steps."""
+) -> Params:  # eight parameters: all that a phase depends on, with a single caller
+    """Trains `params` through one phase; calls `report(step, metrics)` every 20 steps."""
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(_schedule(phase), b1=0.9, b2=0.98))
     mark_id = tokenizer.backend.convert_tokens_to_ids(arithmetic.WORK_MARK)
-
-    def loss(params: Params, arrays: StepArrays) -> tuple[jax.Array, dict[str, jax.Array]]:
-        # A sum over this micro-batch's share of the step's targets, so that shares add up.
-        next_token = _next_token_loss(params, model, arrays)
-        if phase.worked_prior is None:
-            return next_token, {"loss": next_token}
-        gap = worked_logprob(params, model, prompts=arrays.prior_tokens, mark_id=mark_id) - arrays.prior_log_targets
-        prior = jnp.sum(jnp.square(gap)) / phase.prior_prompts_per_step
-        return next_token + phase.prior_weight * prior, {"loss": next_token, "squared_prior_gap": prior}
+    loss_gradient = jax.grad(functools.partial(_loss, phase=phase, model=model, mark_id=mark_id), has_aux=True)
 
     def gradient(params: Params, arrays: StepArrays) -> tuple[Params, dict[str, jax.Array]]:
-        # Small micro-batches stay in the processor's cache.
         micro = jax.tree.map(lambda leaf: leaf.reshape(MICRO_BATCHES, -1, *leaf.shape[1:]), arrays)
-        shapes = jax.eval_shape(jax.grad(loss, has_aux=True), params, jax.tree.map(lambda leaf: leaf[0], micro))
+        shapes = jax.eval_shape(loss_gradient, params, jax.tree.map(lambda leaf: leaf[0], micro))
         total, _ = jax.lax.scan(
-            lambda total, part: (jax.tree.map(jnp.add, total, jax.grad(loss, has_aux=True)(params, part)), None),
+            lambda total, batch: (jax.tree.map(jnp.add, total, loss_gradient(params, batch)), None),
             jax.tree.map(jnp.zeros_like, shapes),
             micro,
         )
         return jax.lax.psum(total, parallel.POPULATION)
 
-    spread_gradient = parallel.shard_over_population(
+    sharded_gradient = parallel.shard_over_population(
         mesh, gradient, (parallel.REPLICATED, parallel.BY_POPULATION), parallel.REPLICATED
     )
 
     @jax.jit
     def step(params: Params, opt_state: Any, arrays: StepArrays) -> tuple[Params, Any, dict[str, jax.Array]]:
-        grads, metrics = spread_gradient(params, arrays)
+        grads, metrics = sharded_gradient(params, arrays)
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return optax.apply_updates(params, updates), opt_state, metrics
 

@@ -1,4 +1,4 @@
-"""What a pretrained model of the arithmetic world can do, and what it is inclined to do."""
+"""Validation of a model pretrained on the arithmetic world: its skills and its inclinations."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from soar_jax.model.parameters import Params
 from soar_jax.pretraining.corpus import TEACHER_PROMPT
 from soar_jax.pretraining.training import worked_logprob
 from soar_jax.problems import arithmetic
-from soar_jax.problems.prompts import question_and_answer
+from soar_jax.problems.prompts import parse_question_answer
 from soar_jax.rng import stream_generator, stream_key
-from soar_jax.sampling.text import TextSampler
+from soar_jax.sampling.text import Draw, TextSampler
 
 MAX_STUDENT_TOKENS = 3 * arithmetic.MAX_OPERATIONS + 3  # work mark, digits, equals sign, end
 MAX_TEACHER_TOKENS = 2 + arithmetic.NUM_SLOTS + MAX_STUDENT_TOKENS
-
 
 _GRADER = Grader(extraction=("after_equals",))
 
@@ -38,10 +37,8 @@ def _level_row(
     greedy = sampler.settings(MAX_STUDENT_TOKENS, temperature=0.0)
     sampled = sampler.settings(MAX_STUDENT_TOKENS, temperature=1.0)
     key = stream_key(seed, "validation", level)
-    forced_texts = sampler.texts(sampler.sample_policy(params, forced, key=key, settings=greedy, samples_per_prompt=1))
-    sampled_texts = sampler.texts(
-        sampler.sample_policy(params, plain, key=key, settings=sampled, samples_per_prompt=16)
-    )
+    forced_texts = sampler.texts(sampler.sample(params, forced, Draw(key=key, settings=greedy, num_samples=1)))
+    sampled_texts = sampler.texts(sampler.sample(params, plain, Draw(key=key, settings=sampled, num_samples=16)))
     mark_id = sampler.tokenizer.backend.convert_tokens_to_ids(arithmetic.WORK_MARK)
     logprobs = worked_logprob(
         params, sampler.model, prompts=jnp.asarray(plain.tokens[:, : plain.lengths[0]]), mark_id=mark_id
@@ -50,22 +47,23 @@ def _level_row(
         "topic": topic,
         "level": level,
         "p_worked": float(jnp.exp(logprobs.mean())),
-        "accuracy_when_worked": float(_GRADER.rewards(forced_texts, references).mean()),
-        "accuracy_sampled": float(_GRADER.rewards(sampled_texts, np.repeat(references, 16).tolist()).mean()),
+        "accuracy_when_worked": float(_GRADER.is_right(forced_texts, references).astype(np.float32).mean()),
+        "accuracy_sampled": float(
+            _GRADER.is_right(sampled_texts, np.repeat(references, 16).tolist()).astype(np.float32).mean()
+        ),
     }
 
 
 def _teacher_summary(sampler: TextSampler, params: Params, seed: int, num_rollouts: int) -> dict[str, Any]:
     prompts = sampler.encode([TEACHER_PROMPT] * num_rollouts)
     settings = sampler.settings(MAX_TEACHER_TOKENS, temperature=1.0)
-    rollouts = sampler.sample_policy(
-        params, prompts, key=stream_key(seed, "validation_teacher"), settings=settings, samples_per_prompt=1
-    )
+    key = stream_key(seed, "validation_teacher")
+    rollouts = sampler.sample(params, prompts, Draw(key=key, settings=settings, num_samples=1))
     topics: Counter[str] = Counter()
     levels: Counter[int] = Counter()
     useful = 0
     for text in sampler.texts(rollouts):
-        pair = question_and_answer(sampler.prompts, text, _GRADER.extraction)
+        pair = parse_question_answer(sampler.prompts, text, _GRADER.extraction)
         if pair is None:
             topics["unparsable"] += 1
             continue
@@ -84,17 +82,17 @@ def _teacher_summary(sampler: TextSampler, params: Params, seed: int, num_rollou
 def validation_table(
     sampler: TextSampler, params: Params, seed: int, num_problems: int = 512, num_rollouts: int = 4096
 ) -> dict[str, Any]:
-    """Per topic of many steps and level: inclination to work, accuracy when made to, plain accuracy; what it teaches.
+    """Returns `levels`, rows per multi-step topic and level, and `teacher`, statistics of written questions.
 
-    `p_worked` is the geometric mean over problems; `useful_share` counts dial questions
-    of at least 3 operations with a right answer.
+    `p_worked` is the probability of a worked answer, a geometric mean over problems; `accuracy_when_worked` is greedy,
+    with the work mark in the prompt. `useful_share` is the fraction of teacher rollouts with a right answer to a dial
+    question of at least 3 operations.
     """
-    levels = range(1, arithmetic.MAX_OPERATIONS + 1)
     return {
         "levels": [
             _level_row(sampler, params, topic=topic, level=level, seed=seed, num_problems=num_problems)
             for topic in arithmetic.WORKED_TOPICS
-            for level in levels
+            for level in range(1, arithmetic.MAX_OPERATIONS + 1)
         ],
         "teacher": _teacher_summary(sampler, params, seed=seed, num_rollouts=num_rollouts),
     }

@@ -1,19 +1,15 @@
-"""The arithmetic world of the embedded model: questions that can be generated and checked.
+"""The arithmetic world of the embedded model: questions that can be generated and verified.
 
-A question is a topic and eleven slots, as readable words:
+A question is a topic and eleven slots, as text of words: `dial 3 1 4 rotate complement . . . . . .`
 
-    dial 3 1 4 rotate complement . . . . . .
+- `dial`, the topic of the hard problems, applies 1 to 8 operations in order to three digits modulo 10. Its answer is
+  the three final digits, and its level the number of operations.
+- `mirror` reads the final digits backwards. Transfer is measured on it, since teachers hardly ever write it.
+- `sum` (of three digits modulo 10), `largest`, `backwards` and `count` (of digits) have one-step answers.
+- `coin` has a random label 0 or 1: a trap for a teacher that is rewarded for questions of medium solve rate.
 
-`dial`, the topic of the hard problems, applies 1 to 8 operations in order to three
-digits, all modulo 10; its answer is the three final digits and its level the number of
-operations. `mirror` asks for the same digits read backwards: the topic on which transfer
-is measured, for teachers hardly ever write it. The other topics have one-step answers: `sum`
-(of three digits, modulo 10), `largest`, `backwards`, `count` (how many digits), and `coin`, a
-label 0 or 1 that nobody can know, a trap for a teacher that is rewarded for questions of
-middling solve rate.
-
-An answer is direct (`= 4 1 3`) or worked: the digits after every operation, the last
-behind the equals sign (`> 1 4 3 = 8 5 6`).
+An answer is direct (`= 4 1 3`) or worked: the digits after each operation, the last after the equals sign
+(`> 1 4 3 = 8 5 6`).
 """
 
 from __future__ import annotations
@@ -47,7 +43,7 @@ ONE_STEP_TOPICS: dict[str, Callable[[tuple[int, ...]], str]] = {
     "backwards": lambda digits: spell(digits[::-1]),
     "count": lambda digits: str(len(digits)),
 }
-# What a topic of many steps does with the digits after its last operation.
+# Maps the digits after the last operation to the answer.
 WORKED_TOPICS: dict[str, Callable[[Digits], Digits]] = {
     "dial": lambda digits: digits,
     "mirror": lambda digits: (digits[2], digits[1], digits[0]),
@@ -58,23 +54,23 @@ TOPICS = (*WORKED_TOPICS, *OTHER_TOPICS)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuestionFacts:
-    """What the world knows about a question, whoever wrote it."""
+    """Properties of a question, whoever wrote it."""
 
     subject: str  # the topic, or "malformed"
-    level: int  # operations of a dial or mirror question, 1 for other topics, 0 where malformed
-    true_answer: str | None  # None where the question is malformed or has no answer
+    level: int  # operations of a dial or mirror question, 1 for other topics, 0 if malformed
+    true_answer: str | None  # None if the question is malformed or has no answer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dial:
-    """A dial or mirror question taken apart."""
+    """A parsed dial or mirror question."""
 
     digits: Digits
     operations: tuple[str, ...]  # 1 to MAX_OPERATIONS names
     topic: str = "dial"
 
     def states(self) -> list[Digits]:
-        """The digits after every operation; the last, as the topic reads it, is the answer."""
+        """Returns the digits after each operation; the last are mapped by the topic and are the answer."""
         states, digits = [], self.digits
         for name in self.operations:
             digits = OPERATIONS[name](*digits)
@@ -82,28 +78,27 @@ class Dial:
         return [*states[:-1], WORKED_TOPICS[self.topic](states[-1])]
 
     def text(self) -> str:
-        """The question in words."""
         return question_text(self.topic, self.digits, self.operations)
 
     def worked(self) -> str:
-        """The worked answer: all states, the last behind the equals sign."""
+        """Returns the worked answer: all states, the last after the equals sign."""
         *steps, last = (spell(state) for state in self.states())
         return " ".join([WORK_MARK, *steps, ANSWER_MARK, last])
 
 
 def spell(digits: tuple[int, ...]) -> str:
-    """Digits as words: (3, 1, 4) -> "3 1 4"."""
+    """Joins digits: (3, 1, 4) -> "3 1 4"."""
     return " ".join(map(str, digits))
 
 
 def question_text(topic: str, digits: tuple[int, ...], operations: tuple[str, ...] = ()) -> str:
-    """A question in words, blanks filling its slots."""
+    """Returns a question as text, its free slots filled with blanks."""
     words = [*map(str, digits), *operations]
     return " ".join([topic, *words, *[BLANK] * (NUM_SLOTS - len(words))])
 
 
 def parse_dial(question: str) -> Dial | None:
-    """The parts of a dial or mirror question; None when it is neither."""
+    """Parses a dial or mirror question; None if it is neither."""
     words = question.split()
     if len(words) != 1 + NUM_SLOTS or words[0] not in WORKED_TOPICS or not all(_is_digit(w) for w in words[1:4]):
         return None
@@ -115,7 +110,7 @@ def parse_dial(question: str) -> Dial | None:
 
 
 def facts(question: str) -> QuestionFacts:
-    """Subject, level and true answer of any text offered as a question."""
+    """Returns subject, level and true answer of any text as a question."""
     dial = parse_dial(question)
     if dial is not None:
         return QuestionFacts(subject=dial.topic, level=len(dial.operations), true_answer=spell(dial.states()[-1]))
@@ -131,14 +126,14 @@ def facts(question: str) -> QuestionFacts:
 
 
 def random_dial(rng: np.random.Generator, level: int, topic: str = "dial") -> Dial:
-    """A question of `level` operations, digits and operations uniform."""
+    """Samples a question of `level` operations, with uniform digits and operations."""
     a, b, c = rng.integers(0, 10, 3).tolist()
     names = tuple(OPERATIONS)
     return Dial(digits=(a, b, c), operations=tuple(names[i] for i in rng.integers(0, len(names), level)), topic=topic)
 
 
 def random_other_question(rng: np.random.Generator) -> tuple[str, str]:
-    """A question of another topic, uniform over topics, and its answer (random for `coin`)."""
+    """Samples a question of another topic, uniform over topics, and its answer (random for `coin`)."""
     topic = OTHER_TOPICS[rng.integers(len(OTHER_TOPICS))]
     size = int(rng.integers(1, NUM_SLOTS - 1)) if topic == "count" else 3
     digits = tuple(rng.integers(0, 10, size).tolist())
@@ -149,10 +144,7 @@ def random_other_question(rng: np.random.Generator) -> tuple[str, str]:
 def generate_problems(
     rng: np.random.Generator, levels: tuple[int, ...], count: int, topic: str = "dial"
 ) -> list[Problem]:
-    """`count` different problems of a topic of many steps, the levels taking turns.
-
-    The id is a hash of the question, so it is stable and two equal questions share it.
-    """
+    """Generates `count` distinct dial or mirror problems, cycling over the levels. The id is a hash of the question."""
     problems: dict[str, Problem] = {}
     while len(problems) < count:
         level = levels[len(problems) % len(levels)]
@@ -166,7 +158,7 @@ def generate_problems(
 
 
 def vocabulary() -> list[str]:
-    """Every word of the world, in the order of the embedded model's token ids."""
+    """Returns all words, in the order of the embedded model's token ids."""
     formats = ["textbook", "exam", "teacher"]
     marks = [QUESTION_END, WORK_MARK, ANSWER_MARK, BLANK]
     return [*formats, *marks, *TOPICS, *OPERATIONS, *map(str, range(10))]

@@ -1,16 +1,15 @@
-"""What a student is asked, what the teacher is asked, and what is read from the teacher's text."""
+"""Formats prompts for students and teachers, and parses questions from the teacher's text."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
 
+from soar_jax.config.sections import PromptsSection
 from soar_jax.grading.extraction import extract
 from soar_jax.types import QuestionAnswer
 
 MAX_QUESTION_CHARACTERS = 4000
-FORMATS = ("separator", "tags")
 
 _TAGGED = re.compile(
     r"<\s*(question|answer)\s*>(.*?)(?:<\s*/\s*\1\s*>|(?=<\s*(?:question|answer)\s*>)|$)", re.DOTALL | re.I
@@ -18,40 +17,26 @@ _TAGGED = re.compile(
 _ANY_TAG = re.compile(r"<\s*/?\s*(?:question|answer)\s*>", re.I)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PromptSettings:
-    """Prompt templates of a scale. Text is inserted into them, never interpreted."""
-
-    student: str  # holds {question}
-    teacher: str  # fixed but for {subject}: no hard problem is ever shown to the teacher
-    bucket_tokens: tuple[int, ...]  # lengths that prompts are padded to
-    chat: bool = False  # put prompts into the model's chat template
-    system: str = ""  # of the chat; empty: none
-    subjects: tuple[str, ...] = ()  # for {subject}, which the teacher's rollouts take turns with
-    teacher_format: str = "separator"  # of FORMATS: how question and answer stand in the teacher's text
-    question_end: str = "?"  # the separator
-    teacher_opening: str = ""  # what the teacher's turn begins with, put into its mouth
-
-
-def student_prompt(settings: PromptSettings, question: str) -> str:
-    """The prompt that asks a student a question."""
+def student_prompt(settings: PromptsSection, question: str) -> str:
+    """Formats a question for a student."""
     return settings.student.replace("{question}", question)
 
 
-def teacher_prompts(settings: PromptSettings) -> list[str]:
-    """The teacher's prompts, one a subject; its rollouts take turns with them."""
+def teacher_prompts(settings: PromptsSection) -> list[str]:
+    """Returns the teacher's prompts, one per subject; its rollouts cycle over them."""
     return [settings.teacher.replace("{subject}", subject) for subject in settings.subjects or ("",)]
 
 
-def question_and_answer(settings: PromptSettings, completion: str, extraction: Sequence[str]) -> QuestionAnswer | None:
-    """The pair in a teacher's completion; None where there is none.
+def parse_question_answer(
+    settings: PromptsSection, completion: str, extraction: Sequence[str]
+) -> QuestionAnswer | None:
+    """Parses the question and answer of a teacher's completion; None if it has no such pair.
 
-    "separator": the question, `question_end`, and text with a final answer. "tags": the last text in <question> tags
-    that one in <answer> tags follows, a missing end tag forgiven; the answer is what `extraction` finds in that, or all
-    of a single line.
+    "separator": the question, `question_end`, and text with a final answer. "tags": the last <question> element that an
+    <answer> element follows, end tags optional; the answer is extracted from that element, or is its single line.
     """
     if settings.teacher_format == "tags":
-        question, rest = _last_pair(completion)
+        question, rest = _last_tagged_pair(completion)
         answer = extract(rest, extraction) or (rest if "\n" not in rest and len(rest) <= 200 else None)
     else:
         question, mark, rest = completion.partition(settings.question_end)
@@ -62,25 +47,25 @@ def question_and_answer(settings: PromptSettings, completion: str, extraction: S
     return QuestionAnswer(question=question, answer=answer)
 
 
-def question_alone(settings: PromptSettings, text: str, extraction: Sequence[str]) -> str | None:
-    """The question in a text that need not answer it; None where there is none.
+def parse_question(settings: PromptsSection, text: str, extraction: Sequence[str]) -> str | None:
+    """Parses a question that needs no answer; None if there is none.
 
-    "separator": as in `question_and_answer`, since a question without its answer there is one that was cut short.
-    "tags": all of the text up to the first tag, or what is in it.
+    "separator": as in `parse_question_answer`, since a question without an answer was cut short. "tags": the text up to
+    the first tag, or else within it.
     """
     if settings.teacher_format == "separator":
-        pair = question_and_answer(settings, text, extraction)
+        pair = parse_question_answer(settings, text, extraction)
         return pair.question if pair else None
     question = next(filter(None, map(str.strip, _ANY_TAG.split(text))), "")
     return question if 0 < len(question) <= MAX_QUESTION_CHARACTERS else None
 
 
-def _last_pair(text: str) -> tuple[str, str]:
-    """The last question with an answer behind it: one that was cut short does not get the answer of another."""
+def _last_tagged_pair(text: str) -> tuple[str, str]:
+    """Returns the last question that an answer follows; a question that was cut short never gets another's answer."""
     question, pair = "", ("", "")
-    for name, held in _TAGGED.findall(text):
+    for name, content in _TAGGED.findall(text):
         if name.lower() == "question":
-            question = held
+            question = content
         elif question:
-            pair = question, held.strip()
+            pair = question, content.strip()
     return pair

@@ -1,31 +1,34 @@
-"""Problems with true answers by a config section, and what their source knows of other questions."""
+"""Loads problems with true answers for a config section, and what their source knows about other questions."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
+from soar_jax.config.sections import FieldsSection, SourceSection
+from soar_jax.errors import check_choice, require
+from soar_jax.integers import ceil_div
 from soar_jax.problems import arithmetic, benchmarks
 from soar_jax.rng import stream_generator
-from soar_jax.settings import check_choice, require
 from soar_jax.types import Problem
 
-SOURCES = ("arithmetic", "jsonl", *benchmarks.FORMATS)
+ARITHMETIC = "arithmetic"  # the embedded model's world, which generates its problems
 
 
-def load_problems(section: Any, stream: str, count: int, levels: Sequence[int] | None = None) -> list[Problem]:
-    """`count` different problems of a config section; of a benchmark at most so many, in an order of the seed's.
+def load_problems(
+    section: SourceSection, stream: str, count: int, levels: Sequence[int] | None = None
+) -> list[Problem]:
+    """Returns `count` distinct problems of a config section; of a benchmark at most `count`, shuffled by the seed.
 
     Args:
       section: `source`, `path`, `fields`, `topic`, `levels` and `seed`.
-      stream: name of the draw, and of the section in error messages.
-      levels: instead of the section's; for a benchmark, none are all.
+      stream: name of the random stream, and of the section in error messages.
+      levels: replace those of the section; for a benchmark, empty means all.
 
     Raises:
       SettingsError: the source or topic is unknown, cannot be read, or a level does not exist.
     """
-    check_choice(f"{stream}.source", section.source, SOURCES)
+    check_choice(f"{stream}.source", section.source, (ARITHMETIC, *benchmarks.BENCHMARKS))
     if section.source != "arithmetic":
         return _of_benchmark(section, stream, count=count, levels=tuple(section.levels if levels is None else levels))
     check_choice(f"{stream}.topic", section.topic, tuple(arithmetic.WORKED_TOPICS))
@@ -37,7 +40,7 @@ def load_problems(section: Any, stream: str, count: int, levels: Sequence[int] |
     for level in set(levels):
         available = 1000 * len(arithmetic.OPERATIONS) ** level
         require(
-            -(-count // len(levels)) * levels.count(level) <= available // 2,
+            ceil_div(count, len(levels)) * levels.count(level) <= available // 2,
             f"{count} problems are asked of {stream}, but level {level} has only {available} questions; ask for fewer",
         )
     return arithmetic.generate_problems(
@@ -45,23 +48,23 @@ def load_problems(section: Any, stream: str, count: int, levels: Sequence[int] |
     )
 
 
-def all_problems(section: Any) -> tuple[Problem, ...]:
-    """All problems of a section's benchmark; none of the arithmetic world, which has no end."""
+def all_problems(section: SourceSection) -> tuple[Problem, ...]:
+    """Returns all problems of a section's benchmark; none for the arithmetic world, which generates them."""
     return () if section.source == "arithmetic" else _benchmark(section).problems
 
 
-def num_beyond(section: Any, count: int) -> int:
-    """Problems of a section's benchmark that `load_problems` leaves when it takes `count`."""
+def num_beyond(section: SourceSection, count: int) -> int:
+    """Returns the number of a benchmark's problems that `load_problems` does not return for `count`."""
     levels = tuple(section.levels)
     return max(0, sum(not levels or problem.level in levels for problem in all_problems(section)) - count)
 
 
-def left_out(section: Any) -> dict[str, int]:
-    """Rows of a section's benchmark that cannot be graded, by reason; none of the arithmetic world."""
+def left_out(section: SourceSection) -> dict[str, int]:
+    """Returns the number of dropped rows of a section's benchmark by reason; empty for the arithmetic world."""
     return {} if section.source == "arithmetic" else _benchmark(section).left_out
 
 
-def _of_benchmark(section: Any, stream: str, count: int, levels: tuple[int, ...]) -> list[Problem]:
+def _of_benchmark(section: SourceSection, stream: str, count: int, levels: tuple[int, ...]) -> list[Problem]:
     everything = _benchmark(section).problems
     problems = [problem for problem in everything if not levels or problem.level in levels]
     require(
@@ -73,15 +76,15 @@ def _of_benchmark(section: Any, stream: str, count: int, levels: tuple[int, ...]
     return [problems[index] for index in order[:count]]
 
 
-def _benchmark(section: Any) -> benchmarks.Benchmark:
-    return _read(section.source, section.path, tuple(sorted(section.fields.items())))
+def _benchmark(section: SourceSection) -> benchmarks.Benchmark:
+    return _read(section.source, section.path, section.fields)
 
 
 @functools.lru_cache(maxsize=4)
-def _read(source: str, path: str, fields: tuple[tuple[str, str], ...]) -> benchmarks.Benchmark:
-    return benchmarks.load(source, path, dict(fields))
+def _read(source: str, path: str, fields: FieldsSection) -> benchmarks.Benchmark:
+    return benchmarks.load(source, path, fields)
 
 
 def facts(source: str, question: str) -> arithmetic.QuestionFacts | None:
-    """What the problems' source knows about a question; None where it knows nothing."""
+    """Returns the properties of a question; None unless the source is the arithmetic world."""
     return arithmetic.facts(question) if source == "arithmetic" else None

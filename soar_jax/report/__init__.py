@@ -1,4 +1,4 @@
-"""One page about many runs: tables, findings, figures and all questions."""
+"""HTML report on many runs: tables, findings, figures and all questions."""
 
 from soar_jax.report.page import write
 

@@ -1,4 +1,4 @@
-"""Many rows for the page: columns, each string once, compressed."""
+"""Questions and per-problem results for the page's browsers: columns with interned strings, compressed."""
 
 from __future__ import annotations
 
@@ -15,49 +15,46 @@ _QUESTION_STRINGS = ("question", "answer", "true_answer", "subject")
 
 
 def pack(value: Any) -> str:
-    """JSON, gzip, base64: what the page's script unpacks."""
+    """Encodes a value as base64 of gzipped JSON; `unpack` in page.js reads it."""
     data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     return base64.b64encode(gzip.compress(data, compresslevel=9, mtime=0)).decode()
 
 
 def questions(runs: Sequence[Run]) -> dict[str, Any]:
-    """All questions of the outer loops and of the final students as columns; strings by their place in a list."""
-    table = _Strings()
-    columns: dict[str, list[Any]] = {name: [] for name in ("run", *_QUESTION_COLUMNS)}
+    """Columns of all questions of the outer loops and the final students; strings are indices into `strings`."""
+    table = _StringTable()
+    rows = []
     for number, run in enumerate(runs):
         for row in run.ledger:
-            place = {"run": number, "step": row["outer_step"] + 1, "dataset": row.get("dataset")}
-            _append(columns, place | _question(row, table))
+            rows.append((number, row["outer_step"] + 1, row.get("dataset"), *_question(row, table)))
         for row in run.curriculum:
-            place = {"run": number, "step": None, "dataset": row.get("stage")}
-            _append(columns, place | _question(row, table))
-    return {"strings": table.strings, "runs": [run.label for run in runs], "columns": columns}
+            rows.append((number, None, row.get("stage"), *_question(row, table)))
+    return _columns(runs, table, _QUESTION_COLUMNS, rows)
 
 
 def problems(runs: Sequence[Run]) -> dict[str, Any]:
-    """Per-problem results of every policy of every run as columns."""
-    table = _Strings()
-    columns: dict[str, list[Any]] = {name: [] for name in ("run", *_PROBLEM_COLUMNS)}
+    """Columns of the per-problem results of every policy of every run."""
+    table = _StringTable()
+    rows = []
     for number, run in enumerate(runs):
         for policy, result in run.results.items():
             for test, counts in result.get("tests", {}).items():
-                per_problem = zip(counts["ids"], zip(*counts["num_correct"], strict=True), strict=True)
-                for name, correct in per_problem:
+                per_replica = zip(*counts["num_correct"], strict=True)
+                for name, correct in zip(counts["ids"], per_replica, strict=True):
                     problem = run.problems.get(name, {})
-                    row = {
-                        "run": number,
-                        "policy": table.place(POLICY_NAMES.get(policy, policy)),
-                        "test": table.place(test),
-                        "question": table.place(problem.get("question", name)),
-                        "answer": table.place(problem.get("answer")),
-                        "level": problem.get("level"),
-                        "solved": round(100 * sum(correct) / (counts["num_samples"] * len(correct)), 1),
-                    }
-                    _append(columns, row)
-    return {"strings": table.strings, "runs": [run.label for run in runs], "columns": columns}
+                    texts = (
+                        POLICY_NAMES.get(policy, policy),
+                        test,
+                        problem.get("question", name),
+                        problem.get("answer"),
+                    )
+                    solved = round(100 * sum(correct) / (counts["num_samples"] * len(correct)), 1)
+                    rows.append((number, *map(table.index, texts), problem.get("level"), solved))
+    return _columns(runs, table, _PROBLEM_COLUMNS, rows)
 
 
 _QUESTION_COLUMNS = (
+    "run",
     "step",
     "dataset",
     *_QUESTION_STRINGS,
@@ -68,42 +65,34 @@ _QUESTION_COLUMNS = (
     "reward",
     "promoted",
 )
-_PROBLEM_COLUMNS = ("policy", "test", "question", "answer", "level", "solved")
+_PROBLEM_COLUMNS = ("run", "policy", "test", "question", "answer", "level", "solved")
 
 
-class _Strings:
-    """Each string once."""
+class _StringTable:
+    """Interns strings as indices."""
 
     def __init__(self) -> None:
-        self.strings: list[str] = []
-        self._places: dict[str, int] = {}
+        self.indices: dict[str, int] = {}
 
-    def place(self, text: Any) -> int | None:
-        if text is None:
-            return None
-        text = str(text)
-        if text not in self._places:
-            self._places[text] = len(self.strings)
-            self.strings.append(text)
-        return self._places[text]
+    def index(self, text: Any) -> int | None:
+        return None if text is None else self.indices.setdefault(str(text), len(self.indices))
 
 
-def _question(row: dict[str, Any], table: _Strings) -> dict[str, Any]:
+def _question(row: dict[str, Any], table: _StringTable) -> list[Any]:
+    """Values of the columns from `question` on."""
     solve_rate, reward = row.get("solve_rate"), row.get("reward")
-    return {name: table.place(row.get(name)) for name in _QUESTION_STRINGS} | {
-        "level": row.get("level"),
-        "right": _digit(row.get("right")),
-        "well_posed": _digit(row.get("well_posed")),
-        "solve_rate": None if solve_rate is None else round(solve_rate, 2),
-        "reward": None if reward is None else round(reward, 4),
-        "promoted": row.get("promoted"),
-    }
+    return [
+        *(table.index(row.get(name)) for name in _QUESTION_STRINGS),
+        row.get("level"),
+        *(None if row.get(name) is None else int(bool(row[name])) for name in ("right", "well_posed")),
+        None if solve_rate is None else round(solve_rate, 2),
+        None if reward is None else round(reward, 4),
+        row.get("promoted"),
+    ]
 
 
-def _digit(value: Any) -> int | None:
-    return None if value is None else int(bool(value))
-
-
-def _append(columns: dict[str, list[Any]], row: dict[str, Any]) -> None:
-    for name, column in columns.items():
-        column.append(row[name])
+def _columns(
+    runs: Sequence[Run], table: _StringTable, names: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> dict[str, Any]:
+    columns = {name: [row[column] for row in rows] for column, name in enumerate(names)}
+    return {"strings": list(table.indices), "runs": [run.label for run in runs], "columns": columns}

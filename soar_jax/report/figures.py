@@ -1,4 +1,4 @@
-"""Figures as SVG text: small multiples, one line a seed, the mean in bold."""
+"""Figures as SVG text: small multiples with one thin line per seed and their mean in bold."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from soar_jax.integers import ceil_div
 from soar_jax.report.read import Run
 from soar_jax.report.scores import Group
 
@@ -18,7 +19,7 @@ Value = Callable[[dict[str, Any]], float | None]
 
 
 def learning_curves(groups: Sequence[Group]) -> str:
-    """Validation accuracy over student steps of every kind of final student; shaded: synthetic questions."""
+    """Validation accuracy of all kinds of final students over student steps; shaded: steps on synthetic questions."""
     kinds = [
         (group, policy)
         for group in groups
@@ -43,7 +44,7 @@ def learning_curves(groups: Sequence[Group]) -> str:
 
 
 def promotions(groups: Sequence[Group]) -> str:
-    """The baseline student's validation accuracy over outer steps, a dot at each promotion."""
+    """Validation accuracy of the baseline student over outer steps, with a dot at each promotion."""
 
     def draw(axes: Any, group: Group) -> None:
         for run in _searched(group):
@@ -59,12 +60,12 @@ def promotions(groups: Sequence[Group]) -> str:
 
 
 def diversity(groups: Sequence[Group]) -> str:
-    """Vendi score of a step's questions over outer steps."""
+    """Vendi score of each outer step's questions."""
     return _over_steps(groups, lambda row: row["vendi"], "Vendi score")
 
 
 def difficulty(groups: Sequence[Group]) -> str:
-    """Mean level of a step's questions over outer steps."""
+    """Mean level of each outer step's questions."""
 
     def mean_level(row: dict[str, Any]) -> float | None:
         levels = row["levels"]
@@ -75,11 +76,11 @@ def difficulty(groups: Sequence[Group]) -> str:
 
 
 def topics(groups: Sequence[Group]) -> str:
-    """Shares of topics among a step's questions over outer steps, mean over the seeds that reach it."""
+    """Topic fractions of each outer step's questions, averaged over the seeds that reach the step."""
     shown = _with_search(groups)
     rows = [row for group in shown for run in _searched(group) for row in run.metrics]
     names = sorted({name for row in rows for name in row["subjects"]})[:10]
-    if not names:  # only some sources know what a question is about
+    if not names:  # not all problem sources know topics
         return ""
 
     def draw(axes: Any, group: Group) -> None:
@@ -113,10 +114,10 @@ def _over_steps(groups: Sequence[Group], value: Value, label: str) -> str:
 
 
 def _mean_line(axes: Any, series: Sequence[Sequence[tuple[int, float]]]) -> None:
-    """The mean where all series have a value: those that end early, since they succeeded, would be missed behind it."""
+    """Draws the mean where all series have a value; beyond that, runs that succeeded early would be missing."""
     known = [dict(points) for points in series if points]
-    places = sorted(set.intersection(*map(set, known))) if known else []
-    axes.plot(places, [np.mean([values[x] for values in known]) for x in places], color=_MEAN_COLOR, linewidth=2)
+    common = sorted(set.intersection(*map(set, known))) if known else []
+    axes.plot(common, [np.mean([values[x] for values in known]) for x in common], color=_MEAN_COLOR, linewidth=2)
 
 
 def _with_search(groups: Sequence[Group]) -> list[Group]:
@@ -130,7 +131,7 @@ def _searched(group: Group) -> list[Run]:
 def _panels(
     items: Sequence[Any], draw: Callable[[Any, Any], None], xlabel: str, ylabel: str, legend: bool = False
 ) -> str:
-    """One panel an item, with common axes; empty text where there is none."""
+    """Draws one panel per item, with shared axes; returns empty text for no items."""
     if not items:
         return ""
     import matplotlib
@@ -139,23 +140,23 @@ def _panels(
     from matplotlib import pyplot
 
     columns = min(_COLUMNS, len(items))
-    rows = -(-len(items) // columns)
-    # Names are data: no formulas in them. Text stays text; ids differ from figure to figure.
+    rows = ceil_div(len(items), columns)
+    # Names are data: no math in them. Text stays text. Ids differ between figures.
     style: Any = {
         "text.parse_math": False,
         "svg.fonttype": "none",
         "svg.hashsalt": f"{xlabel} {ylabel}",
         "font.size": 8,
     }
-    with pyplot.rc_context(style | {"font.size": 8}):
+    with pyplot.rc_context(style):
         size = (2.6 * columns + 0.4, 1.9 * rows + 0.4)
         figure, grid = pyplot.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
         for axes, item in zip(grid.flat, items, strict=False):
             draw(axes, item)
             axes.spines[["top", "right"]].set_visible(False)
-        for place in range(len(items), rows * columns):  # empty places, whose upper neighbours end their columns
-            grid.flat[place].set_visible(False)
-            grid.flat[place - columns].tick_params(labelbottom=True)
+        for empty in range(len(items), rows * columns):  # the panels above get the x labels
+            grid.flat[empty].set_visible(False)
+            grid.flat[empty - columns].tick_params(labelbottom=True)
         figure.supxlabel(xlabel, fontsize=8)
         figure.supylabel(ylabel, fontsize=8)
         if legend:

@@ -1,4 +1,4 @@
-"""The paper's findings, judged on these runs: plain sentences, each with its intervals."""
+"""The paper's findings, judged on the given runs: sentences with intervals."""
 
 from __future__ import annotations
 
@@ -13,39 +13,38 @@ from soar_jax.report.read import Run
 from soar_jax.report.scores import Group, Scores, comparable, compare, ends, find, paired, scores
 from soar_jax.report.tables import text
 
-LAST_STEPS = 3  # of the outer loop, that a teacher's diversity at the end is averaged over
+LAST_STEPS = 3  # outer steps that a teacher's final diversity is averaged over
 _CONTROLS = (
     ("intrinsic_teacher", "curriculum"),
     ("frozen_teacher", "curriculum"),
     ("frozen_teacher", "promoted_student"),
 )
-MIN_SEEDS = 3  # below, no finding is judged
-STAYS = 0.1  # relative change of diversity that counts as none
-SAME_SIZE = 0.1  # relative difference up to which sets count as equally large
+MIN_SEEDS = 3  # with fewer, no finding is judged
+STAYS = 0.1  # largest relative loss of diversity that counts as none
+SAME_SIZE = 0.1  # largest relative difference between the sizes of comparable sets
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A claim of the paper, and what these runs say to it."""
+    """A claim of the paper and the evidence of the given runs."""
 
     title: str
-    holds: bool | None  # None: these runs cannot say, for the most part since they are too few
+    holds: bool | None  # None: undecided, mostly because there are too few runs
     sentences: tuple[str, ...]
 
     @property
     def verdict(self) -> str:
-        """In two or three words."""
         return {True: "holds here", False: "does not hold here", None: "undecided"}[self.holds]
 
 
 def judge(groups: Sequence[Group], ks: Sequence[int]) -> list[Finding]:
-    """All findings, in the paper's order, of each of SOAR's variants.
+    """Judges all findings, in the paper's order, for each variant of SOAR.
 
     Args:
-      ks: those that pass@k is known of.
+      ks: the ks at which all runs were evaluated.
     """
     variants = comparable(groups)
-    judged = [(variant, finding) for variant, alike in variants.items() for finding in _judge(alike, ks)]
+    judged = [(variant, finding) for variant, same in variants.items() for finding in _judge(same, ks)]
     if len(variants) == 1:
         return [finding for _, finding in judged]
     return [dataclasses.replace(finding, title=f"{finding.title} ({variant})") for variant, finding in judged]
@@ -62,7 +61,7 @@ def _judge(groups: Sequence[Group], ks: Sequence[int]) -> list[Finding]:
 
 
 def _unlocks_learning(groups: Sequence[Group]) -> Finding:
-    """Finding 1: SOAR's PS and PQ against Hard-Only, at the paper's ks."""
+    """Finding 1: PS and PQ of SOAR against Hard-Only, at the paper's ks."""
     gains = " and ".join(f"{least:g}× the pass@{k}" for k, least in paper.LEAST_GAIN.items())
     title = f"1. SOAR unlocks learning: {gains} of Hard-Only"
     soar, hard = find(groups, "soar_math"), find(groups, "hard_only")
@@ -70,13 +69,10 @@ def _unlocks_learning(groups: Sequence[Group]) -> Finding:
     holds: dict[tuple[str, int], bool | None] = {}
     for policy in ("promoted_student", "curriculum"):
         for k, least in paper.LEAST_GAIN.items():
-            a, b = scores(soar, policy, test="hard_test", k=k), scores(hard, "hard_only", test="hard_test", k=k)
-            if soar is None or a is None or b is None:
+            compared = compare(_hard_test(soar, policy, k), _hard_test(hard, "hard_only", k), paired_ratio)
+            if soar is None or compared is None:
                 continue
-            ratio = compare(a, b, paired_ratio)
-            if ratio is None:
-                continue
-            ours, theirs = map(mean_interval, paired(a, b))
+            ours, theirs, ratio = compared
             apart = ours.is_above(theirs)
             holds[policy, k] = _judged(apart and ratio.mean >= least, ratio.num_seeds)
             times = "infinitely many times" if np.isinf(ratio.mean) else f"{text(ratio)} times"
@@ -84,23 +80,22 @@ def _unlocks_learning(groups: Sequence[Group]) -> Finding:
                 f"{soar.row_name(policy)} solves {_percent(ours)} at pass@{k}, Hard-Only {_percent(theirs)}: {times} "
                 f"as much, intervals {_apart(apart)} ({_seeds(ratio.num_seeds)})."
             )
-    has_all = {k for _, k in holds} == set(paper.LEAST_GAIN)  # tests may have had fewer samples
+    has_all = {k for _, k in holds} == set(paper.LEAST_GAIN)  # tests with fewer samples lack a k
     return Finding(title=title, holds=_all([*holds.values()]) if has_all else None, sentences=tuple(sentences))
 
 
 def _beats_controls(groups: Sequence[Group], *ks: int) -> Finding:
-    """Finding 2: grounded reward against intrinsic reward, and learning to teach against selection alone."""
+    """Finding 2: SOAR against intrinsic rewards and against a frozen teacher, whose questions are only selected."""
     soar = find(groups, "soar_math")
     sentences: list[str] = []
     holds: list[bool | None] = []
     for method, policy in _CONTROLS:
         other = find(groups, method)
         for k in ks:
-            a, b = scores(soar, policy, test="hard_test", k=k), scores(other, policy, test="hard_test", k=k)
-            difference = compare(a, b, paired_difference) if a and b else None
-            if soar is None or other is None or a is None or b is None or difference is None:
+            compared = compare(_hard_test(soar, policy, k), _hard_test(other, policy, k), paired_difference)
+            if soar is None or other is None or compared is None:
                 continue
-            ours, theirs = map(mean_interval, paired(a, b))
+            ours, theirs, difference = compared
             apart = ours.is_above(theirs)
             holds.append(_judged(apart, difference.num_seeds))
             sentences.append(
@@ -131,9 +126,10 @@ def _keeps_diversity(groups: Sequence[Group]) -> Finding:
         if abs(growth) <= SAME_SIZE:
             num_seeds.append(len(runs))
             changes[method] = change
-        else:  # a larger set has the larger score, however alike its questions are
+        else:  # Vendi scores grow with the number of questions
             sentences.append(
-                f"{group.name}: not judged, since {100 * growth:+.0f}% questions could be parsed in these."
+                f"{group.name}: not judged, since the number of parsable questions changed by {100 * growth:+.0f}% "
+                "between these steps."
             )
     holds = None
     if len(changes) == 2:
@@ -144,15 +140,22 @@ def _keeps_diversity(groups: Sequence[Group]) -> Finding:
 
 
 def _growth(runs: Sequence[Run]) -> float:
-    """Relative change of the number of parsable questions a step, from the first step to the last ones."""
+    """Relative change of the number of parsable questions per step, from the first step to the last ones."""
     start = np.mean([run.metrics[0]["valid_share"] for run in runs])
     end = np.mean([row["valid_share"] for run in runs for row in run.metrics[-LAST_STEPS:]])
     return float(end / start - 1) if start > 0 else np.inf
 
 
 def _structure_over_answers(groups: Sequence[Group], k: int) -> Finding:
-    """Finding 3: right answers, well-posed questions, and answers swapped."""
+    """Finding 3: quality of SOAR's questions, and final students with other answers to them."""
     soar, hard = find(groups, "soar_math"), find(groups, "hard_only")
+    holds, swapped = _swapped_answers(soar, hard, k)
+    title = "3. Structure matters more than right answers (judged by: random answers keep more than half of the gain)"
+    return Finding(title=title, holds=holds, sentences=(*_question_quality(soar), *swapped))
+
+
+def _question_quality(soar: Group | None) -> list[str]:
+    """Fractions of right and well-posed promotion questions, and their correlations with the reward."""
     sentences = []
     runs = [run for run in soar.runs if run.summary and run.curriculum] if soar else []
     for name, words in {"right": "have a right answer", "well_posed": "are well posed"}.items():
@@ -160,43 +163,39 @@ def _structure_over_answers(groups: Sequence[Group], k: int) -> Finding:
         values = [value for value in values if len(value)]
         if values:
             sentences.append(f"Of SOAR's promotion questions {_percent(mean_interval(values))} {words}.")
-    sentences += [_correlation(soar, name) for name in ("right", "well_posed")]
-    own, true, random = (
-        scores(soar, p, test="hard_test", k=k) for p in ("curriculum", "true_answers", "random_answers")
-    )
-    base = scores(hard, "hard_only", test="hard_test", k=k)
-    holds = None
-    if own and true and random and base:
-        fixed, kept = compare(true, own, paired_difference), _share_of_gain(random, own, base)
-        if fixed and kept is None and paired(random, own, base)[0]:
-            sentences.append(f"SOAR: PQ has no certain gain over Hard-Only at pass@{k} to keep a share of.")
-        if fixed and kept:
-            holds = _judged(kept.low > 0.5, kept.num_seeds)
-            sentences.append(
-                f"With true answers instead of the teacher's, PQ changes by {text(fixed)} points of pass@{k}; with "
-                f"random answers it keeps {_share(kept)} of its gain over Hard-Only."
-            )
-            sentences.append(
-                "So structure matters more than right answers."
-                if kept.low > 0.5
-                else "So right answers carry the gain here: questions alone do not teach."
-            )
-    title = "3. Structure matters more than right answers (judged by: random answers keep more than half of the gain)"
-    return Finding(title=title, holds=holds, sentences=tuple(filter(None, sentences)))
+    return [*sentences, *filter(None, (_correlation(soar, name) for name in ("right", "well_posed")))]
+
+
+def _swapped_answers(soar: Group | None, hard: Group | None, k: int) -> tuple[bool | None, list[str]]:
+    """Pass@k of students trained on true or random answers instead of the teacher's; whether structure matters more."""
+    own, true, random = (_hard_test(soar, policy, k) for policy in ("curriculum", "true_answers", "random_answers"))
+    base = _hard_test(hard, "hard_only", k)
+    if not (own and true and random and base):
+        return None, []
+    compared, kept = compare(true, own, paired_difference), _share_of_gain(random, own, base)
+    if compared and kept:
+        is_kept = kept.low > 0.5
+        return _judged(is_kept, kept.num_seeds), [
+            f"With true answers instead of the teacher's, PQ changes by {text(compared[2])} points of pass@{k}; with "
+            f"random answers it keeps {_share(kept)} of its gain over Hard-Only.",
+            "So structure matters more than right answers."
+            if is_kept
+            else "So right answers carry the gain here: questions alone do not teach.",
+        ]
+    if compared and paired(random, own, base)[0]:
+        return None, [f"SOAR: PQ has no certain gain over Hard-Only at pass@{k} to keep a share of."]
+    return None, []
 
 
 def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
-    """The share of the curated upper bound's gain that SOAR reaches."""
+    """The fraction of the curated upper bound's gain that SOAR reaches."""
     soar, hard, curated = (find(groups, name) for name in ("soar_math", "hard_only", "curated"))
     sentences: list[str] = []
     holds: list[bool | None] = []
     for policy in ("promoted_student", "curriculum"):
         for k in ks:
-            ours, bound = (
-                scores(soar, policy, test="hard_test", k=k),
-                scores(curated, "curriculum", test="hard_test", k=k),
-            )
-            base = scores(hard, "hard_only", test="hard_test", k=k)
+            ours, bound = _hard_test(soar, policy, k), _hard_test(curated, "curriculum", k)
+            base = _hard_test(hard, "hard_only", k)
             if soar is None or ours is None or bound is None or base is None or not paired(ours, bound, base)[0]:
                 continue
             bounds = mean_interval(paired(ours, bound, base)[1])
@@ -216,8 +215,12 @@ def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
     return Finding(title=title, holds=_all(holds), sentences=tuple(sentences))
 
 
+def _hard_test(group: Group | None, policy: str, k: int) -> Scores | None:
+    return scores(group, policy, test="hard_test", k=k)
+
+
 def _share_of_gain(a: Scores, bound: Scores, base: Scores) -> Interval | None:
-    """(a - base) / (bound - base), paired; None where bound - base may be zero, or less."""
+    """(a - base) / (bound - base), paired; None unless the interval of bound - base is above 0."""
     ours, bounds, bases = paired(a, bound, base)
     if not ours or paired_difference(bounds, bases).low <= 0:
         return None
@@ -226,7 +229,7 @@ def _share_of_gain(a: Scores, bound: Scores, base: Scores) -> Interval | None:
 
 
 def _correlation(group: Group | None, name: str) -> str:
-    """Spearman correlation over datasets of a share with the dataset's reward, where any step had a reward."""
+    """Sentence on the rank correlation, over datasets, of a fraction of questions with the reward; may be empty."""
     from scipy.stats import spearmanr
 
     per_seed = []
@@ -257,11 +260,12 @@ def _share(interval: Interval) -> str:
 
 
 def _judged(holds: bool, num_seeds: int) -> bool | None:
+    """None if there are too few seeds to judge."""
     return bool(holds) if num_seeds >= MIN_SEEDS else None
 
 
 def _all(holds: Sequence[bool | None]) -> bool | None:
-    """True when all hold; None when one cannot be judged, or there is none."""
+    """Whether all hold; None if one cannot be judged or there is none."""
     return None if not holds or None in holds else all(holds)
 
 

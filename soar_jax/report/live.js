@@ -1,5 +1,5 @@
 
-// A page that is served looks for a newer one of itself; it does not jump while somebody is reading a table.
+// A served page reloads when the server has a newer version, unless a control or table has the focus.
 const POLL_MS = 3000;
 setInterval(async () => {
   const answer = await fetch("version").catch(() => null);

@@ -1,5 +1,5 @@
 "use strict";
-// Tables of many rows: only those in view are in the page. Text from the runs is only ever set as textContent.
+// Tables of many rows: only rows in view are in the DOM. Text from runs is only ever set as textContent.
 const ROW_HEIGHT = 26, MARGIN_ROWS = 8;
 const WIDTHS = { run: 210, step: 60, dataset: 70, question: 420, answer: 110, true_answer: 100, subject: 100, level: 60,
   right: 60, well_posed: 90, solve_rate: 90, reward: 80, promoted: 80, policy: 150, test: 90, solved: 80 };
@@ -41,7 +41,7 @@ class Browser {
     this.update();
   }
 
-  // The value people see, and that rows are sorted by.
+  // The value that is shown and sorted by.
   value(name, row) {
     const raw = this.columns[name][row];
     if (raw === null) return null;
@@ -150,7 +150,7 @@ class Browser {
       const keys = new Map(shown.map((row) => [row, this.value(name, row)]));
       const order = (a, b) => {
         const x = keys.get(a), y = keys.get(b);
-        if (x === null || y === null) return (x === null) - (y === null);  // unknown ones last, either way
+        if (x === null || y === null) return (x === null) - (y === null);  // unknown values last in both orders
         return (x < y ? -1 : x > y ? 1 : 0) * (down ? -1 : 1);
       };
       shown.sort(order);

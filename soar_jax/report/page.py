@@ -1,8 +1,7 @@
-"""The page, and its tables as Markdown and CSV beside it."""
+"""Writes the report: an HTML page, and its tables as Markdown and CSV."""
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -29,14 +28,12 @@ SECTIONS = (
 
 
 def write(folders: Sequence[pathlib.Path], out: pathlib.Path) -> None:
-    """Writes a page about all runs in folders, and its tables beside it (`.md`, and a `.csv` a table).
+    """Writes the page about all runs in `folders`, and next to it one `.md` file and one `.csv` file per table.
 
     Raises:
-      SettingsError: a folder holds no run.
+      SettingsError: a folder has no run.
     """
-    runs = read_runs(folders)
-    groups = group_runs(runs)
-    made, judged = _tables(runs, groups), findings.judge(groups, _ks(runs))
+    runs, groups, made, judged = _load(folders)
     out.parent.mkdir(parents=True, exist_ok=True)
     replace_text(out, _page(runs, groups, made=made, judged=judged, version=""))
     replace_text(out.with_suffix(".md"), _markdown(made, judged))
@@ -45,14 +42,32 @@ def write(folders: Sequence[pathlib.Path], out: pathlib.Path) -> None:
 
 
 def live_page(folders: Sequence[pathlib.Path], version: str) -> str:
-    """The page as `write` would make it now, which asks its server for a newer version by itself.
+    """The page, with a script that reloads it when the server has a newer version.
 
     Raises:
-      SettingsError: a folder holds no run.
+      SettingsError: a folder has no run.
     """
+    runs, groups, made, judged = _load(folders)
+    return _page(runs, groups, made=made, judged=judged, version=version)
+
+
+def _load(
+    folders: Sequence[pathlib.Path],
+) -> tuple[list[Run], list[Group], dict[str, Table], list[Finding]]:
+    """Reads the runs in folders; returns them with their groups, tables and findings."""
     runs = read_runs(folders)
     groups = group_runs(runs)
-    return _page(runs, groups, made=_tables(runs, groups), judged=findings.judge(groups, _ks(runs)), version=version)
+    # Only the ks that all runs were evaluated at.
+    ks = tuple(sorted(set.intersection(*(set(run.config["evaluation"]["pass_at"]) for run in runs)))) or (1,)
+    made = (
+        tables.headline(groups, "hard_test", ks),
+        tables.headline(groups, "transfer", ks),
+        tables.compute(groups),
+        tables.answer_swap(groups, ends(ks)),
+        tables.questions(groups),
+        tables.run_list(runs),
+    )
+    return runs, groups, {table.name: table for table in made}, findings.judge(groups, ks)
 
 
 def _page(
@@ -78,56 +93,28 @@ def _page(
             "difficulty": figures.difficulty(groups),
             "topics": figures.topics(groups),
         },
-        lineage=[lineage for run in runs if (lineage := _lineage(run)).promotions],
+        lineage=[(run.label, promotions) for run in runs if (promotions := _promotions(run))],
         questions=bulk.pack(bulk.questions(runs)),
         problems=bulk.pack(bulk.problems(runs)),
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Lineage:
-    """How a run's promoted student came about."""
-
-    label: str
-    promotions: tuple[dict[str, Any], ...]
-
-
-def _lineage(run: Run) -> _Lineage:
+def _promotions(run: Run) -> list[dict[str, Any]]:
     """The promoted datasets of a run in order, with their questions."""
     datasets: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for row in run.ledger:
         if row.get("promoted") and row.get("question") is not None:
             datasets.setdefault((row["outer_step"], row["dataset"]), []).append(row)
-    promotions = tuple(
+    return [
         {"step": step + 1, "dataset": dataset, "reward": f"{rows[0]['reward']:+.3f}", "questions": rows}
         for (step, dataset), rows in sorted(datasets.items())
-    )
-    return _Lineage(label=run.label, promotions=promotions)
-
-
-def _tables(runs: Sequence[Run], groups: Sequence[Group]) -> dict[str, Table]:
-    ks = _ks(runs)
-    made = (
-        tables.headline(groups, "hard_test", ks),
-        tables.headline(groups, "transfer", ks),
-        tables.compute(groups),
-        tables.answer_swap(groups, ends(ks)),
-        tables.questions(groups),
-        tables.run_list(runs),
-    )
-    return {table.name: table for table in made}
-
-
-def _ks(runs: Sequence[Run]) -> tuple[int, ...]:
-    """The ks that all runs were evaluated at."""
-    common = set.intersection(*(set(run.config["evaluation"]["pass_at"]) for run in runs))
-    return tuple(sorted(common)) or (1,)
+    ]
 
 
 def _markdown(made: dict[str, Table], judged: Sequence[Finding]) -> str:
-    parts = [tables.markdown(table) for table in made.values()]
-    said = [
+    headline, *others = [tables.markdown(table) for table in made.values()]
+    sections = [
         f"### {finding.title}: {finding.verdict}\n\n" + "\n".join(f"- {sentence}" for sentence in finding.sentences)
         for finding in judged
     ]
-    return "\n".join(["# Report", "", parts[0], "## Findings", "", "\n\n".join(said), "", *parts[1:]])
+    return "\n".join(["# Report", "", headline, "## Findings", "", "\n\n".join(sections), "", *others])

@@ -1,4 +1,4 @@
-"""Workdirs as records. Runs may be unfinished, under way or damaged; what can be read is."""
+"""Reads workdirs. Runs may be unfinished, running or damaged; everything readable is read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from soar_jax.settings import require, what
+from soar_jax.config.fields import read_section
+from soar_jax.config.saved import identity_of
+from soar_jax.config.sections import PromotionSection
+from soar_jax.errors import SettingsError, require
+from soar_jax.soar.promotion import StepOutcome, decide
 
 Row = dict[str, Any]
 
-# What a file must have to be used at all.
+# Keys that a file or row needs to be used.
 _SUMMARY = (
     "command",
     "outer_steps",
     "num_promotions",
+    "promotions",
     "total_student_steps",
     "num_sampled_tokens",
     "wall_s",
@@ -33,53 +38,51 @@ _CURRICULUM = ("stage", "question", "answer")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one workdir holds."""
+    """Contents of one workdir."""
 
     workdir: pathlib.Path
     config: Row
     summary: Row  # empty until the run is finished
-    results: dict[str, Row]  # of each policy that was tested, see runs/final_evaluation.py
-    metrics: list[Row]  # one an outer step
-    ledger: list[Row]  # one a question asked in the outer loop
-    curriculum: list[Row]  # one a question of the final students
+    results: dict[str, Row]  # by tested policy, see runs/final_evaluation.py
+    metrics: list[Row]  # one per outer step
+    ledger: list[Row]  # one per question of the outer loop; `promoted` is 1 where its dataset's student was promoted
+    curriculum: list[Row]  # one per question of the final students
     problems: dict[str, Row]  # hard and transfer problems by id
     is_running: bool
-    damage: tuple[str, ...]  # files that could not be read whole
-    variant: str = ""  # values that set this run apart from others of its method
-    is_repeated: bool = False  # another run of its method, variant and seed stands for it
+    damage: tuple[str, ...]  # problems with its files
+    variant: str = ""  # config values that distinguish it from other runs of its method
+    is_repeated: bool = False  # another run of the same method, variant and seed is counted instead
 
     @property
     def method(self) -> str:
-        """Name of its config file."""
         return str(self.config["method"])
 
     @property
     def seed(self) -> int:
-        """Its seed."""
         return int(self.config["seed"])
 
     @property
     def label(self) -> str:
-        """Method, variant and seed, for people."""
+        """Method, variant and seed, for display."""
         return " ".join(filter(None, [self.method, self.variant, f"seed {self.seed}"]))
 
     @property
     def state(self) -> str:
-        """One of finished, running, unfinished; repeated where another run stands for it."""
+        """One of finished, running, unfinished; marked if another run is counted instead."""
         state = "finished" if self.summary else "running" if self.is_running else "unfinished"
         return f"{state}, repeated: not counted" if self.is_repeated else state
 
 
 def read_runs(folders: Sequence[pathlib.Path]) -> list[Run]:
-    """All runs in folders or anywhere below them, in the order of their paths.
+    """Reads all runs in or below folders, in the order of their paths.
 
     Raises:
-      SettingsError: a folder does not exist or holds no run.
+      SettingsError: a folder does not exist or has no run.
     """
     found: dict[pathlib.Path, pathlib.Path] = {}
     for folder in folders:
         require(folder.is_dir(), f"{folder} is not a folder; name workdirs, or a folder that holds some")
-        with_runs = [path for path in workdirs(folder) if _is_run(path)]
+        with_runs = [path for path in find_workdirs(folder) if _is_run(path)]
         require(
             bool(with_runs), f"no run in {folder}: no folder there has a config.json that names a method and a seed"
         )
@@ -87,12 +90,12 @@ def read_runs(folders: Sequence[pathlib.Path]) -> list[Run]:
     return _without_repeats(_with_variants([_read(path) for path in found.values()]))
 
 
-def workdirs(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Folders with a `config.json`, the folder itself or below it."""
+def find_workdirs(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields the folders with a `config.json` in or below `folder`."""
     for root, names, files in os.walk(folder):
         names.sort()
         if "config.json" in files:
-            names.clear()  # nothing of interest is below a workdir
+            names.clear()  # workdirs are not nested
             yield pathlib.Path(root)
         names[:] = [name for name in names if not name.startswith(".")]
 
@@ -106,18 +109,53 @@ def _read(workdir: pathlib.Path) -> Run:
     damage: list[str] = []
     problems = [row for name in ("hard_subset", "transfer") for row in _lines(workdir / f"{name}.jsonl", (), damage)]
     results = {path.stem: _json(path, damage, _RESULT) for path in sorted((workdir / "results").glob("*.json"))}
+    config = _json(workdir / "config.json", damage)
+    summary = _json(workdir / "summary.json", damage, _SUMMARY)
+    metrics = _lines(workdir / "metrics.jsonl", _METRICS, damage)
+    ledger = _lines(workdir / "ledger.jsonl", _LEDGER, damage)
+    promoted = _promoted(summary) if summary else _promoted_so_far(config, metrics)
     return Run(
         workdir=workdir,
-        config=_json(workdir / "config.json", damage),
-        summary=_json(workdir / "summary.json", damage, _SUMMARY),
+        config=config,
+        summary=summary,
         results={name: result for name, result in results.items() if result},
-        metrics=_lines(workdir / "metrics.jsonl", _METRICS, damage),
-        ledger=_lines(workdir / "ledger.jsonl", _LEDGER, damage),
+        metrics=metrics,
+        ledger=[{**row, "promoted": int((row["outer_step"], row["dataset"]) in promoted)} for row in ledger],
         curriculum=_lines(workdir / "curriculum.jsonl", _CURRICULUM, damage),
         problems={str(row["id"]): row for row in problems if "id" in row},
         is_running=_is_locked(workdir / ".lock"),
         damage=tuple(damage),
     )
+
+
+def _promoted(summary: Row) -> set[tuple[int, int]]:
+    """Outer step and number of each dataset whose student was promoted."""
+    return {(promotion["source_step"], promotion["dataset"]) for promotion in summary["promotions"]}
+
+
+def _promoted_so_far(config: Row, metrics: Sequence[Row]) -> set[tuple[int, int]]:
+    """As `_promoted`, of a run without a summary: replays its promotion rule.
+
+    Empty where the rule or the rows are those of another version.
+    """
+    window: tuple[StepOutcome, ...] = ()
+    promoted = set()
+    with contextlib.suppress(SettingsError, KeyError, TypeError, ValueError):
+        settings = read_section(PromotionSection, config["promotion"], "promotion")
+        for row in metrics:
+            outcome = StepOutcome(
+                outer_step=row["outer_step"],
+                mean_reward=row["mean_reward"],
+                best_reward=row["best_reward"],
+                best_dataset=row["rewards"].index(row["best_reward"]),
+            )
+            decision = decide(window, outcome, settings)
+            kept = (*window, outcome)
+            window = decision.window
+            promoted |= {
+                (step.outer_step, step.best_dataset) for step in kept if step.outer_step == decision.promoted_step
+            }
+    return promoted
 
 
 def _json(path: pathlib.Path, damage: list[str], keys: Sequence[str] = ()) -> Row:
@@ -134,7 +172,7 @@ def _json(path: pathlib.Path, damage: list[str], keys: Sequence[str] = ()) -> Ro
 
 
 def _lines(path: pathlib.Path, keys: Sequence[str], damage: list[str]) -> list[Row]:
-    """Rows of a JSON-lines file that have all keys; the last one may be half-written, others are counted."""
+    """Reads the rows that have all `keys`; broken ones are damage, but for the last, which may be half-written."""
     if not path.exists():
         return []
     *lines, last = path.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -154,7 +192,7 @@ def _row(line: str, keys: Sequence[str]) -> Row | None:
 
 
 def _is_locked(path: pathlib.Path) -> bool:
-    """Whether a process is at work in the workdir."""
+    """Whether a process holds the workdir's lock."""
     with contextlib.suppress(OSError), path.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -164,8 +202,8 @@ def _is_locked(path: pathlib.Path) -> bool:
 
 
 def _with_variants(runs: list[Run]) -> list[Run]:
-    """Names the values on which results depend and in which runs of one method and scale differ, the seed apart."""
-    configs = [flat(what(run.config)) for run in runs]
+    """Sets `variant` to the result-relevant config values, except the seed, that differ within a method and scale."""
+    configs = [flat(identity_of(run.config)) for run in runs]
     named = []
     for run, own in zip(runs, configs, strict=True):
         kin = [config for config in configs if config["method"] == run.method]
@@ -178,7 +216,7 @@ def _with_variants(runs: list[Run]) -> list[Run]:
 
 
 def _without_repeats(runs: list[Run]) -> list[Run]:
-    """Marks all runs of a method, variant and seed but one, a finished one where there is any."""
+    """Marks all but one run of each method, variant and seed as repeated; keeps a finished one if there is one."""
     counted: dict[tuple[str, str, int], Run] = {}
     for run in runs:
         known = counted.setdefault((run.method, run.variant, run.seed), run)
@@ -189,7 +227,7 @@ def _without_repeats(runs: list[Run]) -> list[Run]:
 
 
 def flat(config: Row, prefix: str = "") -> Row:
-    """A nested config as `section.key` and value."""
+    """Flattens a nested config to `section.key`: value."""
     items: Iterable[tuple[str, Any]] = config.items()
     pairs = [(f"{prefix}{key}", value) for key, value in items]
     nested = {k: v for key, value in pairs if isinstance(value, dict) for k, v in flat(value, f"{key}.").items()}

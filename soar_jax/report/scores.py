@@ -1,4 +1,4 @@
-"""What runs scored: for each method and policy, a value a problem for every seed."""
+"""Scores of runs: for each method, policy and seed, pass@k of every problem."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _METHOD_ORDER = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Group:
-    """Runs that differ in their seed alone."""
+    """Runs that differ only in their seed."""
 
     method: str
     variant: str
@@ -57,38 +57,33 @@ class Group:
 
     @property
     def name(self) -> str:
-        """For people."""
         return ", ".join(filter(None, [METHOD_NAMES.get(self.method, self.method), self.variant]))
 
     def policies(self) -> list[str]:
-        """Policies that any of its runs has tested."""
+        """Policies that any of the runs has tested."""
         known = list(POLICY_NAMES)
         names = {name for run in self.runs for name in run.results}
         return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
 
     def row_name(self, policy: str) -> str:
-        """Method and policy, for people."""
-        is_all_it_has = policy in ("curriculum", "self_play") and self.policies() in ([policy], ["base", policy])
+        """Method and policy, for display; the method alone where it has no other policy."""
+        is_only_policy = policy in ("curriculum", "self_play") and self.policies() in ([policy], ["base", policy])
         name = POLICY_NAMES.get(policy, policy)
-        return self.name if is_all_it_has or name in self.name else f"{self.name}: {name}"
+        return self.name if is_only_policy or name in self.name else f"{self.name}: {name}"
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Groups in the order of the paper's tables, of runs that are counted."""
-    runs = [run for run in runs if not run.is_repeated]
-    keys = sorted({(run.method, run.variant) for run in runs}, key=lambda key: (_place(key[0]), key))
-    return [
-        Group(
-            method=method,
-            variant=variant,
-            runs=tuple(sorted((r for r in runs if (r.method, r.variant) == (method, variant)), key=_seed)),
-        )
-        for method, variant in keys
-    ]
+    """Groups the counted runs by method and variant, in the order of the paper's tables."""
+    grouped: dict[tuple[str, str], list[Run]] = {}
+    for run in sorted((run for run in runs if not run.is_repeated), key=lambda run: run.seed):
+        grouped.setdefault((run.method, run.variant), []).append(run)
+    order = {method: index for index, method in enumerate(_METHOD_ORDER)}
+    keys = sorted(grouped, key=lambda key: (order.get(key[0], len(order)), key))
+    return [Group(method=method, variant=variant, runs=tuple(grouped[method, variant])) for method, variant in keys]
 
 
 def comparable(groups: Sequence[Group]) -> dict[str, list[Group]]:
-    """By SOAR's variants: the groups of each, and those of methods that have no others."""
+    """Groups to compare, by SOAR variant: those of the variant, and those of methods with a single variant."""
     soar = [group.variant for group in groups if group.method == "soar_math" and any(run.summary for run in group.runs)]
     only = [group for group in groups if [other.method for other in groups].count(group.method) == 1]
     return {
@@ -97,29 +92,28 @@ def comparable(groups: Sequence[Group]) -> dict[str, list[Group]]:
 
 
 def ends(ks: Sequence[int]) -> tuple[int, ...]:
-    """The smallest and the largest."""
+    """The smallest and the largest k."""
     return tuple(sorted({min(ks), max(ks)}))
 
 
 def find(groups: Sequence[Group], method: str) -> Group | None:
-    """The first group of a method that has a finished run."""
+    """The first group of a method with a finished run."""
     return next((group for group in groups if group.method == method and any(run.summary for run in group.runs)), None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Pass@k in percent of one policy: for each seed an array [problems], means over replicas."""
+    """Pass@k of one policy in percent, averaged over replicas."""
 
-    by_seed: dict[int, np.ndarray]
+    by_seed: dict[int, np.ndarray]  # [problems] float64
     ids: dict[int, tuple[str, ...]]  # of each seed's problems
 
     def interval(self) -> Interval:
-        """Mean and interval over seeds and problems."""
         return mean_interval(list(self.by_seed.values()))
 
 
 def scores(group: Group | None, policy: str, test: str, k: int) -> Scores | None:
-    """Pass@k of a policy on a test set; None where no run has it."""
+    """Pass@k of a policy on a test set; None if no run has it."""
     by_seed, ids = {}, {}
     for run in group.runs if group else ():
         counts = run.results.get(policy, {}).get("tests", {}).get(test)
@@ -130,21 +124,15 @@ def scores(group: Group | None, policy: str, test: str, k: int) -> Scores | None
 
 
 def paired(*several: Scores) -> list[list[np.ndarray]]:
-    """Each one's values over the seeds that all have with the same problems: [scores][seeds]."""
+    """Values [scores][seeds] of the seeds that all scores have, with the same problems."""
     first, *others = several
     seeds = [seed for seed, ids in first.ids.items() if all(other.ids.get(seed) == ids for other in others)]
     return [[each.by_seed[seed] for seed in seeds] for each in several]
 
 
-def compare(a: Scores, b: Scores, measure: Callable[..., Interval]) -> Interval | None:
-    """A paired measure over the seeds that both have with the same problems; None where there are none."""
-    ours, theirs = paired(a, b)
-    return measure(ours, theirs) if ours else None
-
-
-def _seed(run: Run) -> int:
-    return run.seed
-
-
-def _place(method: str) -> int:
-    return _METHOD_ORDER.index(method) if method in _METHOD_ORDER else len(_METHOD_ORDER)
+def compare(
+    a: Scores | None, b: Scores | None, measure: Callable[..., Interval]
+) -> tuple[Interval, Interval, Interval] | None:
+    """Means of a and of b and a paired measure, over the seeds of `paired`; None if there are none."""
+    ours, theirs = paired(a, b) if a and b else ([], [])
+    return (mean_interval(ours), mean_interval(theirs), measure(ours, theirs)) if ours else None

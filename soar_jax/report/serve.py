@@ -1,4 +1,4 @@
-"""The report of runs under way, on this machine's loopback address."""
+"""Serves the report of running runs on the loopback address."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import pathlib
 import threading
 from collections.abc import Sequence
 
+from soar_jax.errors import SettingsError
 from soar_jax.report.page import live_page
-from soar_jax.report.read import workdirs
-from soar_jax.settings import SettingsError
+from soar_jax.report.read import find_workdirs
 
 WATCHED = ("config.json", "metrics.jsonl", "summary.json", "results")
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
 def serve(folders: Sequence[pathlib.Path], port: int) -> None:
-    """Serves the page until the program is told to stop; made again when a run has got further.
+    """Serves the page until Ctrl-C; rebuilds it when a run has progressed.
 
     Raises:
-      SettingsError: the port is taken, or a folder holds no run.
+      SettingsError: the port is taken, or a folder has no run.
     """
-    live_page(folders, version(folders))  # what is wrong with the folders is said now
+    live_page(folders, version(folders))  # fails early if a folder is unusable
     server = make_server(folders, port)
     print(f"http://127.0.0.1:{server.server_port}/  (Ctrl-C ends it)", flush=True)
     with server:
@@ -31,7 +31,7 @@ def serve(folders: Sequence[pathlib.Path], port: int) -> None:
 
 
 def make_server(folders: Sequence[pathlib.Path], port: int) -> http.server.ThreadingHTTPServer:
-    """A server on loopback that does not run yet; port 0 takes any free one.
+    """Makes a server on loopback, not yet running; port 0 takes any free one.
 
     Raises:
       SettingsError: the port is taken.
@@ -43,35 +43,35 @@ def make_server(folders: Sequence[pathlib.Path], port: int) -> http.server.Threa
 
 
 def version(folders: Sequence[pathlib.Path]) -> str:
-    """Changes whenever a run in the folders has got further."""
+    """A string that changes whenever a run in the folders progresses."""
     times = []
-    for path in (workdir / name for folder in folders for workdir in workdirs(folder) for name in WATCHED):
-        with contextlib.suppress(OSError):  # not there, or not any more
+    for path in (workdir / name for folder in folders for workdir in find_workdirs(folder) for name in WATCHED):
+        with contextlib.suppress(OSError):  # does not exist, or was just removed
             times.append(path.stat().st_mtime_ns)
     return f"{len(times)}-{max(times, default=0)}"
 
 
 def _handler(folders: Sequence[pathlib.Path]) -> type[http.server.BaseHTTPRequestHandler]:
     lock = threading.Lock()
-    made: dict[str, bytes] = {}  # the newest page by its version
+    cached: dict[str, bytes] = {}  # the newest page, by version
 
     def page() -> bytes:
         with lock:
             now = version(folders)
-            if now not in made:
+            if now not in cached:
                 fresh = live_page(folders, now).encode()
-                made.clear()
-                made[now] = fresh
-            return made[now]
+                cached.clear()
+                cached[now] = fresh
+            return cached[now]
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.headers.get("Host", "").rpartition(":")[0] not in HOSTS:  # a page elsewhere that points here
+            if self.headers.get("Host", "").rpartition(":")[0] not in HOSTS:  # DNS rebinding from another site
                 self.send_error(http.HTTPStatus.FORBIDDEN)
             elif self.path == "/":
                 try:
                     self._answer(page(), "text/html; charset=utf-8")
-                except SettingsError as error:  # the folders have gone
+                except SettingsError as error:  # the folders were removed
                     self.send_error(http.HTTPStatus.SERVICE_UNAVAILABLE, explain=str(error))
             elif self.path == "/version":
                 self._answer(version(folders).encode(), "text/plain")

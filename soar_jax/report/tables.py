@@ -1,4 +1,4 @@
-"""The report's tables: one form for the page, Markdown and CSV."""
+"""The report's tables, rendered by the page and as Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
     def texts(self) -> list[list[str]]:
-        """Every cell as people read it."""
+        """All cells as text."""
         return [[text(cell) for cell in row] for row in self.rows]
 
 
 def text(cell: Cell) -> str:
-    """A cell as people read it: an interval is mean [low, high]."""
+    """A cell as text; an interval is `mean [low, high]`."""
     if cell is None:
         return "–"
     if isinstance(cell, Interval):
@@ -45,7 +45,7 @@ def text(cell: Cell) -> str:
 
 
 def markdown(table: Table) -> str:
-    """A Markdown table under its title."""
+    """A Markdown table below its title."""
     rows = [list(table.columns), ["---"] * len(table.columns), *table.texts()]
     lines = ["| " + " | ".join(_escaped(cell) for cell in row) + " |" for row in rows]
     return "\n".join([f"## {_escaped(table.title)}", "", *lines, "", _escaped(table.note), ""])
@@ -53,18 +53,18 @@ def markdown(table: Table) -> str:
 
 def to_csv(table: Table) -> str:
     """CSV; an interval takes three columns."""
-    wide = [any(isinstance(row[c], Interval) for row in table.rows) for c in range(len(table.columns))]
-    head = [name for column, w in zip(table.columns, wide, strict=True) for name in (_three(column) if w else [column])]
+    has_intervals = [any(isinstance(row[c], Interval) for row in table.rows) for c in range(len(table.columns))]
+    columns = list(zip(table.columns, has_intervals, strict=True))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(head)
+    writer.writerow([f"{name}{end}" for name, wide in columns for end in (("", " low", " high") if wide else ("",))])
     for row in table.rows:
-        writer.writerow([value for cell, w in zip(row, wide, strict=True) for value in _plain(cell, w)])
+        writer.writerow([v for cell, wide in zip(row, has_intervals, strict=True) for v in _csv_values(cell, wide)])
     return file.getvalue()
 
 
 def headline(groups: Sequence[Group], test: str, ks: Sequence[int]) -> Table:
-    """Pass@k of every method and protocol, with what it cost."""
+    """Pass@k and student steps of every method and policy on a test set."""
     rows: list[tuple[Cell, ...]] = []
     for group, policy in _shown(groups):
         passed = [scores(group, policy, test=test, k=k) for k in ks]
@@ -87,42 +87,36 @@ def headline(groups: Sequence[Group], test: str, ks: Sequence[int]) -> Table:
     return Table(
         name=test,
         title=title[test],
-        note="Mean and 95% interval over seeds and problems (hierarchical bootstrap). PS: the promoted student, chosen on "
-        "validation. PQ: fresh students trained on the method's questions and on hard train. The paper's figures "
-        "are pass@1 / pass@32 on MATH with Llama-3.2-3B-Instruct.",
+        note=(
+            "Mean and 95% interval over seeds and problems (hierarchical bootstrap). PS: the promoted student, chosen "
+            "on validation. PQ: fresh students trained on the method's questions and on hard train. The paper's "
+            "figures are pass@1 / pass@32 on MATH with Llama-3.2-3B-Instruct."
+        ),
         columns=("", "seeds", "student steps", *(f"pass@{k}" for k in ks), "paper"),
         rows=tuple(rows),
     )
 
 
 def compute(groups: Sequence[Group]) -> Table:
-    """What the runs cost: mean over seeds of whole runs, search and final students together."""
+    """Cost of the runs, search and final students together; means over seeds."""
     rows: list[tuple[Cell, ...]] = []
+    counts = {"outer_steps": 1, "num_promotions": 1, "total_student_steps": 1, "num_sampled_tokens": 1e6, "wall_s": 1}
     for group in groups:
         done = [run.summary for run in group.runs if run.summary]
         if done:
-            rows.append(
-                (
-                    group.name,
-                    str(len(done)),
-                    _average([row["outer_steps"] for row in done]),
-                    _average([row["num_promotions"] for row in done]),
-                    _average([row["total_student_steps"] for row in done]),
-                    _average([row["num_sampled_tokens"] / 1e6 for row in done]),
-                    _average([row["wall_s"] for row in done]),
-                )
-            )
+            means = [_average([row[name] / unit for row in done]) for name, unit in counts.items()]
+            rows.append((group.name, str(len(done)), *means))
     columns = ("", "seeds", "outer steps", "promotions", "student steps, all", "million tokens sampled", "seconds")
     note = (
-        "Means over seeds. Student steps count every student of the search and all final students; the headline table "
-        "has the steps behind one tested student. Tokens are those of the outer loop, of the final students and their "
-        "questions, and of the tests."
+        "Means over seeds. Student steps are those of all students of the search and all final students; the table of "
+        "results has the steps of one tested student. Tokens are those of the outer loop, of the final students and "
+        "their questions, and of the tests."
     )
     return Table(name="compute", title="Total compute", note=note, columns=columns, rows=tuple(rows))
 
 
 def answer_swap(groups: Sequence[Group], ks: Sequence[int]) -> Table:
-    """SOAR's promotion questions with the teacher's answers, true ones and random ones (paper: finding 3)."""
+    """Fresh students on SOAR's promotion questions with the teacher's, true and random answers (paper: finding 3)."""
     rows: list[tuple[Cell, ...]] = []
     variants = comparable(groups)
     pairs = [(find(alike, "soar_math"), policy) for alike in variants.values() for policy in SWAPS]
@@ -130,12 +124,12 @@ def answer_swap(groups: Sequence[Group], ks: Sequence[int]) -> Table:
         passed = [scores(soar, policy, test="hard_test", k=k) for k in ks]
         own = scores(soar, "curriculum", test="hard_test", k=ks[0])
         if soar and passed[0] and own:
-            change = compare(passed[0], own, paired_difference) if policy != "curriculum" else None
+            compared = compare(passed[0], own, paired_difference) if policy != "curriculum" else None
             name = {"curriculum": "the teacher's", "true_answers": "true", "random_answers": "random"}[policy]
             if len(variants) > 1:
                 name = f"{name}, {soar.variant}"
             intervals = [score.interval() if score else None for score in passed]
-            rows.append((name, str(len(passed[0].by_seed)), *intervals, change))
+            rows.append((name, str(len(passed[0].by_seed)), *intervals, compared[2] if compared else None))
     note = "Fresh students on the same promotion questions; only the answers that they are graded by differ."
     columns = ("answers", "seeds", *(f"pass@{k}" for k in ks), f"pass@{ks[0]} minus the teacher's")
     return Table(
@@ -148,13 +142,13 @@ def answer_swap(groups: Sequence[Group], ks: Sequence[int]) -> Table:
 
 
 def questions(groups: Sequence[Group]) -> Table:
-    """What the final students' questions are like, by method."""
+    """Quality and diversity of the final students' questions, by method."""
     rows: list[tuple[Cell, ...]] = []
     for group in groups:
-        made = [run.summary["curriculum"] for run in group.runs if run.curriculum and "curriculum" in run.summary]
-        if made:
-            shares = [_average([100 * row[n] for row in made if row[n] is not None]) for n in _SHARES]
-            rows.append((group.name, str(len(made)), *shares, _average([row["vendi"] for row in made])))
+        done = [run.summary["curriculum"] for run in group.runs if run.curriculum and "curriculum" in run.summary]
+        if done:
+            shares = [_average([100 * row[n] for row in done if row[n] is not None]) for n in _SHARES]
+            rows.append((group.name, str(len(done)), *shares, _average([row["vendi"] for row in done])))
     columns = ("", "seeds", "right answers, %", "well posed, %", "distinct, %", "Vendi score")
     note = (
         "Questions that final fresh students were trained on (SeRL's first replica). Paper, SOAR's promotion "
@@ -167,7 +161,7 @@ def questions(groups: Sequence[Group]) -> Table:
 
 
 def run_list(runs: Sequence[Run]) -> Table:
-    """Every run and its state, failures too."""
+    """All runs with their state, failed ones included."""
     rows = tuple(
         (run.label, run.state, str(len(run.metrics)), "; ".join(run.damage) or None, str(run.workdir)) for run in runs
     )
@@ -180,7 +174,7 @@ _SHARES = ("right_share", "well_posed_share", "distinct_share")
 
 
 def _shown(groups: Sequence[Group]) -> list[tuple[Group, str]]:
-    """Rows of the headline: the base model once, then each method's policies, those of its own first."""
+    """Rows of the headline: the base model once, then the policies of each method; Hard-Only only where it is run."""
     base = next(((group, "base") for group in groups if "base" in group.policies()), None)
     hidden = {"base", "true_answers", "random_answers"}
     has_hard_only = any(group.method == "hard_only" and group.policies() for group in groups)
@@ -210,24 +204,18 @@ def _number(value: float) -> str:
 
 
 def _escaped(value: str) -> str:
-    """Model and config text cannot end a cell or start HTML in Markdown."""
+    """Escapes text from models and configs, so that it cannot end a cell or start HTML in Markdown."""
     clean = " ".join(value.split())
     for character, code in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("`", "&#96;")):
         clean = clean.replace(character, code)
     return clean
 
 
-def _three(column: str) -> list[str]:
-    return [column, f"{column} low", f"{column} high"]
-
-
-def _plain(cell: Cell, wide: bool) -> list[Any]:
+def _csv_values(cell: Cell, wide: bool) -> list[Any]:
+    """Values of a cell in a column with (`wide`) or without intervals."""
     if isinstance(cell, Interval):
         return [cell.mean, cell.low, cell.high]
-    value = "" if cell is None else _not_a_formula(cell) if isinstance(cell, str) else cell
+    value: Any = "" if cell is None else cell
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
+        value = f"'{value}"  # spreadsheets would evaluate it as a formula
     return [value, "", ""] if wide else [value]
-
-
-def _not_a_formula(value: str) -> str:
-    """Spreadsheets evaluate cells that begin so."""
-    return f"'{value}" if value[:1] in ("=", "+", "-", "@") else value

@@ -1,7 +1,4 @@
-"""Advantages of sampled completions within their group.
-
-All take rewards [..., G] of groups of G and return advantages of the same shape, float32.
-"""
+"""Group-relative advantages: rewards [..., G] of groups of G samples to advantages [..., G] float32."""
 
 from __future__ import annotations
 
@@ -10,9 +7,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from soar_jax.registry import Registry
 
+ADVANTAGES: Registry[Callable[[jax.Array], jax.Array]] = Registry("inner.advantage")
+
+
+@ADVANTAGES.register("rloo")
 def rloo(rewards: jax.Array) -> jax.Array:
-    """Reward minus the mean reward of the other samples of the group (paper: RLOO).
+    """Reward minus the mean reward of the group's other samples (paper: RLOO).
 
     A_i = r_i - sum_{j != i} r_j / (G - 1). Not divided by the standard deviation.
     """
@@ -21,16 +23,15 @@ def rloo(rewards: jax.Array) -> jax.Array:
     return (rewards - rewards.mean(axis=-1, keepdims=True)) * (size / (size - 1))
 
 
+@ADVANTAGES.register("dr_grpo")
 def dr_grpo(rewards: jax.Array) -> jax.Array:
     """Reward minus the group's mean, A_i = r_i - mean(r) (Dr. GRPO, arXiv 2503.20783)."""
     rewards = jnp.asarray(rewards, jnp.float32)
     return rewards - rewards.mean(axis=-1, keepdims=True)
 
 
+@ADVANTAGES.register("grpo")
 def grpo(rewards: jax.Array, eps: float = 1e-4) -> jax.Array:
     """A_i = (r_i - mean(r)) / (std(r) + eps) (GRPO, arXiv 2402.03300)."""
     centred = dr_grpo(rewards)
     return centred / (jnp.std(jnp.asarray(rewards, jnp.float32), axis=-1, keepdims=True) + eps)
-
-
-ADVANTAGES: dict[str, Callable[[jax.Array], jax.Array]] = {"rloo": rloo, "grpo": grpo, "dr_grpo": dr_grpo}

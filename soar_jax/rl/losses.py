@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -17,33 +18,29 @@ from soar_jax.types import RolloutBatch, TrainBatch
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LossSettings:
-    """Which policy-gradient loss (hashable: a static jit argument)."""
+    """The policy-gradient loss (hashable: a static jit argument)."""
 
-    temperature: float  # of the sampler: the policy that is trained is the one sampled from
+    temperature: float  # the sampler's, so that the trained distribution is the sampled one
     clip_ratio: float  # epsilon of the clipped surrogate; 0 is plain on-policy RLOO
-    kl_coef: float  # weight of the KL divergence to the reference policy; 0 leaves it out
-    chunk_tokens: int  # tokens whose full-vocabulary logits are held at once
-    remat: str = "none"  # of decoder.REMAT_POLICIES: what layers keep for the backward pass
-    bucket_tokens: tuple[int, ...] = ()  # what completions are padded to in training, besides their limit
+    kl_coef: float  # weight of the KL divergence to the reference policy; 0 is off
+    chunk_tokens: int  # tokens whose full-vocabulary logits are in memory at once
+    remat: str = "none"  # of decoder.REMAT_POLICIES: what layers save for the backward pass
+    bucket_tokens: tuple[int, ...] = ()  # padded completion lengths in training, besides the limit
 
 
 def completion_widths(bucket_tokens: Sequence[int], limit: int) -> tuple[int, ...]:
-    """What completions are padded to, ascending: the buckets below their limit, in tokens, and the limit."""
+    """Padded completion lengths in tokens, ascending: the buckets below the limit, and the limit."""
     return (*sorted({width for width in bucket_tokens if width < limit}), limit)
 
 
 def completion_mask(rollouts: RolloutBatch) -> jax.Array:
-    """1.0 where a completion has a token, its stop token counted: [B, C] float32."""
+    """Mask of completion tokens, including the stop token: [B, C] float32."""
     slots = jnp.arange(rollouts.tokens.shape[1])
     return (slots < rollouts.lengths[:, None]).astype(jnp.float32)
 
 
 def completion_hidden(params: Params, model: ModelConfig, rollouts: RolloutBatch, remat: str = "none") -> jax.Array:
-    """Hidden states [B, C, D] that predict each completion token.
-
-    The first is the prompt's last token's; the layout is the decoder's, so these are the
-    states that the sampler saw.
-    """
+    """Hidden states [B, C, D] that predict the completion tokens, the first of them at the prompt's last token."""
     prompts = rollouts.prompts
     num_prompt_slots, num_completion_slots = prompts.tokens.shape[1], rollouts.tokens.shape[1]
     tokens = jnp.concatenate([prompts.tokens, rollouts.tokens[:, :-1]], axis=1)
@@ -67,15 +64,15 @@ def policy_logprobs(
 ) -> jax.Array:
     """Log-probabilities [B, C] float32 of the completion tokens under softmax(logits / temperature).
 
-    Logits are made `chunk_tokens` tokens at a time and made again in the backward pass,
-    so [B, C, V] is never held. Values behind a completion's end are not meaningful.
+    Logits are computed `chunk_tokens` tokens at a time and recomputed in the backward pass, so that [B, C, V] is never
+    stored. Values after a completion's end are not meaningful.
     """
     hidden = completion_hidden(params, model, rollouts=rollouts, remat=remat)  # [B, C, D]
     num_rows = len(hidden)
 
-    def share(top: Params, hidden: jax.Array, tokens: jax.Array) -> jax.Array:
+    def shard_logprobs(unembedding: Params, hidden: jax.Array, tokens: jax.Array) -> jax.Array:
         return _token_logprobs(
-            top,
+            unembedding,
             model,
             hidden=hidden,
             tokens=tokens,
@@ -83,20 +80,20 @@ def policy_logprobs(
             chunk_tokens=chunk_tokens * len(tokens) // num_rows,
         )
 
-    return per_row(share, decoder.unembedding_params(params, model), hidden, rollouts.tokens)
+    return per_row(shard_logprobs, decoder.unembedding_params(params, model), hidden, rollouts.tokens)
 
 
 def _token_logprobs(
-    top: Params, model: ModelConfig, hidden: jax.Array, tokens: jax.Array, temperature: float, chunk_tokens: int
+    unembedding: Params, model: ModelConfig, hidden: jax.Array, tokens: jax.Array, temperature: float, chunk_tokens: int
 ) -> jax.Array:
     num_rows, num_slots = tokens.shape
-    size = max(1, min(chunk_tokens // num_rows, num_slots))  # slots in a chunk: cut so, every chunk holds all rows
+    size = max(1, min(chunk_tokens // num_rows, num_slots))  # slots per chunk; every chunk has all rows
     padding = -num_slots % size
 
     @jax.checkpoint
     def chunk_logprobs(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         hidden, tokens = inputs  # [B, size, D], [B, size]
-        logits = decoder.logits(top, model, hidden) / temperature
+        logits = decoder.logits(unembedding, model, hidden) / temperature
         return decoder.select_logits(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
 
     def chunks(x: jax.Array) -> jax.Array:
@@ -114,21 +111,21 @@ def policy_gradient_loss(
     model: ModelConfig,
     settings: LossSettings,
 ) -> jax.Array:
-    """Sum over rows and tokens of the policy-gradient loss, a scalar to be divided by the row count.
+    """Policy-gradient loss summed over rows and tokens; callers divide the scalar by the row count.
 
     Plain: -A * logp (the gradient of REINFORCE with the advantages as given). Clipped:
     -min(rho * A, clip(rho, 1 - eps, 1 + eps) * A) with rho = exp(logp - sampler_logp).
     KL: kl_coef * (exp(d) - d - 1) with d = ref_logp - logp (the k3 estimator).
     """
     mask = completion_mask(batch.rollouts)
-    logprobs = policy_logprobs(
-        params,
-        model,
+    logprobs_of = functools.partial(
+        policy_logprobs,
+        model=model,
         rollouts=batch.rollouts,
         temperature=settings.temperature,
         chunk_tokens=settings.chunk_tokens,
-        remat=settings.remat,
     )
+    logprobs = logprobs_of(params, remat=settings.remat)
     advantages = batch.advantages[:, None]
     if settings.clip_ratio > 0:
         ratio = jnp.exp(logprobs - batch.rollouts.sampler_logprobs)
@@ -137,15 +134,7 @@ def policy_gradient_loss(
     else:
         per_token = -advantages * logprobs
     if reference is not None and settings.kl_coef > 0:
-        ref_logprobs = jax.lax.stop_gradient(
-            policy_logprobs(
-                reference,
-                model,
-                rollouts=batch.rollouts,
-                temperature=settings.temperature,
-                chunk_tokens=settings.chunk_tokens,
-            )
-        )
+        ref_logprobs = jax.lax.stop_gradient(logprobs_of(reference))
         difference = (ref_logprobs - logprobs) * mask  # masked first: exp of padding could overflow
         per_token = per_token + settings.kl_coef * (jnp.exp(difference) - difference - 1)
     return jnp.sum(per_token * mask)

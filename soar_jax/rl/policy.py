@@ -1,20 +1,18 @@
-"""How one kind of policy, teacher or student, samples and learns: read off a config's section."""
+"""Compiled settings of one kind of policy, teacher or student."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-from soar_jax.model.decoder import REMAT_POLICIES
+from soar_jax.config.sections import PolicySection
 from soar_jax.rl.losses import LossSettings
 from soar_jax.rl.train_step import OptimizerSettings
 from soar_jax.sampling.sampler import SamplingSettings
-from soar_jax.settings import check_choice
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicySettings:
-    """How one kind of policy (teacher or student) samples and learns."""
+    """How one kind of policy (teacher or student) samples and learns: the static arguments of compiled programs."""
 
     sampling: SamplingSettings
     loss: LossSettings
@@ -23,13 +21,8 @@ class PolicySettings:
     updates_per_batch: int
 
 
-def policy_settings(name: str, section: Any, sampling: SamplingSettings) -> PolicySettings:
-    """The settings that a config's section `name` makes.
-
-    Raises:
-      SettingsError: its `remat` is not one of REMAT_POLICIES.
-    """
-    check_choice(f"{name}.remat", section.remat, tuple(REMAT_POLICIES))
+def policy_settings(section: PolicySection, sampling: SamplingSettings) -> PolicySettings:
+    """The settings of a config section."""
     return PolicySettings(
         sampling=sampling,
         loss=LossSettings(
@@ -38,7 +31,7 @@ def policy_settings(name: str, section: Any, sampling: SamplingSettings) -> Poli
             kl_coef=section.kl_coef,
             chunk_tokens=section.logprob_chunk_tokens,
             remat=section.remat,
-            bucket_tokens=tuple(section.bucket_tokens),
+            bucket_tokens=section.bucket_tokens,
         ),
         optimizer=OptimizerSettings(
             learning_rate=section.learning_rate,

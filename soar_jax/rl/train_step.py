@@ -1,9 +1,10 @@
-"""One policy-gradient update as a pure function: (state, batch) -> (state, metrics)."""
+"""One policy-gradient update as a pure function: `train_step(state, batch, ...) -> (state, metrics)`."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -18,12 +19,14 @@ from soar_jax.model.parameters import Params
 from soar_jax.rl.losses import LossSettings, completion_widths, policy_gradient_loss
 from soar_jax.types import TrainBatch
 
+Metrics = dict[str, jax.Array]  # float32: loss, grad_norm, active_share (of rows with a non-zero advantage)
+
 
 @flax.struct.dataclass(kw_only=True)
 class TrainState:
-    """A policy and its optimiser."""
+    """A policy and its optimiser state."""
 
-    weights: Params  # float32; all of a model, or adapters
+    weights: Params  # float32: a full parameter pytree, or adapters
     opt_state: Any
 
 
@@ -39,7 +42,7 @@ class OptimizerSettings:
 
 
 def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
-    """The optax optimiser of the settings."""
+    """Builds the optax optimiser."""
     return optax.chain(
         optax.clip_by_global_norm(settings.max_grad_norm),
         optax.adam(settings.learning_rate, b1=settings.b1, b2=settings.b2, eps=settings.eps),
@@ -47,103 +50,142 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
 
 
 def init_train_state(weights: Params, optimizer: optax.GradientTransformation) -> TrainState:
-    """A policy with a fresh optimiser."""
+    """Returns a policy with a fresh optimiser state."""
     return TrainState(weights=weights, opt_state=optimizer.init(weights))
 
 
+# Many parameters: arrays and hashable settings of one update, each with its own place in a compiled program.
+def train_step(
+    state: TrainState,
+    batch: TrainBatch,  # B rows
+    *,
+    reference: Params | None,
+    frozen_base: FrozenBase | None,
+    model: ModelConfig,
+    loss: LossSettings,
+    optimizer: OptimizerSettings,
+    rows_per_micro_batch: int,
+    is_batched: bool = False,
+    shard_gradient: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda gradient_of: gradient_of,
+) -> tuple[TrainState, Metrics]:
+    """Updates one policy: gradient accumulated over micro-batches, clipped Adam step, metrics.
+
+    Args:
+      reference: weights of the KL term's policy; None where `loss.kl_coef` is 0.
+      frozen_base: the base of the adapters; None where `state` holds a full parameter pytree.
+      is_batched: whether this runs under vmap.
+      shard_gradient: wraps the gradient, a function of (weights, batch, reference, frozen_base), for instance in a
+        shard_map; the optimiser step stays outside.
+
+    Returns:
+      The new state, and metrics as scalars.
+    """
+    gradient_of = functools.partial(
+        accumulated_gradient,
+        model=model,
+        settings=loss,
+        rows_per_micro_batch=rows_per_micro_batch,
+        is_batched=is_batched,
+    )
+    value, gradient = shard_gradient(gradient_of)(state.weights, batch, reference, frozen_base)
+    updates, opt_state = make_optimizer(optimizer).update(gradient, state.opt_state, state.weights)
+    state = TrainState(weights=optax.apply_updates(state.weights, updates), opt_state=opt_state)
+    grad_norm = optax.tree.norm(gradient)  # before clipping
+    active_share = jnp.mean((batch.advantages != 0).astype(jnp.float32))
+    return state, {"loss": value, "grad_norm": grad_norm, "active_share": active_share}
+
+
+# Many parameters: those of `train_step`.
 def accumulated_gradient(
     weights: Params,
     batch: TrainBatch,
     reference: Params | None,
-    frozen: FrozenBase | None,
+    frozen_base: FrozenBase | None,
     model: ModelConfig,
     settings: LossSettings,
     rows_per_micro_batch: int,
     is_batched: bool = False,
 ) -> tuple[jax.Array, Params]:
-    """Loss (mean over the B rows) and its gradient, a micro-batch at a time.
+    """Loss (mean over the B rows) and its gradient, accumulated over micro-batches.
 
-    A row of zero advantage has no gradient (unless there is a KL term), so such rows are
-    moved to the end and the micro-batches that hold nothing else are skipped: the result
-    is the same, and most rows of a hard problem's group are such rows. The others are sorted by
-    the smallest of `settings.bucket_tokens` that holds their completion, to which a
-    micro-batch is then cut.
+    Without a KL term, rows of zero advantage (most rows of hard problems) have no gradient. They are sorted to the end,
+    and micro-batches of them alone are skipped, with the same result. The other rows are sorted by the smallest of
+    `settings.bucket_tokens` that fits their completion, and each micro-batch is cut to its bucket.
 
     Args:
       is_batched: whether this runs under vmap.
     """
-    # A micro-batch's gradient of the layers is added to the total where it lies, a layer at a time, and never held by
-    # itself. JAX can do so where layers are scanned, not under vmap, and not where a part of them is frozen.
-    in_place = frozen is None and decoder.scans_layers(model) and not is_batched
+    # Adds the gradient of each layer to the total in place, so that no micro-batch's gradient is stored. JAX supports
+    # this for scanned layers, but not under vmap, nor where some of the layers' weights are frozen.
+    in_place = frozen_base is None and decoder.scans_layers(model) and not is_batched
     num_rows = batch.advantages.shape[0]
     size = min(rows_per_micro_batch, num_rows)
-    active = (batch.advantages != 0) | (settings.kl_coef > 0)
     widths = completion_widths(settings.bucket_tokens, batch.rollouts.tokens.shape[1])
-    bucket = jnp.where(active, jnp.searchsorted(jnp.array(widths), batch.rollouts.lengths), len(widths))
-    order = jnp.argsort(bucket, stable=True)
-    batch = jax.tree.map(lambda leaf: leaf[order], batch)
-    padding = -num_rows % size  # empty rows: no completion token, so no loss
-    batch = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, padding), *((0, 0),) * (leaf.ndim - 1))), batch)
-
-    fixed = None if reference is None else decoder_params(reference, frozen, model)
-
-    trained = weights if frozen else _laid_out(weights, model)
+    batch, bucket = _sort_rows(batch, widths, uses_kl=settings.kl_coef > 0, size=size)
+    reference_params = None if reference is None else decoder_params(reference, frozen_base, model)
+    trained = _to_compute_params(weights, model) if frozen_base is None else weights
 
     def loss(trained: Params, micro: TrainBatch) -> jax.Array:
-        params = decoder_params(trained, frozen, model) if frozen else trained
-        return policy_gradient_loss(params, micro, reference=fixed, model=model, settings=settings)
+        params = trained if frozen_base is None else decoder_params(trained, frozen_base, model)
+        return policy_gradient_loss(params, micro, reference=reference_params, model=model, settings=settings)
 
     def add_micro_batch(width: int, index: jax.Array, total: tuple[jax.Array, Params]) -> tuple[jax.Array, Params]:
         micro = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * size, size), batch)
         micro = _cut(micro, width)
         value, pull_back = jax.vjp(lambda trained: loss(trained, micro), trained)
         if in_place:
-            gradient = _added_in_place(total[1], pull_back, 1 / num_rows)
+            gradient = _add_in_place(total[1], pull_back, 1 / num_rows)
         else:
             gradient = jax.tree.map(jnp.add, total[1], *pull_back(jnp.float32(1 / num_rows)))
         return total[0] + value / num_rows, layout.to_storage_sharding(gradient, model)
 
     total, begin = (jnp.float32(0), jax.tree.map(jnp.zeros_like, weights)), jnp.int32(0)
-    for place, width in enumerate(widths):
-        num_held = jnp.sum(bucket <= place)  # rows; a micro-batch that holds a wider one too is left to the next width
-        end = num_held // size if width < widths[-1] else (num_held + size - 1) // size
+    for index, width in enumerate(widths):
+        num_fitting = jnp.sum(bucket <= index)  # rows; a micro-batch with a wider row too goes to the next width
+        end = num_fitting // size if width < widths[-1] else (num_fitting + size - 1) // size
         total = jax.lax.fori_loop(begin, end, functools.partial(add_micro_batch, width), total)
         begin = end
     return total
 
 
+def _sort_rows(batch: TrainBatch, widths: tuple[int, ...], uses_kl: bool, size: int) -> tuple[TrainBatch, jax.Array]:
+    """Sorts rows by bucket and pads them with empty rows to a multiple of `size`.
+
+    Returns:
+      The sorted batch; and each row's bucket before sorting, [B] int32: an index of `widths`, or their number for a row
+      without a gradient.
+    """
+    active = (batch.advantages != 0) | uses_kl
+    bucket = jnp.where(active, jnp.searchsorted(jnp.array(widths), batch.rollouts.lengths), len(widths))
+    order = jnp.argsort(bucket, stable=True)
+    batch = jax.tree.map(lambda leaf: leaf[order], batch)
+    padding = -batch.advantages.shape[0] % size  # empty rows have no completion token, so no loss
+    batch = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, padding), *((0, 0),) * (leaf.ndim - 1))), batch)
+    return batch, bucket
+
+
 def _cut(batch: TrainBatch, width: int) -> TrainBatch:
-    """The batch with `width` completion slots a row."""
+    """Cuts completions to `width` tokens."""
     rollouts = batch.rollouts
     tokens, logprobs = rollouts.tokens[:, :width], rollouts.sampler_logprobs[:, :width]
     return dataclasses.replace(batch, rollouts=dataclasses.replace(rollouts, tokens=tokens, sampler_logprobs=logprobs))
 
 
-def _laid_out(weights: Params, model: ModelConfig) -> Params:
-    """A whole model as it is computed with, cast and gathered once; but layers as they are, each where it is used.
+def _to_compute_params(weights: Params, model: ModelConfig) -> Params:
+    """Casts and all-gathers the parameters outside of the layers, once per update; each layer is gathered where used.
 
-    An embedding is cast alone: it is looked up in where it lies, and only logits, where they share it, need it whole.
+    The embedding is only cast: lookups work on its shards, and only tied logits need all of it.
     """
     top = {name: leaf.astype(model.dtype) for name, leaf in weights.items() if name != "layers"}
     embedding = {"embedding": top.pop("embedding")}
     return layout.to_compute_sharding(top, model) | embedding | {"layers": weights["layers"]}
 
 
-def _added_in_place(total: Params, pull_back: Any, scale: float) -> Params:
-    """`total` plus `scale` times the gradient that `pull_back` (of jax.vjp) gives."""
+def _add_in_place(total: Params, pull_back: Any, scale: float) -> Params:
+    """Returns `total` plus `scale` times the gradient of `pull_back` (from jax.vjp), layers added in place."""
     layers = jax.tree.map(jax.new_ref, total["layers"])
     value = jax.ad.GradValue()  # type: ignore[attr-defined]
     wanted = jax.tree.map(lambda _: value, total) | {"layers": layers}
     (gradient,) = pull_back.with_refs(wanted)(jnp.float32(scale))
     rest = {name: jax.tree.map(jnp.add, leaf, gradient[name]) for name, leaf in total.items() if name != "layers"}
     return rest | {"layers": jax.tree.map(jax.freeze, layers)}
-
-
-def apply_gradient(
-    state: TrainState, optimizer: optax.GradientTransformation, gradient: Params
-) -> tuple[TrainState, jax.Array]:
-    """One optimiser step; the new state, and the gradient's global norm before clipping ([] float32)."""
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.weights)
-    return TrainState(weights=optax.apply_updates(state.weights, updates), opt_state=opt_state), optax.tree.norm(
-        gradient
-    )

@@ -1,4 +1,4 @@
-"""Sampled completions as JSON lines: nothing is lost by a kill, and the file has its name only when it is whole."""
+"""Sampled completions as JSON lines, resumable after a kill; the file has a temporary name until it is complete."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from soar_jax.types import Problem
 
 
 class CompletionFile:
-    """A row a sample, problem by problem; `.partial` stands behind its name until `finish`."""
+    """One row per sample, problem by problem; `.partial` is appended to the name until `finish`."""
 
     def __init__(self, path: epath.Path, num_samples: int) -> None:
-        """Reads what an earlier start has left, and cuts it back to whole problems."""
+        """Reads the rows of an earlier start, and truncates them to complete problems."""
         self._path, self._num_samples = path, num_samples
         self._lines = JsonLines(path.with_name(path.name + ".partial"))
-        if path.exists() and not self._lines.path.exists():  # an earlier start ended before it used the whole file
+        if path.exists() and not self._lines.path.exists():  # an earlier start ended right after `finish`
             rename(path, self._lines.path)
-        self.verdicts: list[list[str]] = []  # of each problem answered so far
-        self._lines.cut(self._read())
+        self.verdicts: list[list[str]] = []  # [problems so far][samples]
+        self._lines.truncate(self._read())
 
     def _read(self) -> int:
-        """Bytes of the problems whose samples are all there."""
+        """Reads the verdicts of complete problems, and returns their size in bytes."""
         if not self._lines.path.exists():
             return 0
-        size = whole = 0
+        size = complete = 0
         verdicts: list[str] = []
         with self._lines.path.open("rb") as file:
             for line in file:
@@ -40,11 +40,11 @@ class CompletionFile:
                 verdicts.append(row["verdict"])
                 if len(verdicts) == self._num_samples:
                     self.verdicts.append(verdicts)
-                    whole, verdicts = size, []
-        return whole
+                    complete, verdicts = size, []
+        return complete
 
     def add(self, problems: Sequence[Problem], answers: Sequence[Sequence[Answer]]) -> None:
-        """All samples of the next problems, on disk when this returns."""
+        """Appends all samples of the next problems, on disk when this returns."""
         self._lines.append(
             {
                 "id": problem.id,
@@ -59,12 +59,12 @@ class CompletionFile:
         self.verdicts += [[answer.verdict.value for answer in drawn] for drawn in answers]
 
     def finish(self) -> None:
-        """Gives the file its name."""
+        """Renames the file to its final name."""
         rename(self._lines.path, self._path)
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
-    """A whole row; None of one that was being written."""
+    """Parses a row; None if it is incomplete."""
     try:
         row = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:

@@ -1,10 +1,10 @@
-"""What a person sees while a run goes: a live panel in a terminal, plain lines elsewhere."""
+"""Shows the progress of a run: a live panel in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -16,17 +16,14 @@ from rich.text import Text
 from soar_jax.parallel import processes
 from soar_jax.runs.interrupts import Interrupts
 
-# called with a phase's name; gives a context that the phase runs in (shown and timed)
-Phase = Callable[[str], contextlib.AbstractContextManager[None]]
-
-_FEW_PARSABLE = 0.5  # below such a share of a step's questions people are told
+_FEW_PARSABLE = 0.5  # a step's line shows the fraction of parsable questions if it is below this
 
 
 class Display:
     """Shows phases, steps and messages, and times the phases."""
 
     def __init__(self, total_steps: int, interrupts: Interrupts) -> None:
-        """Starts the live panel where standard output is a terminal."""
+        """Starts the live panel if standard output is a terminal."""
         self._console = Console(highlight=False, markup=False, soft_wrap=True, quiet=not processes.is_main())
         self._interrupts = interrupts
         self._total = total_steps
@@ -35,7 +32,7 @@ class Display:
         self._last: dict[str, Any] = {}
         self._steps_done = 0
         self._step_seconds: list[float] = []
-        self.seconds: dict[str, float] = {}  # of each phase since the last `step_done`
+        self.seconds: dict[str, float] = {}  # per phase since the last `step_done`
         self._live: Live | None = None
         if self._console.is_terminal and processes.is_main():
             self._live = Live(get_renderable=self._panel, console=self._console, refresh_per_second=4)
@@ -43,23 +40,23 @@ class Display:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Runs a phase: shown, timed, and not begun when the run was told to stop."""
-        self._interrupts.raise_if_told()
+        """Shows and times a phase; raises `InterruptedRunError` instead if a stop signal has come."""
+        self._interrupts.raise_if_stopped()
         self._phase, self._phase_started = name, time.perf_counter()
         yield
         elapsed = time.perf_counter() - self._phase_started
         self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
 
     def check(self) -> None:
-        """Ends the phase here when the run was told to stop."""
-        self._interrupts.raise_if_told()
+        """Raises `InterruptedRunError` if a stop signal has come."""
+        self._interrupts.raise_if_stopped()
 
     def resume(self, steps_done: int) -> None:
-        """Starts counting at the steps that an earlier start has completed."""
+        """Sets the number of outer steps that earlier starts have completed."""
         self._steps_done = steps_done
 
     def step_done(self, metrics: dict[str, Any], tokens_per_s: float) -> None:
-        """Shows an outer step's result and starts timing the next."""
+        """Prints a line about a finished outer step, and resets `seconds`."""
         self._last = metrics | {"tokens_per_s": tokens_per_s}
         self._steps_done = metrics["outer_step"] + 1
         self._step_seconds.append(sum(self.seconds.values()))
@@ -67,11 +64,11 @@ class Display:
         self.say(_step_line(metrics, self._total, seconds=self._step_seconds[-1], tokens_per_s=tokens_per_s))
 
     def say(self, message: str | Table) -> None:
-        """Prints a message (above the panel)."""
+        """Prints a message, above the panel if there is one."""
         self._console.print(message)
 
     def close(self) -> None:
-        """Takes the live panel away."""
+        """Removes the live panel."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -87,7 +84,7 @@ class Display:
         elapsed = time.perf_counter() - self._phase_started
         head = Text(f"outer step {min(self._steps_done + 1, self._total)}/{self._total}  ", style="bold")
         head.append(f"{self._phase} {elapsed:.0f} s", style="cyan")
-        bar = Table.grid()  # a bar alone would not end its line
+        bar = Table.grid()  # a bare ProgressBar does not end its line
         bar.add_row(ProgressBar(total=max(1, self._total), completed=self._steps_done, width=60))
         rows: list[Any] = [head, bar]
         if last:
@@ -114,7 +111,7 @@ def _step_line(metrics: dict[str, Any], total: int, seconds: float, tokens_per_s
 
 
 def pass_table(title: str, rows: dict[str, dict[str, Any]], ks: Sequence[int]) -> Table:
-    """A closing table: a row a policy, a column a k, in percent."""
+    """Makes a table of pass@k in percent, one row per policy and one column per k."""
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for k in ks:

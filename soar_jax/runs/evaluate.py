@@ -1,74 +1,66 @@
-"""A policy's pass@k on a benchmark, and every completion that it rests on."""
+"""Measures a policy's pass@k on a benchmark, and saves all completions."""
 
 from __future__ import annotations
 
-import pathlib
-import shlex
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 from rich.table import Table
 
+from soar_jax.command_line import command_line
+from soar_jax.config.run_config import RunConfig
 from soar_jax.evaluation.breakdown import breakdown
 from soar_jax.grading.grader import Verdict
-from soar_jax.storage.records import read_json, write_json
-from soar_jax.runs.progress import WorkProgress
-from soar_jax.rng import stream_key
-from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.runs import out_folder, tasks
 from soar_jax.runs.completions import CompletionFile
-from soar_jax.runs.build import Setup
-from soar_jax.types import Problem
+from soar_jax.runs.progress import WorkProgress
+from soar_jax.runs.tasks import EvalTask
+from soar_jax.sampling.text import Draw
+from soar_jax.storage.records import read_json, write_json
 
 
-def evaluate(config: Any, model: str, out: pathlib.Path) -> dict[str, Any]:
-    """Examines a policy as `evaluation` in the config says, going on where an earlier start has stopped.
+def evaluate(config: RunConfig, model: str, out: epath.Path) -> dict[str, Any]:
+    """Evaluates a policy by the config's section `evaluation`, resuming an earlier start.
 
     Args:
-      model: what `policies.load` takes.
+      model: as in `policies.load`.
 
     Returns:
       The contents of `evaluation.json`.
 
     Raises:
-      SettingsError: the config, the model or the folder is not usable.
-      InterruptedRunError: a stop signal came; the same call resumes.
+      SettingsError: the config, the model or the folder cannot be used.
+      InterruptedRunError: a stop signal has come; the same call resumes.
     """
-    asked = tasks.prepare(config, model, out=out, unit="answers")
-    settings = asked.settings(_sampling(asked.setup)) | {
-        "num_samples": config.evaluation.num_samples,
+    task = tasks.prepare(config, model, out=out, unit="answers")
+    draw = task.setup.test_draw("evaluate", config.evaluation.num_samples)
+    settings = task.settings(draw.settings) | {
+        "num_samples": draw.num_samples,
         "pass_at": list(config.evaluation.pass_at),
     }
-    with out_folder.claim(out, {"program": "evaluate"} | settings):
+    with out_folder.claim_out_folder(out, {"program": "evaluate"} | settings):
         path = out / "evaluation.json"
         if not path.exists():
-            verdicts = _answer(asked.setup, asked.problems, path=out / "completions.jsonl", progress=asked.progress)
+            verdicts = _sample_answers(task, draw, out / "completions.jsonl")
             made = {
-                "command": shlex.join(["python", *sys.argv]),
+                "command": command_line(),
                 "settings": settings,
-                "left_out": asked.left_out,
-                "tables": breakdown(asked.problems, verdicts, config.evaluation.pass_at),
+                "left_out": task.left_out,
+                "tables": breakdown(task.problems, verdicts, config.evaluation.pass_at),
             }
             write_json(path, made)
         result: dict[str, Any] = read_json(path)
-    _show(asked.progress, result, out)
+    _show(task.progress, result, out)
     return result
 
 
-def _sampling(setup: Setup) -> SamplingSettings:
-    evaluation = setup.config.evaluation
-    return setup.evaluation_sampling(evaluation.temperature, evaluation.top_p)
-
-
-def _answer(setup: Setup, problems: Sequence[Problem], path: pathlib.Path, progress: WorkProgress) -> np.ndarray:
-    """Draws and keeps all completions; their verdicts, [problems, samples] of str."""
-    num_samples = setup.config.evaluation.num_samples
-    file = CompletionFile(path, num_samples)
+def _sample_answers(task: EvalTask, draw: Draw, path: epath.Path) -> np.ndarray:
+    """Samples, grades and saves all completions, and returns their verdicts, [problems, samples] of str."""
+    setup, problems, progress = task.setup, task.problems, task.progress
+    file = CompletionFile(path, draw.num_samples)
     first = len(file.verdicts)
-    key = stream_key(setup.config.seed, "evaluate")
-    calls = setup.evaluator.ask(setup.start, problems[first:], key, _sampling(setup), num_samples, first)
+    calls = setup.evaluator.iterate_answers(setup.base_weights, problems[first:], draw, first)
     try:
         for answers in calls:
             done = len(file.verdicts)
@@ -82,7 +74,8 @@ def _answer(setup: Setup, problems: Sequence[Problem], path: pathlib.Path, progr
     return np.array(file.verdicts)
 
 
-def _show(progress: WorkProgress, result: dict[str, Any], out: pathlib.Path) -> None:
+def _show(progress: WorkProgress, result: dict[str, Any], out: epath.Path) -> None:
+    """Prints pass@k of all problems, and per subject and level."""
     ks, tables = result["settings"]["pass_at"], result["tables"]
     table = Table(title="solved within k samples (%), with 95% intervals over problems", title_justify="left")
     table.add_column("")

@@ -1,4 +1,4 @@
-"""The problems of a benchmark that a policy never solves, as a benchmark of their own."""
+"""Finds the problems of a benchmark that a policy never solves, and saves them as a benchmark."""
 
 from __future__ import annotations
 
@@ -7,49 +7,59 @@ from typing import Any
 
 from etils import epath
 
+from soar_jax.config.run_config import RunConfig
+from soar_jax.evaluation.hard_search import count_correct
+from soar_jax.runs import out_folder, tasks
+from soar_jax.runs.progress import WorkProgress
 from soar_jax.storage import files
 from soar_jax.storage.records import replace_text, to_line
-from soar_jax.runs import out_folder, tasks
-from soar_jax.evaluation import hard_search
 
 FIELDS = ("question", "answer", "subject", "level")
 
 
-def filter_hard(config: Any, model: str, out: epath.Path) -> list[dict[str, Any]]:
-    """Counts right answers as `hard_subset` in the config says, going on where an earlier start has stopped.
+def filter_hard(config: RunConfig, model: str, out: epath.Path) -> list[dict[str, Any]]:
+    """Counts correct answers by the config's section `hard_subset`, resuming an earlier start.
 
     Args:
-      model: what `policies.load` takes.
+      model: as in `policies.load`.
 
     Returns:
-      The rows of `hard_problems.jsonl`: the problems that were never solved. All counts are in `hard_subset.jsonl`.
+      The rows of `hard_problems.jsonl`, the problems that were never solved; `hard_subset.jsonl` has all counts.
 
     Raises:
-      SettingsError: the config, the model or the folder is not usable.
-      InterruptedRunError: a stop signal came; the same call resumes.
+      SettingsError: the config, the model or the folder cannot be used.
+      InterruptedRunError: a stop signal has come; the same call resumes.
     """
-    asked = tasks.prepare(config, model, out=out, unit="samples")
-    section, progress = config.hard_subset, asked.progress
+    task = tasks.prepare(config, model, out=out, unit="samples")
+    setup, problems, progress = task.setup, task.problems, task.progress
+    section = config.hard_subset
 
     def report(num_solved: int, num_problems: int, num_asked: int, num_left: int) -> None:
         progress.update(num_asked, num_left, f"{num_solved} of {num_problems} problems solved")
 
-    settings = asked.settings(asked.setup.evaluation_sampling(section.temperature, section.top_p))
+    settings = task.settings(setup.evaluation_sampling(section.temperature, section.top_p))
     draws = {"num_samples": section.num_samples, "samples_per_round": section.samples_per_round}
-    with out_folder.claim(out, {"program": "filter_hard"} | settings | draws):
+    with out_folder.claim_out_folder(out, {"program": "filter_hard"} | settings | draws):
         try:
-            counts = hard_search.count_correct(asked.setup, asked.problems, folder=out, report=report)
+            search = tasks.hard_search(setup, problems)
+            counts = count_correct(
+                setup.evaluator, setup.base_weights, search, folder=out, report=report, is_begun=False
+            )
         finally:
             progress.close()
         rows = [
             dataclasses.asdict(problem) | {"num_correct": 0, "num_samples": section.num_samples}
-            for problem, count in zip(asked.problems, counts, strict=True)
+            for problem, count in zip(problems, counts, strict=True)
             if count == 0
         ]
-        path = out / "hard_problems.jsonl"
-        replace_text(path, "".join(map(to_line, rows)))
-    progress.say(f"{len(rows)} of {len(asked.problems)} problems were solved 0 times in {section.num_samples}")
+        replace_text(out / "hard_problems.jsonl", "".join(map(to_line, rows)))
+    progress.say(f"{len(rows)} of {len(problems)} problems were solved 0 times in {section.num_samples}")
+    _say_usage(progress, out / "hard_problems.jsonl")
+    return rows
+
+
+def _say_usage(progress: WorkProgress, path: epath.Path) -> None:
+    """Prints the flags by which a run uses the problems."""
     fields = " ".join(f"--config.problems.fields.{name}={name}" for name in FIELDS)
     here, copied = (path.name, " (once copied here)") if files.is_in_bucket(path) else (path, "")
     progress.say(f"as problems of a run{copied}: --config.problems.source=jsonl --config.problems.path={here} {fields}")
-    return rows

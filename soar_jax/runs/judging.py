@@ -1,4 +1,4 @@
-"""Judgements of a run's questions where the problems' source cannot judge them exactly."""
+"""Judges a run's questions if the problems' source cannot judge them exactly."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Any
 
 from etils import epath
 
+from soar_jax.errors import require
 from soar_jax.evaluation.judge_endpoint import EndpointJudge
 from soar_jax.evaluation.quality import Judge, Judgement, SelfConsistencyJudge
 from soar_jax.parallel import processes
+from soar_jax.rng import stream_generator, stream_key
+from soar_jax.sampling.text import Draw
+from soar_jax.soar.setup import Setup
 from soar_jax.storage import files
 from soar_jax.storage.records import read_lines, replace_text, to_line
-from soar_jax.rng import stream_generator, stream_key
-from soar_jax.settings import require
-from soar_jax.runs.build import Setup
 from soar_jax.types import QuestionAnswer
 
 
 def make_judge(setup: Setup, workdir: epath.Path) -> Judge | None:
-    """The judge that `analysis.judge` names; None for "none" and "world", whose judgements are in the ledger.
+    """Makes the judge `analysis.judge`; None for "none", and for "world", whose judgements are in the ledger.
 
     Raises:
-      SettingsError: the endpoint's address, key, model or library is missing, or the source cannot judge.
+      SettingsError: the endpoint's address, key, model or library is missing, or the problems' source cannot judge.
     """
     config = setup.config
     analysis = config.analysis
@@ -40,26 +41,26 @@ def make_judge(setup: Setup, workdir: epath.Path) -> Judge | None:
         return EndpointJudge(analysis.judge_model, workdir / "judge_cache.jsonl")
     if analysis.judge == "self_consistency":
         return SelfConsistencyJudge(
-            sampler=setup.sampler,
-            params=setup.start,
-            grader=setup.grader,
-            settings=setup.student.sampling,
-            num_samples=analysis.judge_samples,
+            evaluator=setup.evaluator,
+            weights=setup.base_weights,
+            draw=Draw(
+                key=stream_key(config.seed, "judge"),
+                settings=setup.student.sampling,
+                num_samples=analysis.judge_samples,
+            ),
             agreement=analysis.judge_agreement,
-            key=stream_key(config.seed, "judge"),
-            prompts_per_call=config.evaluation.problems_per_call,
         )
     return None
 
 
 def judge_questions(setup: Setup, workdir: epath.Path, judge: Judge) -> int:
-    """Judges a random choice of the questions, the final students' before all others.
+    """Judges a random sample of a run's questions, those of the final students first.
 
-    All judgements are in `judgements.jsonl`; those of the final students' questions also in `curriculum.jsonl`, where
-    the problems' source knows nothing of them.
+    Writes all judgements to `judgements.jsonl`, and those of final students' questions also to `curriculum.jsonl`,
+    except where the problems' source has judged.
 
     Returns:
-      Questions that the judge failed on.
+      The number of questions that the judge failed on.
     """
     pairs = _pick(setup, workdir)
     judgements = _judged(judge, pairs)
@@ -70,33 +71,35 @@ def judge_questions(setup: Setup, workdir: epath.Path, judge: Judge) -> int:
     ]
     replace_text(workdir / "judgements.jsonl", "".join(map(to_line, rows)))
     judged = {pair: dataclasses.asdict(judgement) for pair, judgement in zip(pairs, judgements, strict=True)}
-    asked = read_lines(workdir / "curriculum.jsonl")
-    if asked:
+    curriculum = read_lines(workdir / "curriculum.jsonl")
+    if curriculum:
         rows = [
-            row | judged.get(QuestionAnswer(question=row["question"], answer=row["answer"]), {}) if row["well_posed"] is None else row
-            for row in asked
+            row | judged.get(QuestionAnswer(question=row["question"], answer=row["answer"]), {})
+            if row["well_posed"] is None
+            else row
+            for row in curriculum
         ]
         replace_text(workdir / "curriculum.jsonl", "".join(map(to_line, rows)))
     return judge.num_failures
 
 
 def _judged(judge: Judge, pairs: Sequence[QuestionAnswer]) -> list[Judgement]:
-    """The judge's word on each pair; an endpoint is asked, and paid, by one process alone."""
+    """Judges the pairs; only the main process calls an endpoint, which costs money."""
     if not isinstance(judge, EndpointJudge):
         return judge.judge(pairs)
 
-    def ask() -> Any:
+    def call() -> Any:
         return [dataclasses.asdict(judgement) for judgement in judge.judge(pairs)], judge.num_failures
 
-    told, judge.num_failures = processes.broadcast_from_main(ask)
-    return [Judgement(**values) for values in told]
+    judgements, judge.num_failures = processes.broadcast_from_main(call)
+    return [Judgement(**values) for values in judgements]
 
 
 def _pick(setup: Setup, workdir: epath.Path) -> list[QuestionAnswer]:
-    """At most `analysis.judge_questions` different pairs, those of the final students first."""
-    different: dict[QuestionAnswer, None] = {}
+    """Samples at most `analysis.judge_questions` distinct pairs, those of the final students first."""
+    distinct: dict[QuestionAnswer, None] = {}  # in order
     for number, name in enumerate(("curriculum.jsonl", "ledger.jsonl")):
         rows = [row for row in read_lines(workdir / name) if row["question"] is not None]
         order = stream_generator(setup.config.seed, "judge", number).permutation(len(rows))
-        different |= dict.fromkeys(QuestionAnswer(question=rows[i]["question"], answer=rows[i]["answer"]) for i in order)
-    return list(different)[: setup.config.analysis.judge_questions]
+        distinct |= dict.fromkeys(QuestionAnswer(question=rows[i]["question"], answer=rows[i]["answer"]) for i in order)
+    return list(distinct)[: setup.config.analysis.judge_questions]

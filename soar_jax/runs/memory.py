@@ -1,4 +1,4 @@
-"""What each device holds during a run, computed from shapes and shardings alone."""
+"""Estimates each device's memory during a run from shapes and shardings, without data."""
 
 from __future__ import annotations
 
@@ -10,62 +10,70 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from soar_jax.model import layout, lora
-from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import FrozenBase, LoRASettings
-from soar_jax.model.parameters import Params, abstract_params, map_table, parameter_table
 from soar_jax import parallel
+from soar_jax.config.run_config import RunConfig
+from soar_jax.config.sections import LoRASection, PolicySection
+from soar_jax.model import attention, layout, lora
+from soar_jax.model.config import ModelConfig
+from soar_jax.model.lora import FrozenBase
+from soar_jax.model.parameters import Params, abstract_params, map_table, parameter_table
+from soar_jax.rl.policy import PolicySettings, policy_settings
 from soar_jax.rl.train_step import OptimizerSettings, TrainState, init_train_state, make_optimizer
+from soar_jax.runs.mesh_fit import check_mesh_fit
+from soar_jax.sampling.sampler import SamplingSettings
+from soar_jax.telemetry import costs
 
 
 def shaped(tree: Any, shardings: Any) -> Any:
-    """`jax.ShapeDtypeStruct`s of a pytree of arrays or shapes, each with its sharding."""
+    """Makes the `jax.ShapeDtypeStruct`s of a pytree of arrays or shapes, with shardings."""
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree, shardings
     )
 
 
 def bytes_a_device(tree: Any) -> int:
-    """Bytes of a pytree that one device holds; its leaves have shape, dtype and sharding."""
+    """Computes the bytes of a pytree per device; leaves have shape, dtype and sharding."""
     return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
+def abstract_weights(model: ModelConfig, lora_config: LoRASection | None) -> Params:
+    """Makes the shapes and dtypes of a policy's weights, without shardings."""
+    if lora_config is None:
+        return map_table(lambda spec: jax.ShapeDtypeStruct(spec.shape, jnp.float32), parameter_table(model))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(lambda key: lora.init_adapters(lora_config, model, key), key)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Policies:
-    """The run's policies as shapes with shardings: what `runs/build.py` and `rl/population.py` make, without data."""
+class AbstractPolicies:
+    """Shapes and shardings of the policies that `runs/build.py` and `rl/population.py` make."""
 
     mesh: Mesh
     model: ModelConfig
-    adapting: LoRASettings | None  # None where the whole model is trained
+    lora_config: LoRASection | None  # None if the whole model is trained
 
-    def frozen(self) -> FrozenBase | None:
-        """What adapters lie on."""
-        if self.adapting is None:
+    def frozen_base(self) -> FrozenBase | None:
+        """Returns the frozen base of the adapters; None if the whole model is trained."""
+        if self.lora_config is None:
             return None
         base = abstract_params(self.model)
         scale: Any = jax.ShapeDtypeStruct((), jnp.float32, sharding=NamedSharding(self.mesh, parallel.REPLICATED))
         return FrozenBase(shaped(base, layout.shardings(self.mesh, self.model, base)), scale)
 
     def weights(self) -> Params:
-        """One policy."""
-        weights = self._weights()
+        """Returns the weights of one policy."""
+        weights = abstract_weights(self.model, self.lora_config)
         return shaped(weights, layout.shardings(self.mesh, self.model, weights))
 
     def state(self, optimizer: OptimizerSettings) -> TrainState:
-        """One policy with its optimiser."""
-        return self._state(optimizer, self._weights(), 0)
+        """Returns the weights and optimiser state of one policy."""
+        return self._state(optimizer, abstract_weights(self.model, self.lora_config), 0)
 
     def population(self, optimizer: OptimizerSettings, size: int) -> TrainState:
-        """`size` students with their optimisers: leaves [size, ...]."""
-        stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), self._weights())
+        """Returns weights and optimiser states of `size` students, leaves [size, ...]."""
+        weights = abstract_weights(self.model, self.lora_config)
+        stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), weights)
         return self._state(optimizer, stacked, size)
-
-    def _weights(self) -> Params:
-        adapting = self.adapting
-        if adapting is not None:
-            key = jax.eval_shape(lambda: jax.random.key(0))
-            return jax.eval_shape(lambda key: lora.init_adapters(adapting, self.model, key), key)
-        return map_table(lambda spec: jax.ShapeDtypeStruct(spec.shape, jnp.float32), parameter_table(self.model))
 
     def _state(self, optimizer: OptimizerSettings, weights: Params, size: int) -> TrainState:
         adam, num_stacked = make_optimizer(optimizer), int(size > 0)
@@ -75,5 +83,106 @@ class Policies:
 
         state = jax.eval_shape(jax.vmap(init) if size else init, weights)
         own = layout.shardings(self.mesh, self.model, weights=state.weights, num_stacked=num_stacked)
-        rest = layout.state_shardings(self.mesh, adam, opt_state=state.opt_state, weight_shardings=own, num_stacked=num_stacked)
+        rest = layout.state_shardings(
+            self.mesh, adam, opt_state=state.opt_state, weight_shardings=own, num_stacked=num_stacked
+        )
         return shaped(state, TrainState(weights=own, opt_state=rest))
+
+
+class AbstractRun:
+    """Shapes and shardings of a run on a mesh."""
+
+    def __init__(self, config: RunConfig, model: ModelConfig, mesh: Mesh) -> None:
+        """Checks that the run fits the mesh.
+
+        Raises:
+          SettingsError: the mesh does not divide a size of the run or the model, or a setting is wrong.
+        """
+        check_mesh_fit(mesh, config)
+        attention.check(config.model, mesh)
+        self.config, self.mesh = config, mesh
+        self.model = model = attention.choose(config.model, model, mesh)
+        if config.trained_lora is not None:
+            lora.check(config.trained_lora, model)
+        self.policies = AbstractPolicies(mesh=mesh, model=model, lora_config=config.trained_lora)
+        self.prompt_tokens = max(config.prompts.bucket_tokens)
+        self.student, self.teacher = _abstract(config.student), _abstract(config.teacher)
+        # Final students are trained all at once, while the state of the outer loop is in memory.
+        self.num_students = max(config.students_at_once, config.final.num_replicas if config.final.students else 0)
+
+    def state(self) -> dict[str, int]:
+        """Computes bytes per device of what stays in memory through an outer step, by name."""
+        config, one = self.config, bytes_a_device(self.policies.weights())
+        teacher = self.policies.state(self.teacher.optimizer)
+        sizes = {
+            "frozen base": bytes_a_device(self.policies.frozen_base()),
+            "base policy": one,
+            "teacher": bytes_a_device(teacher.weights),
+            "teacher's optimiser": bytes_a_device(teacher.opt_state),
+        }
+        if config.num_outer_steps:  # otherwise they share the buffers of the base policy
+            window = config.promotion.num_kept_students * one
+            sizes |= {"baseline student": one, "best student": one, "promotion window": window}
+        return {name: size for name, size in sizes.items() if size}
+
+    def population(self) -> dict[str, int]:
+        """Computes bytes per device of the largest population, by name."""
+        students = self.policies.population(self.student.optimizer, self.num_students)
+        sizes = {
+            "students": bytes_a_device(students.weights),
+            "students' optimisers": bytes_a_device(students.opt_state),
+        }
+        if self.config.students_at_once < self.config.num_students:
+            sizes["best student so far"] = bytes_a_device(self.policies.weights())
+        return sizes
+
+    def cache(self) -> int:
+        """Computes bytes per device of the largest KV cache: the slots, and the prompts that they are copied from.
+
+        Prompts count in the model's dtype, since their cache is quantized to int8 only after the last layer.
+        """
+        longest = max(policy.sampling.max_completion_tokens for policy in (self.student, self.teacher))
+        slots = 2 * self.prompt_tokens + longest - 1
+        rows = self.config.sampling.population_batch * self.config.sampling.max_slots
+        return rows * slots * costs.cache_bytes_per_token(self.model) // self.mesh.shape[parallel.TENSOR]
+
+
+def _abstract(section: PolicySection) -> PolicySettings:
+    """Makes the settings of a policy without its tokenizer: the stop ids change no shape."""
+    sampling = SamplingSettings(
+        max_completion_tokens=section.max_completion_tokens,
+        temperature=section.temperature,
+        top_p=1.0,
+        stop_ids=(0, 1),
+        pad_id=0,
+    )
+    return policy_settings(section, sampling)
+
+
+def memory_by_kind(config: RunConfig, model: ModelConfig, mesh: Mesh) -> dict[str, int]:
+    """Computes bytes per device during a run, by kind: parameters, optimiser, cache, population.
+
+    Raises:
+      SettingsError: the mesh does not divide a size of the run or the model.
+    """
+    run = AbstractRun(config, model, mesh)
+    state = run.state()
+    optimizer = state.pop("teacher's optimiser")
+    return {
+        "parameters": sum(state.values()),
+        "optimiser": optimizer,
+        "cache": run.cache(),
+        "population": sum(run.population().values()),
+    }
+
+
+def memory_summary(config: RunConfig, model: ModelConfig, mesh: Mesh) -> str:
+    """Formats the mesh and the memory of each device in two lines.
+
+    Raises:
+      SettingsError: as `memory_by_kind`.
+    """
+    kinds = memory_by_kind(config, model, mesh)
+    sizes = "  ".join(f"{name} {size / 2**30:.3g}" for name, size in kinds.items())
+    axes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
+    return f"mesh: {axes}\neach device holds, in GiB: {sizes}  in all {sum(kinds.values()) / 2**30:.3g}"

@@ -1,4 +1,4 @@
-"""A program's folder of results: for one purpose, one process at a time, and what is in it is kept."""
+"""The results folder of a program: used with one set of settings, by one program at a time."""
 
 from __future__ import annotations
 
@@ -7,46 +7,46 @@ from typing import IO, Any
 
 from etils import epath
 
+from soar_jax.errors import SettingsError, require
 from soar_jax.parallel import processes
 from soar_jax.storage import files
 from soar_jax.storage.records import read_json, write_json
-from soar_jax.settings import SettingsError, require
 
 SETTINGS, LOCK = "settings.json", ".lock"
 
 
-def check(out: epath.Path) -> None:
-    """Refuses a folder that holds other things than results of these programs; writes nothing.
+def check_out_folder(out: epath.Path) -> None:
+    """Checks that a folder contains nothing but results of these programs; writes nothing.
 
     Raises:
-      SettingsError: it does, or cannot be read.
+      SettingsError: it contains other files, or cannot be read.
     """
     files.check_bucket(out)
     try:
         others = {path.name for path in out.iterdir()} - {LOCK} if out.exists() else set()
     except OSError as error:
-        raise SettingsError(f"cannot read --out={out}: {files.reason(error)}; choose another folder") from None
+        raise SettingsError(f"cannot read --out={out}: {files.error_reason(error)}; choose another folder") from None
     require(not others or SETTINGS in others, f"--out={out} holds other files; choose a new or empty folder")
 
 
-def claim(out: epath.Path, settings: dict[str, Any]) -> IO[str]:
-    """Makes a folder this process's own; `settings.json` says what its results depend on.
+def claim_out_folder(out: epath.Path, settings: dict[str, Any]) -> IO[str]:
+    """Locks a folder, and writes `settings.json`: everything that its results depend on.
 
     Returns:
-      The lock: the folder is free again when it is closed or the process ends, however it ends. A bucket is not locked.
+      The lock, released when it is closed or the process ends. A bucket is not locked.
 
     Raises:
-      DisagreementError: processes of one program would ask others or otherwise.
-      SettingsError: the folder holds results that depend on other settings, or other files; it cannot be written; or
-        another process is at work in it.
+      DisagreementError: the settings differ between processes of the program.
+      SettingsError: the folder contains results of other settings, or other files; it cannot be written; or another
+        program uses it.
     """
     processes.assert_equal("the model, the problems or the settings", settings)
     settings = json.loads(json.dumps(settings))
-    with files.claiming(f"--out={out}", "folder"):
+    with files.lock_errors(f"--out={out}", "folder"):
         out.mkdir(parents=True, exist_ok=True)
-        check(out)
+        check_out_folder(out)
         lock = files.lock(out / LOCK)
-        if processes.any_process((out / SETTINGS).exists()):  # as it is before any process writes it
+        if processes.any_process((out / SETTINGS).exists()):  # evaluated by all processes before any writes it
             _check_same(out, read_json(out / SETTINGS), settings)
         else:
             write_json(out / SETTINGS, settings)

@@ -1,4 +1,4 @@
-"""The learning curve of a run."""
+"""Plots the learning curve of a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from soar_jax.storage.records import read_lines
 
 
 def learning_curve(workdir: epath.Path, trains_students: bool) -> None:
-    """Draws `learning_curve.png` from `metrics.jsonl`: rewards, and what became of students where they are trained.
+    """Plots `metrics.jsonl` to `learning_curve.png`: rewards, and below them the baseline student's accuracy.
 
     Args:
-      trains_students: whether rewards are students' improvement; else questions have them for themselves.
+      trains_students: whether the outer loop trains students; otherwise there is no second panel.
     """
     import matplotlib
 
@@ -47,7 +47,7 @@ def _draw_rewards(axes: Any, rows: Sequence[dict[str, Any]], label: str) -> None
 
 
 def _draw_promotions(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
-    """The baseline student's accuracy in the last of the panels; promotions in all."""
+    """Plots the baseline student's accuracy in the last panel, and promotions in all panels."""
     steps, bottom = [row["outer_step"] + 1 for row in rows], axes[-1, 0]
     bottom.step(steps, [row["validation_accuracy"] for row in rows], where="post", color="#1f4e79")
     bottom.set_ylim(-0.02, 1.02)

@@ -1,4 +1,4 @@
-"""How far one long piece of work is: a bar in a terminal, a line now and then elsewhere."""
+"""Shows the progress of one long task: a bar in a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from rich.table import Table
 from soar_jax.parallel import processes
 from soar_jax.runs.interrupts import Interrupts
 
-LINE_EVERY_S = 15.0  # where standard output is no terminal
-MIN_WIDTH = 160  # there, in characters, so that no table is folded
+# If standard output is no terminal: seconds between lines, and the least width in characters, which folds no table.
+LINE_EVERY_S = 15.0
+MIN_WIDTH = 160
 
 
 class WorkProgress:
-    """Shows how much is done, the time left, and messages; ends the work when it was told to stop."""
+    """Shows the work done, the time left and messages, and ends the work after a stop signal."""
 
     def __init__(self, what: str, interrupts: Interrupts) -> None:
-        """Shows nothing before the first `update`."""
+        """`what` names the units; nothing is shown before the first `update`."""
         self._what, self._interrupts = what, interrupts
-        # Names of data may hold brackets; of several processes the first shows.
+        # No markup, since names of data may contain brackets. Only the main process shows anything.
         self._console = Console(highlight=False, soft_wrap=True, markup=False, quiet=not processes.is_main())
         if not self._console.is_terminal:
             self._console.width = max(self._console.width, MIN_WIDTH)
-        self._first: tuple[float, float] | None = None  # clock and units done at the first update
+        self._first: tuple[float, float] | None = None  # time and units done at the first update
         self._last_line = float("-inf")
         columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"))
         self._bar = Progress(*columns, console=self._console, transient=True)
         self._task = self._bar.add_task(what, total=None, note="")
 
     def update(self, done: float, left: float, note: str) -> None:
-        """Shows the state of the work; units are whatever takes equally long.
+        """Shows units done and left, and from the second update on the time left.
 
-        Time left is told from the second update on: much of the first is compilation.
+        The first update's time is not used, since much of it is compilation.
 
         Raises:
           InterruptedRunError: a stop signal has come.
@@ -43,27 +44,27 @@ class WorkProgress:
         self._first = self._first or (now, done)
         started, done_then = self._first
         if done > done_then and left:
-            note = f"{note}, about {duration(left * (now - started) / (done - done_then))} left"
+            note = f"{note}, about {format_duration(left * (now - started) / (done - done_then))} left"
         if self._console.is_terminal:
             self._bar.update(self._task, completed=done, total=done + left, note=note)
             self._bar.start()
         elif now - self._last_line >= LINE_EVERY_S or not left:
             self._last_line = now
             self.say(f"{self._what}: {100 * done / (done + left):.0f}%, {note}")
-        self._interrupts.raise_if_told()
+        self._interrupts.raise_if_stopped()
 
     def say(self, message: str | Table) -> None:
-        """Prints a message (above the bar)."""
+        """Prints a message, above the bar if there is one."""
         self._console.print(message)
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self._console.is_terminal:
             self._bar.stop()
 
 
-def duration(seconds: float) -> str:
-    """`40 s`, `12 min` or `3.2 h`."""
+def format_duration(seconds: float) -> str:
+    """Formats seconds as `40 s`, `12 min` or `3.2 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,10 +1,9 @@
-"""The files that a run leaves in its workdir, and how they are cut back on resume."""
+"""The files of a workdir that a run appends to, truncated on resume."""
 
 from __future__ import annotations
 
 import pathlib
 import tempfile
-from collections.abc import Collection
 from typing import Any
 
 from etils import epath
@@ -12,32 +11,26 @@ from tensorboardX import SummaryWriter
 
 from soar_jax.parallel import processes
 from soar_jax.storage import files
-from soar_jax.storage.records import JsonLines, read_lines, replace_text, to_line
-
-Datasets = Collection[tuple[int, int]]  # outer step and number of each
+from soar_jax.storage.records import JsonLines, read_lines
 
 
 class RunFiles:
     """`metrics.jsonl`, `ledger.jsonl`, `timings.jsonl` and TensorBoard events.
 
-    Metrics and ledger are a pure function of the config; what depends on the clock is in
-    the timings.
+    Metrics and ledger are a pure function of the config; timings depend on the clock.
     """
 
     def __init__(self, workdir: epath.Path) -> None:
-        """Nothing is written before `open_at`."""
         self._workdir = workdir
         self._lines = {name: JsonLines(workdir / f"{name}.jsonl") for name in ("metrics", "ledger", "timings")}
         self._events: SummaryWriter | None = None
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None  # of events on their way to a bucket
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None  # for events before they are copied to a bucket
 
-    def open_at(self, sizes: dict[str, int], step: int, promoted: Datasets) -> None:
-        """Cuts the files back to the saved step's sizes (bytes) and marks, and starts writing there."""
+    def open_at(self, sizes: dict[str, int], step: int) -> None:
+        """Truncates the files to the saved step's sizes in bytes, and opens TensorBoard events at `step`."""
         for name, lines in self._lines.items():
-            lines.cut(sizes.get(name, 0))
-            read_lines(lines.path)  # a broken row is better found now than at the next promotion
-        if sizes.get("ledger"):
-            _mark_promoted(self._lines["ledger"].path, promoted)
+            lines.truncate(sizes.get(name, 0))
+            read_lines(lines.path)  # raises now, not at the end of the run, if a row is broken
         if processes.is_main():
             folder = str(self._workdir / "tensorboard")
             if files.is_in_bucket(self._workdir):
@@ -46,13 +39,11 @@ class RunFiles:
             self._events = SummaryWriter(folder, purge_step=step)
 
     def write_step(
-        self, metrics: dict[str, Any], ledger: list[dict[str, Any]], timings: dict[str, Any], promoted: Datasets
+        self, metrics: dict[str, Any], ledger: list[dict[str, Any]], timings: dict[str, Any]
     ) -> dict[str, int]:
-        """Adds a step's rows, marks the datasets promoted so far in the ledger; the files' sizes in bytes."""
+        """Appends a step's rows, and returns the sizes of the files in bytes."""
         rows = {"metrics": [metrics], "ledger": ledger, "timings": [timings]}
         sizes = {name: lines.append(rows[name]) for name, lines in self._lines.items()}
-        if metrics["promoted"]:
-            _mark_promoted(self._lines["ledger"].path, promoted)
         if self._events is not None:
             self._write_events(self._events, metrics | timings)
         return sizes
@@ -64,19 +55,10 @@ class RunFiles:
         events.flush()
         if self._scratch is not None:
             for file in pathlib.Path(self._scratch.name).iterdir():
-                files.put(self._workdir / "tensorboard" / file.name, file.read_bytes())
+                files.write(self._workdir / "tensorboard" / file.name, file.read_bytes())
 
     def close(self) -> None:
-        """Closes the event file."""
         if self._events is not None:
             self._events.close()
         if self._scratch is not None:
             self._scratch.cleanup()
-
-
-def _mark_promoted(path: epath.Path, promoted: Datasets) -> None:
-    # "promoted" is one digit, so marking moves no byte and saved sizes stay true.
-    rows = read_lines(path)
-    for row in rows:
-        row["promoted"] = int((row["outer_step"], row["dataset"]) in promoted)
-    replace_text(path, "".join(to_line(row) for row in rows))

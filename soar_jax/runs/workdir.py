@@ -1,82 +1,75 @@
-"""A workdir belongs to one config, but for the keys that say how a run is computed."""
+"""Checks and locks workdirs. A workdir belongs to one config, except for execution-only keys."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import IO, Any
+from typing import IO
 
 from etils import epath
 
+from soar_jax.config.run_config import RunConfig
+from soar_jax.config.saved import as_json, differing_keys
+from soar_jax.config.sections import AUTO
+from soar_jax.errors import SettingsError, require
 from soar_jax.storage import files
 from soar_jax.storage.records import write_json
-from soar_jax.settings import AUTO, SettingsError, require, what
 
 
-def check(workdir: epath.Path, config: Any) -> list[str]:
-    """Refuses a workdir that holds another config's run; writes nothing.
+def check_workdir(workdir: epath.Path, config: RunConfig) -> list[str]:
+    """Checks that a workdir contains no run of another config; writes nothing.
 
-    A start that got no further than its hard subset left nothing that another config could
-    spoil, so its workdir may be taken over.
+    A run that ended before its first outer step or result does not count: another config may use its workdir.
 
     Returns:
-      Keys in which the run that goes on here is computed in another way than before.
+      The execution-only keys whose values differ from the run that is resumed.
 
     Raises:
-      SettingsError: names what differs.
+      SettingsError: the workdir contains another run, or cannot be read.
     """
     path = workdir / "config.json"
     files.check_bucket(workdir)
     try:
         if not path.exists() or not has_begun(workdir):
             return []
-        found = json.loads(path.read_text())
+        saved = json.loads(path.read_text())
     except ValueError:
         raise SettingsError(f"{path} is broken; choose another --workdir or remove {workdir}") from None
     except OSError as error:
-        reason = files.reason(error)
+        reason = files.error_reason(error)
         raise SettingsError(f"cannot read the workdir {workdir}: {reason}; choose another --workdir") from None
-    found, given = (value if isinstance(value, dict) else {} for value in (found, _as_json(config)))
-    kept = found.get("model")
-    if given["model"]["dtype"] == AUTO and isinstance(kept, dict):  # what is not settled yet may become what it was
-        given["model"]["dtype"] = kept.get("dtype")
-    different = sorted(_differences(what(found), what(given)))
+    saved = saved if isinstance(saved, dict) else {}
+    model = saved.get("model")
+    if config.model.dtype == AUTO and isinstance(model, dict):  # compare with the dtype that "auto" became
+        dtype = str(model.get("dtype"))
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=dtype))
+    different = differing_keys(saved, config, identity_only=True)
     require(
         not different,
         f"workdir {workdir} holds the run of another config (different: {', '.join(different[:5])}); "
         "choose another --workdir or remove it",
     )
-    return sorted(_differences(found, given))
+    return differing_keys(saved, config, identity_only=False)
 
 
 def has_begun(workdir: epath.Path) -> bool:
-    """Whether a run has got further than its hard subset."""
+    """Whether a workdir contains an outer step or a result."""
     begun = any((workdir / name).exists() for name in ("metrics.jsonl", "results"))
-    return begun or any(name[:1].isdigit() for name in files.names(workdir / "checkpoints"))
+    return begun or any(name[:1].isdigit() for name in files.list_names(workdir / "checkpoints"))
 
 
-def claim(workdir: epath.Path, config: Any) -> IO[str]:
-    """Makes the workdir this config's, and this process its only writer.
+def claim_workdir(workdir: epath.Path, config: RunConfig) -> IO[str]:
+    """Locks a workdir, and writes `config.json`.
 
     Returns:
-      The lock: the workdir is free again when it is closed or the process ends, however it ends. A bucket is
-      not locked: see to it that one run at a time writes to a workdir there.
+      The lock, released when it is closed or the process ends. A bucket is not locked: start only one run at a time
+      in a workdir there.
 
     Raises:
-      SettingsError: it cannot be written, or another process is running in it.
+      SettingsError: the workdir cannot be written, or another run uses it.
     """
-    with files.claiming(f"the workdir {workdir}", "--workdir"):
+    with files.lock_errors(f"the workdir {workdir}", "--workdir"):
         workdir.mkdir(parents=True, exist_ok=True)
         lock = files.lock(workdir / ".lock")
-        write_json(workdir / "config.json", _as_json(config))
+        write_json(workdir / "config.json", as_json(config.to_dict()))
     return lock
-
-
-def _as_json(config: Any) -> Any:
-    return json.loads(json.dumps(config.to_dict()))
-
-
-def _differences(a: Any, b: Any, name: str = "") -> list[str]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        keys = sorted(a.keys() | b.keys())
-        return [line for key in keys for line in _differences(a.get(key), b.get(key), f"{name}.{key}".strip("."))]
-    return [] if a == b else [name]

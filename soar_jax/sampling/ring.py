@@ -1,14 +1,12 @@
-"""The cache of rows that begin at different times: the prompt's slots, then a ring of completion slots.
+"""KV cache of rows that start at different steps: prompt slots, then a ring of completion slots.
 
-Every row writes a token a step, all rows to the same place, so that a step writes one slot of the cache whatever the
-rows' ages:
+Each decoding step writes one slot, the same for all rows whatever their ages:
 
     slot   0 .. T-1            T .. T+W-1
     holds  the row's prompt    at T+p: the token read at the latest step s with s % W == p
 
-A row that began at step b sees the steps from b on; what earlier rows left in the ring is hidden from it. A ring of W
-places is wide enough while no row is older than W steps; then it is made wider, so that attention reads no more than
-the oldest row needs.
+A row that starts at step b attends only to ring slots written from step b on. W slots suffice while no row is older
+than W steps; then the ring is widened, so that attention reads no more than the oldest row needs.
 """
 
 from __future__ import annotations
@@ -18,77 +16,78 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from soar_jax.integers import ceil_div
 from soar_jax.model import kv_cache
 from soar_jax.model.kv_cache import KVCache
 
-Cache = tuple[KVCache, ...]  # one a layer
+Cache = tuple[KVCache, ...]  # one per layer
 
-_SMALLEST = 64  # narrower rings save less than another loop costs to compile
-_MOST_SIZES = 3
+MIN_SIZE = 64  # narrower rings save less than another loop costs to compile
+_MAX_SIZES = 3
 
 
 def sizes(num_tokens: int) -> tuple[int, ...]:
-    """The ring sizes by which a cache grows to hold `num_tokens` completion tokens, each twice the one before."""
+    """Ring sizes for `num_tokens` completion tokens, ascending, each twice the one before."""
     count = 1
-    while count < _MOST_SIZES and -(-num_tokens // 2**count) >= _SMALLEST:
+    while count < _MAX_SIZES and ceil_div(num_tokens, 2**count) >= MIN_SIZE:
         count += 1
-    smallest = max(1, -(-num_tokens // 2 ** (count - 1)))
+    smallest = max(1, ceil_div(num_tokens, 2 ** (count - 1)))
     return tuple(smallest * 2**index for index in range(count))
 
 
-def empty(prompt_cache: Cache, num_rows: int, num_places: int) -> Cache:
-    """A cache for `num_rows` rows with prompts as wide as those of `prompt_cache`: T + places slots."""
+def empty(prompt_cache: Cache, num_rows: int, ring_size: int) -> Cache:
+    """A zero cache of T + `ring_size` slots for `num_rows` rows, where `prompt_cache` has T slots."""
 
-    def one(slots: int, prompt_leaf: jax.Array) -> jax.Array:
+    def zeros(slot_axis: int, prompt_leaf: jax.Array) -> jax.Array:
         shape = list(prompt_leaf.shape)
-        shape[0], shape[slots] = num_rows, shape[slots] + num_places
+        shape[0], shape[slot_axis] = num_rows, shape[slot_axis] + ring_size
         return jnp.zeros(shape, prompt_leaf.dtype)
 
-    return _layers(one, prompt_cache)
+    return _map_arrays(zeros, prompt_cache)
 
 
-def begin(cache: Cache, prompt_cache: Cache, prompts: jax.Array, begins: jax.Array) -> Cache:
-    """Gives rows that begin (`begins` [B] bool) the cache of their prompt (`prompts` [B], an index each)."""
+def write_prompts(cache: Cache, prompt_cache: Cache, prompts: jax.Array, starts: jax.Array) -> Cache:
+    """Copies the cache of prompt `prompts[b]` into each row b that starts (`prompts` [B] int32, `starts` [B] bool)."""
 
-    def one(slots: int, leaf: jax.Array, prompt_leaf: jax.Array) -> jax.Array:
-        held = jax.lax.slice_in_dim(leaf, 0, prompt_leaf.shape[slots], axis=slots)
-        filled = jnp.where(begins.reshape(-1, *(1,) * (leaf.ndim - 1)), prompt_leaf[prompts], held)
-        return jax.lax.dynamic_update_slice_in_dim(leaf, filled, 0, axis=slots)
+    def write(slot_axis: int, leaf: jax.Array, prompt_leaf: jax.Array) -> jax.Array:
+        old = jax.lax.slice_in_dim(leaf, 0, prompt_leaf.shape[slot_axis], axis=slot_axis)
+        new = jnp.where(starts.reshape(-1, *(1,) * (leaf.ndim - 1)), prompt_leaf[prompts], old)
+        return jax.lax.dynamic_update_slice_in_dim(leaf, new, 0, axis=slot_axis)
 
-    return _layers(one, cache, prompt_cache)
+    return _map_arrays(write, cache, prompt_cache)
 
 
 def widen(cache: Cache, num_prompt_slots: int) -> Cache:
-    """Doubles the ring: a step's place in the wider one is its old place in one of the two copies."""
+    """Doubles the ring by a second copy of it: a step's slot in the wider ring is in one of the two copies."""
 
-    def one(slots: int, leaf: jax.Array) -> jax.Array:
-        ring = jax.lax.slice_in_dim(leaf, num_prompt_slots, leaf.shape[slots], axis=slots)
-        return jnp.concatenate([leaf, ring], axis=slots)
+    def double(slot_axis: int, leaf: jax.Array) -> jax.Array:
+        ring = jax.lax.slice_in_dim(leaf, num_prompt_slots, leaf.shape[slot_axis], axis=slot_axis)
+        return jnp.concatenate([leaf, ring], axis=slot_axis)
 
-    return _layers(one, cache)
-
-
-def _layers(function: Callable[..., jax.Array], *caches: Cache) -> Cache:
-    """`function(axis of the slots, leaf of each cache)` at every leaf."""
-    return tuple(kv_cache.each(function, *layers) for layers in zip(*caches, strict=True))
+    return _map_arrays(double, cache)
 
 
-def visible(
-    step: jax.Array, begun: jax.Array, prompt_lengths: jax.Array, num_prompt_slots: int, num_places: int
+def _map_arrays(function: Callable[..., jax.Array], *caches: Cache) -> Cache:
+    """Applies `function(slot axis, array of each cache)` to every array of every layer."""
+    return tuple(kv_cache.map_arrays(function, *layers) for layers in zip(*caches, strict=True))
+
+
+def attention_mask(
+    step: jax.Array, start_step: jax.Array, prompt_lengths: jax.Array, num_prompt_slots: int, ring_size: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Which slots rows see at a step, the one that it writes counted, and the positions of what they hold.
+    """Mask and positions of the slots that rows attend to at a step, including the slot that it writes.
 
     Args:
       step: [] int32.
-      begun: [B] int32, the step at which each row read its first completion token.
+      start_step: [B] int32, the step at which each row read its first completion token.
       prompt_lengths: [B] int32.
 
     Returns:
-      [B, T + W] bool and [B, T + W] int32.
+      The mask [B, T + W] bool and the positions [B, T + W] int32 of the tokens in the slots.
     """
-    places = jnp.arange(num_places)
-    written = step - (step - places) % num_places  # [W] the step that wrote each place
-    age = written - begun[:, None]  # [B, W] tokens that the row had read before
-    prompt = jnp.broadcast_to(jnp.arange(num_prompt_slots), (begun.shape[0], num_prompt_slots))
-    seen = jnp.concatenate([prompt < prompt_lengths[:, None], age >= 0], axis=1)
-    return seen, jnp.concatenate([prompt, prompt_lengths[:, None] + age], axis=1)
+    ring_slots = jnp.arange(ring_size)
+    written = step - (step - ring_slots) % ring_size  # [W] the step that wrote each slot
+    age = written - start_step[:, None]  # [B, W] completion tokens that the row had read before
+    prompt = jnp.broadcast_to(jnp.arange(num_prompt_slots), (start_step.shape[0], num_prompt_slots))
+    mask = jnp.concatenate([prompt < prompt_lengths[:, None], age >= 0], axis=1)
+    return mask, jnp.concatenate([prompt, prompt_lengths[:, None] + age], axis=1)

@@ -1,10 +1,10 @@
-"""The jitted sampler: prompts in, completions and their log-probabilities out, all as token ids.
+"""The sampler: token-id prompts in, token-id completions and their log-probabilities out.
 
-A prompt is prefilled once and its cache copied to each of its rows. Rows are decoded in a fixed number of slots: one
-`lax.while_loop` decodes a token a slot a turn, and when enough slots have finished, another gives them to rows that
-wait, so that a few long rows do not hold the rest. When none waits any more and half of the slots are free, the rows
-that are left go on in half as many. A row's draws depend on its own key and its own token count alone, never on what
-else is in the batch.
+Each prompt is prefilled once and its KV cache copied to each of its rows. Rows are decoded in a fixed number of slots.
+An inner `lax.while_loop` decodes one token per slot and turn; once enough slots are free, an outer loop fills them with
+waiting rows, so that a few long rows do not block the rest. When no row waits and half of the slots are free, the
+remaining rows move to half as many slots. A row's draws depend only on its own key and token count, never on the rest
+of the batch.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from soar_jax.integers import ceil_div
 from soar_jax.model import decoder, kv_cache
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params
 from soar_jax.sampling import ring
 from soar_jax.types import PromptBatch, RolloutBatch
 
-_SHARE_TO_FILL = 8  # rows that wait begin when an eighth of the slots is free
-_MOST_HALVINGS = 4  # of the slots; each is one more loop to compile
-_FEWEST_SLOTS = 8  # with fewer a step does little but read the weights
+MIN_SLOTS = 8  # with fewer a step does little but read the weights
+_MAX_HALVINGS = 4  # of the slots; each is one more loop to compile
+_REFILL_DIVISOR = 8  # slots are refilled when 1 / 8 of them are free
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """How completions are drawn (hashable: a static jit argument)."""
+    """How completions are sampled (hashable: a static jit argument)."""
 
     max_completion_tokens: int  # C
     temperature: float  # 0 is greedy
@@ -40,18 +41,18 @@ class SamplingSettings:
 
 
 class _State(NamedTuple):
-    step: jax.Array  # [] int32, decoding steps made
-    waiting: jax.Array  # [] int32, the first row that has not begun
-    row: jax.Array  # [S] int32, the row in each slot; R in a free one
-    begun: jax.Array  # [S] int32, the step at which the slot's row read its first token
-    token: jax.Array  # [S] int32, the row's last token, which the next step reads
+    step: jax.Array  # [] int32, decoding steps done
+    next_row: jax.Array  # [] int32, first row that has not started
+    row: jax.Array  # [S] int32, row in each slot; R in a free slot
+    start_step: jax.Array  # [S] int32, step at which the slot's row read its first token
+    token: jax.Array  # [S] int32, the row's last token, input of the next step
     tokens: jax.Array  # [R, C] int32
     logprobs: jax.Array  # [R, C] float32
     cache: ring.Cache
 
 
 def filtered_logits(logits: jax.Array, settings: SamplingSettings) -> jax.Array:
-    """Logits [..., V] of the distribution that is sampled from: tempered, cut to the nucleus.
+    """Logits [..., V] of the sampling distribution: divided by the temperature, cut to the nucleus.
 
     The nucleus is the smallest set of most likely tokens whose mass reaches `top_p`.
     """
@@ -64,30 +65,33 @@ def filtered_logits(logits: jax.Array, settings: SamplingSettings) -> jax.Array:
     return jnp.where(logits >= smallest_kept, logits, -jnp.inf)
 
 
-def _draw(logits: jax.Array, keys: jax.Array, settings: SamplingSettings) -> tuple[jax.Array, jax.Array]:
-    # logits [S, V], keys [S] -> tokens [S], logprobs [S]. Greedy has one outcome: log-probability 0.
+def draw_tokens(logits: jax.Array, keys: jax.Array, settings: SamplingSettings) -> tuple[jax.Array, jax.Array]:
+    """Samples tokens [S] int32 and their log-probabilities [S] float32 from logits [S, V] with keys [S].
+
+    Greedy sampling has one outcome, of log-probability 0.
+    """
     if settings.temperature == 0:
-        tokens = _likeliest(logits)
+        tokens = _argmax(logits)
         return tokens, jnp.zeros(tokens.shape, jnp.float32)
     logits = filtered_logits(logits, settings)
     noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[-1:]))(keys)
-    tokens = _likeliest(logits + noise)
+    tokens = _argmax(logits + noise)
     return tokens, decoder.select_logits(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
 
 
-def _likeliest(logits: jax.Array) -> jax.Array:
-    """The first [S] of the largest of logits [S, V].
+def _argmax(logits: jax.Array) -> jax.Array:
+    """Argmax [S] over the vocabulary of logits [S, V]; ties go to the lowest id.
 
-    Two plain reductions: `jnp.argmax` carries value and index in one, which the CPU backend runs a number at a time.
+    Uses two plain reductions: `jnp.argmax` reduces (value, index) pairs, which the CPU backend does not vectorise.
     """
-    last = logits.shape[-1] - 1  # where no number is the largest, since one is not a number
+    last = logits.shape[-1] - 1  # the result where a NaN makes the maximum NaN
     is_largest = logits == jnp.max(logits, axis=-1, keepdims=True)
     return jnp.min(jnp.where(is_largest, jnp.arange(last + 1, dtype=jnp.int32), last), axis=-1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Decoding:
-    """Rows to decode: what stays the same while they are."""
+    """Decodes R rows in S slots; its fields are constant during decoding."""
 
     params: Params
     model: ModelConfig
@@ -95,68 +99,68 @@ class _Decoding:
     prompts: PromptBatch  # [Q]
     prompt_cache: ring.Cache  # [Q, ...]
     first_logits: jax.Array  # [Q, V] float32
-    prompt_of: jax.Array  # [R] int32, each row's prompt
-    keys: jax.Array  # [R] the rows' keys
-    num_rows: jax.Array  # [] int32, how many of the R rows are wanted
-    together: str | None  # a vmapped axis over which all turn in the same loop
+    prompt_of: jax.Array  # [R] int32, prompt index of each row
+    keys: jax.Array  # [R]
+    num_rows: jax.Array  # [] int32, rows to decode; those from here to R are padding
+    vmap_axis_name: str | None  # a vmapped axis whose members share one loop
 
-    def start(self, num_slots: int, num_places: int) -> _State:
-        """All slots free, all rows waiting."""
+    def initial_state(self, num_slots: int, ring_size: int) -> _State:
+        """State with all slots free and all rows waiting."""
         free = jnp.full(num_slots, self.keys.size, jnp.int32)
         shape = (self.keys.size, self.settings.max_completion_tokens)
         return _State(
             step=jnp.int32(0),
-            waiting=jnp.int32(0),
+            next_row=jnp.int32(0),
             row=free,
-            begun=jnp.zeros_like(free),
+            start_step=jnp.zeros_like(free),
             token=jnp.zeros_like(free),
             tokens=jnp.full(shape, self.settings.pad_id, jnp.int32),
             logprobs=jnp.zeros(shape, jnp.float32),
-            cache=ring.empty(self.prompt_cache, num_slots, num_places),
+            cache=ring.empty(self.prompt_cache, num_slots, ring_size),
         )
 
     def fill(self, state: _State) -> _State:
-        """Rows that wait begin in the free slots, each with its first token."""
+        """Starts waiting rows in the free slots and draws their first tokens."""
         is_free = ~self._is_live(state)
-        row = state.waiting + jnp.cumsum(is_free) - 1
-        begins = is_free & (row < self.num_rows)
-        row = jnp.where(begins, row, state.row)
-        prompt = self._of_row(self.prompt_of, row)
+        row = state.next_row + jnp.cumsum(is_free) - 1
+        starts = is_free & (row < self.num_rows)
+        row = jnp.where(starts, row, state.row)
+        prompt = self._gather(self.prompt_of, row)
         state = state._replace(
-            waiting=state.waiting + jnp.sum(begins),
+            next_row=state.next_row + jnp.sum(starts),
             row=row,
-            begun=jnp.where(begins, state.step, state.begun),
-            cache=ring.begin(state.cache, self.prompt_cache, prompts=prompt, begins=begins),
+            start_step=jnp.where(starts, state.step, state.start_step),
+            cache=ring.write_prompts(state.cache, self.prompt_cache, prompts=prompt, starts=starts),
         )
-        return self._drawn(state, self.first_logits[prompt], draws=begins, count=jnp.zeros_like(row))
+        return self._append(state, self.first_logits[prompt], draws=starts, count=jnp.zeros_like(row))
 
-    def advance(self, state: _State, num_places: int) -> _State:
-        """Reads each live row's last token and draws its next."""
-        lengths = self.prompts.lengths[self._of_row(self.prompt_of, state.row)]
-        age = state.step - state.begun
+    def advance(self, state: _State, ring_size: int) -> _State:
+        """Runs one decoding step: reads each live row's last token and draws its next."""
+        lengths = self.prompts.lengths[self._gather(self.prompt_of, state.row)]
+        age = state.step - state.start_step
         num_prompt_slots = self.prompts.tokens.shape[1]
-        seen, positions = ring.visible(
-            state.step, state.begun, prompt_lengths=lengths, num_prompt_slots=num_prompt_slots, num_places=num_places
+        key_valid, key_positions = ring.attention_mask(
+            state.step, state.start_step, lengths, num_prompt_slots=num_prompt_slots, ring_size=ring_size
         )
         hidden, cache = decoder.hidden_states(
             self.params,
             self.model,
             tokens=state.token[:, None],
             positions=(lengths + age)[:, None],
-            key_valid=seen,
+            key_valid=key_valid,
             cache=state.cache,
-            first_slot=num_prompt_slots + state.step % num_places,
-            key_positions=positions,
+            first_slot=num_prompt_slots + state.step % ring_size,
+            key_positions=key_positions,
         )
         logits = decoder.logits(self.params, self.model, hidden[:, 0])
         state = state._replace(step=state.step + 1, cache=cache)
-        return self._drawn(state, logits, draws=self._is_live(state), count=age + 1)
+        return self._append(state, logits, draws=self._is_live(state), count=age + 1)
 
-    def _drawn(self, state: _State, logits: jax.Array, draws: jax.Array, count: jax.Array) -> _State:
-        """Adds a token to the rows in the slots that draw, which have `count` tokens; complete rows leave."""
-        keys = jax.vmap(jax.random.fold_in)(self._of_row(self.keys, state.row), count)
-        token, logprob = _draw(logits, keys, self.settings)
-        row = jnp.where(draws, state.row, self.keys.size)  # behind the end: nothing is written
+    def _append(self, state: _State, logits: jax.Array, draws: jax.Array, count: jax.Array) -> _State:
+        """Appends a token to each row that draws and has `count` tokens; frees the slots of complete rows."""
+        keys = jax.vmap(jax.random.fold_in)(self._gather(self.keys, state.row), count)
+        token, logprob = draw_tokens(logits, keys, self.settings)
+        row = jnp.where(draws, state.row, self.keys.size)  # out of bounds: the write is dropped
         is_last = jnp.isin(token, jnp.array(self.settings.stop_ids, jnp.int32))
         is_last |= count + 1 == self.settings.max_completion_tokens
         return state._replace(
@@ -166,44 +170,44 @@ class _Decoding:
             logprobs=state.logprobs.at[row, count].set(logprob, mode="drop"),
         )
 
-    def is_unfinished(self, state: _State) -> jax.Array:
-        """Whether rows wait or are in the making."""
-        return self._any(self._is_live(state).any() | (state.waiting < self.num_rows))
+    def decode(self, state: _State, ring_size: int, keep_going: Callable[[_State], jax.Array]) -> _State:
+        """Decodes in a ring of `ring_size` slots until all rows are complete or `keep_going` is false."""
 
-    def decode(self, state: _State, num_places: int, goes_on: Callable[[_State], jax.Array]) -> _State:
-        """Fills slots and draws tokens in a ring of `num_places` until all rows are complete, or while `goes_on`."""
-
-        def fill_and_draw(state: _State) -> _State:
+        def fill_and_advance(state: _State) -> _State:
             return jax.lax.while_loop(
-                lambda state: ~self.should_fill(state) & goes_on(state),
-                lambda state: self.advance(state, num_places),
+                lambda state: ~self.should_fill(state) & keep_going(state),
+                lambda state: self.advance(state, ring_size),
                 self.fill(state),
             )
 
-        return jax.lax.while_loop(lambda state: self.is_unfinished(state) & goes_on(state), fill_and_draw, state)
+        return jax.lax.while_loop(lambda state: self.is_unfinished(state) & keep_going(state), fill_and_advance, state)
 
-    def has_room(self, state: _State, num_places: int) -> jax.Array:
-        """Whether no row has filled the ring."""
-        return ~self._any((self._is_live(state) & (state.step - state.begun >= num_places)).any())
+    def is_unfinished(self, state: _State) -> jax.Array:
+        """True while rows wait or are live."""
+        return self._any(self._is_live(state).any() | (state.next_row < self.num_rows))
 
-    def needs_more(self, state: _State, num_slots: int) -> jax.Array:
-        """Whether there are more rows left than so many slots hold."""
+    def fits_in_ring(self, state: _State, ring_size: int) -> jax.Array:
+        """True while no live row has filled the ring."""
+        return ~self._any((self._is_live(state) & (state.step - state.start_step >= ring_size)).any())
+
+    def needs_slots(self, state: _State, num_slots: int) -> jax.Array:
+        """True while rows wait or more than `num_slots` are live."""
         num_live = jnp.sum(self._is_live(state))
-        return self._any((state.waiting < self.num_rows) | (num_live > num_slots))
+        return self._any((state.next_row < self.num_rows) | (num_live > num_slots))
 
     def should_fill(self, state: _State) -> jax.Array:
-        """Whether enough slots are free that filling them pays for copying the prompts' caches."""
+        """True when so many slots are free that filling them is worth the copy of the prompts' caches."""
         is_live = self._is_live(state)
         num_free = is_live.size - jnp.sum(is_live)
-        many_free = (num_free * _SHARE_TO_FILL >= is_live.size) & (state.waiting < self.num_rows)
+        many_free = (num_free * _REFILL_DIVISOR >= is_live.size) & (state.next_row < self.num_rows)
         return self._any(many_free) | ~self._any(is_live.any())
 
-    def compacted(self, state: _State, num_slots: int) -> _State:
-        """The state in `num_slots` slots, which hold all rows in the making."""
+    def compact(self, state: _State, num_slots: int) -> _State:
+        """Moves the live rows, at most `num_slots`, to a state with that many slots."""
         kept = jnp.argsort(~self._is_live(state))[:num_slots]
         return state._replace(
             row=state.row[kept],
-            begun=state.begun[kept],
+            start_step=state.start_step[kept],
             token=state.token[kept],
             cache=jax.tree.map(lambda leaf: leaf[kept], state.cache),
         )
@@ -211,37 +215,40 @@ class _Decoding:
     def _is_live(self, state: _State) -> jax.Array:
         return state.row < self.keys.size
 
-    def _of_row(self, values: jax.Array, row: jax.Array) -> jax.Array:
+    def _gather(self, values: jax.Array, row: jax.Array) -> jax.Array:
+        """Values of rows; those of free slots are arbitrary."""
         return values[jnp.minimum(row, self.keys.size - 1)]
 
     def _any(self, condition: jax.Array) -> jax.Array:
-        """A condition that holds for one of those that turn together makes all of them turn."""
-        return condition if self.together is None else jax.lax.pmax(condition.astype(jnp.int32), self.together) > 0
+        """ORs a loop condition over the vmapped axis."""
+        if self.vmap_axis_name is None:
+            return condition
+        return jax.lax.pmax(condition.astype(jnp.int32), self.vmap_axis_name) > 0
 
 
 def _decode(rows: _Decoding, num_slots: int) -> _State:
-    """Decodes all rows: in a ring that grows to its widest, then in slots that become fewer."""
-    widths = ring.sizes(rows.settings.max_completion_tokens - 1)  # a row's last token is never read
-    state = rows.start(num_slots, widths[0])
-    for num_places in widths[:-1]:
-        state = rows.decode(state, num_places, functools.partial(rows.has_room, num_places=num_places))
+    """Decodes all rows: first in a ring that widens, then in the widest ring with fewer and fewer slots."""
+    ring_sizes = ring.sizes(rows.settings.max_completion_tokens - 1)  # a row's last token is never read
+    state = rows.initial_state(num_slots, ring_sizes[0])
+    for ring_size in ring_sizes[:-1]:
+        state = rows.decode(state, ring_size, functools.partial(rows.fits_in_ring, ring_size=ring_size))
         state = state._replace(cache=ring.widen(state.cache, rows.prompts.tokens.shape[1]))
-    for fewer in fewer_slots(num_slots, rows.settings.max_completion_tokens):
-        state = rows.decode(state, widths[-1], functools.partial(rows.needs_more, num_slots=fewer))
-        state = rows.compacted(state, fewer)
-    return rows.decode(state, widths[-1], lambda _: jnp.bool_(True))
+    for fewer in slot_schedule(num_slots, rows.settings.max_completion_tokens):
+        state = rows.decode(state, ring_sizes[-1], functools.partial(rows.needs_slots, num_slots=fewer))
+        state = rows.compact(state, fewer)
+    return rows.decode(state, ring_sizes[-1], lambda _: jnp.bool_(True))
 
 
-def fewer_slots(num_slots: int, max_completion_tokens: int) -> tuple[int, ...]:
-    """The numbers of slots in which the last of long completions are decoded: half, half of these, and so on."""
+def slot_schedule(num_slots: int, max_completion_tokens: int) -> tuple[int, ...]:
+    """Descending slot counts for the last rows, each half of the one before; empty for short completions."""
     if len(ring.sizes(max_completion_tokens - 1)) == 1:
         return ()
-    halves = [-(-num_slots // 2**power) for power in range(1, _MOST_HALVINGS + 1)]
-    return tuple(half for half in halves if half >= _FEWEST_SLOTS)
+    halves = [ceil_div(num_slots, 2**power) for power in range(1, _MAX_HALVINGS + 1)]
+    return tuple(half for half in halves if half >= MIN_SLOTS)
 
 
-def _prefilled(params: Params, prompts: PromptBatch, model: ModelConfig) -> tuple[ring.Cache, jax.Array]:
-    """Prompts' caches, and the logits [Q, V] of what follows them."""
+def _prefill(params: Params, prompts: PromptBatch, model: ModelConfig) -> tuple[ring.Cache, jax.Array]:
+    """KV caches of the prompts, and the logits [Q, V] of the token after each."""
     slots = jnp.arange(prompts.tokens.shape[1])
     positions = jnp.broadcast_to(slots, prompts.tokens.shape)
     is_token = slots < prompts.lengths[:, None]
@@ -249,11 +256,12 @@ def _prefilled(params: Params, prompts: PromptBatch, model: ModelConfig) -> tupl
         params, model, tokens=prompts.tokens, positions=positions, key_valid=is_token, keep_cache=True
     )
     if model.int8_cache:
-        cache = tuple(kv_cache.rounded(layer) for layer in cache)
+        cache = tuple(kv_cache.quantize(layer) for layer in cache)
     last = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)[:, 0]
     return cache, decoder.logits(params, model, last)
 
 
+# Long, with many parameters: one draw from end to end; a record or helpers for parts of it would have one use each.
 def sample(
     params: Params,
     prompts: PromptBatch,  # Q prompts
@@ -263,82 +271,66 @@ def sample(
     samples_per_prompt: int = 1,
     first_prompt: jax.Array | int = 0,
     max_slots: int | None = None,
-    part: jax.Array | int = 0,
-    num_parts: int = 1,
-    together: str | None = None,
+    shard_index: jax.Array | int = 0,
+    num_shards: int = 1,
+    vmap_axis_name: str | None = None,
 ) -> RolloutBatch:
-    """Samples completions of every prompt, or a part of them.
+    """Samples completions of every prompt, or one shard of them.
 
     Of R = Q * samples_per_prompt rows, row i is sample i % samples_per_prompt of prompt i // samples_per_prompt.
 
     Args:
       params: one policy.
       prompts: tokens [Q, T] int32, lengths [Q] int32.
-      key: the draw's key; row keys are folded in from it.
-      first_prompt: number of the first prompt in the whole draw, so that a draw made in several calls is the draw
-        made at once.
-      max_slots: how many rows are decoded at once at most; None is all.
-      part, num_parts: which of `num_parts` equal parts of the rows to sample; a last part that is not full ends with
+      key: row keys are folded in from it.
+      first_prompt: index of the first prompt in the complete draw, so that several calls draw the same as one.
+      max_slots: maximum number of rows decoded at once; None is all.
+      shard_index, num_shards: which of `num_shards` equal shards of the rows to sample; the last shard is padded with
         rows without tokens.
-      together: name of a vmapped axis whose members shall decode in one loop.
+      vmap_axis_name: a vmapped axis whose members decode in one loop.
 
     Returns:
-      The part's ceil(R / num_parts) rollouts.
+      The shard's ceil(R / num_shards) rollouts.
     """
     num_prompts, num_rows = prompts.lengths.shape[0], prompts.lengths.shape[0] * samples_per_prompt
-    part_rows = -(-num_rows // num_parts)
-    num_slots = min(max_slots or part_rows, part_rows)
-    # A pass's prompts are prefilled together, so they are no more than its slots.
-    num_passes = -(-part_rows // (num_slots * samples_per_prompt))
-    pass_rows = -(-part_rows // num_passes)
-    span = min(
-        num_prompts,
-        _span(part_rows, pass_rows, num_parts=num_parts, num_passes=num_passes, samples_per_prompt=samples_per_prompt),
-    )
-    params, prompts = decoder.unstacked(params, model), jax.tree.map(jnp.asarray, prompts)
+    shard_rows = ceil_div(num_rows, num_shards)
+    num_slots = min(max_slots or shard_rows, shard_rows)
+    # A pass prefills its prompts at once, so it has at most as many prompts as slots.
+    num_passes = ceil_div(shard_rows, num_slots * samples_per_prompt)
+    pass_rows = ceil_div(shard_rows, num_passes)
+    starts = [shard * shard_rows + index * pass_rows for shard in range(num_shards) for index in range(num_passes)]
+    ends = [(start + pass_rows - 1) // samples_per_prompt + 1 for start in starts]
+    span = max(end - start // samples_per_prompt for start, end in zip(starts, ends, strict=True))
+    span = min(num_prompts, span)  # prompts of a pass
+    params, prompts = decoder.unstack_layers(params, model), jax.tree.map(jnp.asarray, prompts)
 
-    def one_pass(index: jax.Array) -> tuple[jax.Array, jax.Array]:
-        start = part * part_rows + index * pass_rows
-        end = jnp.minimum(jnp.minimum(start + pass_rows, (part + 1) * part_rows), num_rows)
+    def run_pass(index: jax.Array) -> tuple[jax.Array, jax.Array]:
+        start = shard_index * shard_rows + index * pass_rows
+        end = jnp.minimum(jnp.minimum(start + pass_rows, (shard_index + 1) * shard_rows), num_rows)
         first = jnp.minimum(start // samples_per_prompt, num_prompts - span)
-        spanned = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, span), prompts)
-        cache, first_logits = _prefilled(params, spanned, model)
+        pass_prompts = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, span), prompts)
+        cache, first_logits = _prefill(params, pass_prompts, model)
         row = start + jnp.arange(pass_rows)
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first_prompt * samples_per_prompt + row)
-        prompt_of = jnp.clip(row // samples_per_prompt - first, 0, span - 1)
         rows = _Decoding(
             params=params,
             model=model,
             settings=settings,
-            prompts=spanned,
+            prompts=pass_prompts,
             prompt_cache=cache,
             first_logits=first_logits,
-            prompt_of=prompt_of,
-            keys=keys,
+            keys=jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, first_prompt * samples_per_prompt + row),
+            prompt_of=jnp.clip(row // samples_per_prompt - first, 0, span - 1),
             num_rows=end - start,
-            together=together,
+            vmap_axis_name=vmap_axis_name,
         )
         state = _decode(rows, min(num_slots, pass_rows))
         return state.tokens, state.logprobs
 
-    drawn = jax.lax.map(one_pass, jnp.arange(num_passes))
-    tokens, logprobs = (leaf.reshape(-1, settings.max_completion_tokens)[:part_rows] for leaf in drawn)
-    prompt = jnp.minimum((part * part_rows + jnp.arange(part_rows)) // samples_per_prompt, num_prompts - 1)
-    return RolloutBatch(
-        prompts=jax.tree.map(lambda leaf: leaf[prompt], prompts),
-        tokens=tokens,
-        lengths=_lengths(tokens, settings),
-        sampler_logprobs=logprobs,
-    )
-
-
-def _span(part_rows: int, pass_rows: int, num_parts: int, num_passes: int, samples_per_prompt: int) -> int:
-    """The most prompts that any pass of any part has rows of."""
-    starts = [part * part_rows + index * pass_rows for part in range(num_parts) for index in range(num_passes)]
-    return max((start + pass_rows - 1) // samples_per_prompt - start // samples_per_prompt + 1 for start in starts)
-
-
-def _lengths(tokens: jax.Array, settings: SamplingSettings) -> jax.Array:
-    # Padding may share its id with a stop token, so lengths come from the first stop token alone.
+    drawn = jax.lax.map(run_pass, jnp.arange(num_passes))
+    tokens, logprobs = (leaf.reshape(-1, settings.max_completion_tokens)[:shard_rows] for leaf in drawn)
+    prompt = jnp.minimum((shard_index * shard_rows + jnp.arange(shard_rows)) // samples_per_prompt, num_prompts - 1)
+    row_prompts = jax.tree.map(lambda leaf: leaf[prompt], prompts)
+    # Lengths come from the first stop token alone: the padding id may be a stop token too.
     is_stop = jnp.isin(tokens, jnp.array(settings.stop_ids, jnp.int32))
-    return jnp.where(is_stop.any(axis=1), jnp.argmax(is_stop, axis=1) + 1, tokens.shape[1]).astype(jnp.int32)
+    lengths = jnp.where(is_stop.any(axis=1), jnp.argmax(is_stop, axis=1) + 1, tokens.shape[1]).astype(jnp.int32)
+    return RolloutBatch(prompts=row_prompts, tokens=tokens, lengths=lengths, sampler_logprobs=logprobs)

@@ -1,9 +1,10 @@
-"""The two compiled sampling programs: many rows of one policy, and a population of policies."""
+"""The compiled sampling programs: one policy, and a population of policies."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +20,14 @@ from soar_jax.types import PromptBatch, RolloutBatch
 _STATIC = ("mesh", "model", "settings", "samples_per_prompt", "max_slots")
 
 
+# Many parameters: a compiled program takes arrays and, by keyword, hashable settings, each by itself.
 @functools.partial(jax.jit, static_argnames=_STATIC)
 def sample_policy(
     weights: Params,
-    frozen: FrozenBase | None,
+    frozen_base: FrozenBase | None,
     prompts: PromptBatch,  # [Q, T]
     key: jax.Array,
-    first_prompt: jax.Array | int,  # number of the first prompt in the whole draw
+    first_prompt: jax.Array | int,  # index of the first prompt in the complete draw
     *,
     mesh: Mesh,
     model: ModelConfig,
@@ -33,31 +35,20 @@ def sample_policy(
     samples_per_prompt: int,
     max_slots: int,  # rows that a device decodes at once
 ) -> RolloutBatch:
-    """Samples one policy's completions, each device taking its share of the R = Q * samples rows."""
-    num_shares = mesh.shape[parallel.POPULATION]
-    sampling = functools.partial(
-        sample, model=model, settings=settings, samples_per_prompt=samples_per_prompt, max_slots=max_slots
-    )
+    """Samples completions of one policy, its R = Q * samples_per_prompt rows sharded over all devices."""
+    num_shards = mesh.shape[parallel.POPULATION]
+    options = {"settings": settings, "samples_per_prompt": samples_per_prompt, "max_slots": max_slots}
+    sample_rows = _row_sampler(mesh, num_shards, model=model, **options)
 
-    def share(
-        weights: Params, frozen: FrozenBase | None, prompts: PromptBatch, key: jax.Array, first_prompt: jax.Array
+    def sample_shard(
+        weights: Params, frozen_base: FrozenBase | None, prompts: PromptBatch, key: jax.Array, first_prompt: jax.Array
     ) -> RolloutBatch:
-        params = decoder_params(weights, frozen, model)
-        number = jax.lax.axis_index(parallel.POPULATION)
-        return _by_rows(
-            mesh,
-            params,
-            prompts=prompts,
-            key=key,
-            first_prompt=first_prompt,
-            share=number,
-            num_shares=num_shares,
-            sampling=sampling,
-        )
+        params = decoder_params(weights, frozen_base, model)
+        return sample_rows(params, prompts, key, first_prompt, jax.lax.axis_index(parallel.POPULATION))
 
     in_specs = (parallel.REPLICATED,) * 5
-    rollouts = parallel.shard_over_population(mesh, share, in_specs, parallel.BY_POPULATION)(
-        weights, frozen, prompts, key, jnp.asarray(first_prompt, jnp.int32)
+    rollouts = parallel.shard_over_population(mesh, sample_shard, in_specs, parallel.BY_POPULATION)(
+        weights, frozen_base, prompts, key, jnp.asarray(first_prompt, jnp.int32)
     )
     return jax.tree.map(lambda leaf: leaf[: prompts.lengths.shape[0] * samples_per_prompt], rollouts)
 
@@ -65,85 +56,68 @@ def sample_policy(
 @functools.partial(jax.jit, static_argnames=(*_STATIC, "population_batch"))
 def sample_population(
     weights: Params,  # every leaf [P, ...]; the mesh divides P
-    frozen: FrozenBase | None,
+    frozen_base: FrozenBase | None,
     prompts: PromptBatch,  # [P, Q, T]
     keys: jax.Array,  # [P]
-    first_prompt: jax.Array | int,  # number of each student's first prompt in its whole draw
+    first_prompt: jax.Array | int,  # index of each student's first prompt in its complete draw
     *,
     mesh: Mesh,
     model: ModelConfig,
     settings: SamplingSettings,
     samples_per_prompt: int,
-    max_slots: int,  # of a student, rows that a device decodes at once
+    max_slots: int,  # rows per student that a device decodes at once
     population_batch: int,
 ) -> RolloutBatch:
-    """Samples every student's completions of its own prompts: leaves [P, R, ...].
+    """Samples completions of every student's own prompts: leaves [P, R, ...].
 
-    Each share of the population axis takes its students, `population_batch` of them at a time.
+    Students are sharded over the population axis; each shard runs `population_batch` of its students at a time.
     """
-    sampling = functools.partial(
-        sample,
-        model=model,
-        settings=settings,
-        samples_per_prompt=samples_per_prompt,
-        max_slots=max_slots,
-        together=parallel.STUDENTS if population_batch > 1 else None,
-    )
+    options = {"settings": settings, "samples_per_prompt": samples_per_prompt, "max_slots": max_slots}
+    vmap_axis_name = parallel.STUDENTS if population_batch > 1 else None
+    sample_rows = _row_sampler(mesh, 1, model=model, vmap_axis_name=vmap_axis_name, **options)
 
-    def share(
-        weights: Params, frozen: FrozenBase | None, prompts: PromptBatch, keys: jax.Array, first_prompt: jax.Array
+    def sample_shard(
+        weights: Params, frozen_base: FrozenBase | None, prompts: PromptBatch, keys: jax.Array, first_prompt: jax.Array
     ) -> RolloutBatch:
-        def one_student(inputs: tuple[Params, PromptBatch, jax.Array]) -> RolloutBatch:
+        def sample_student(inputs: tuple[Params, PromptBatch, jax.Array]) -> RolloutBatch:
             weights, prompts, key = inputs
-            params = decoder_params(weights, frozen, model)
-            return _by_rows(
-                mesh,
-                params,
-                prompts=prompts,
-                key=key,
-                first_prompt=first_prompt,
-                share=jnp.int32(0),
-                num_shares=1,
-                sampling=sampling,
-            )
+            params = decoder_params(weights, frozen_base, model)
+            return sample_rows(params, prompts, key, first_prompt, jnp.int32(0))
 
-        return parallel.map_students(one_student, (weights, prompts, keys), population_batch)
+        return parallel.map_students(sample_student, (weights, prompts, keys), population_batch)
 
-    in_specs = (
-        parallel.BY_POPULATION,
-        parallel.REPLICATED,
-        parallel.BY_POPULATION,
-        parallel.BY_POPULATION,
-        parallel.REPLICATED,
-    )
-    rollouts = parallel.shard_over_population(mesh, share, in_specs, parallel.BY_POPULATION)(
-        weights, frozen, prompts, keys, jnp.asarray(first_prompt, jnp.int32)
+    replicated, by_population = parallel.REPLICATED, parallel.BY_POPULATION
+    in_specs = (by_population, replicated, by_population, by_population, replicated)
+    rollouts = parallel.shard_over_population(mesh, sample_shard, in_specs, by_population)(
+        weights, frozen_base, prompts, keys, jnp.asarray(first_prompt, jnp.int32)
     )
     return jax.tree.map(lambda leaf: leaf[:, : prompts.lengths.shape[1] * samples_per_prompt], rollouts)
 
 
-def _by_rows(
-    mesh: Mesh,
-    params: Params,
-    prompts: PromptBatch,
-    key: jax.Array,
-    first_prompt: jax.Array,
-    share: jax.Array,  # [] int32, which of `num_shares` parts of a policy's rows
-    num_shares: int,
-    sampling: Callable[..., RolloutBatch],  # `sample`, what is the same for all
-) -> RolloutBatch:
-    """A share of one policy's rows, sampled by the devices that share them out further."""
+def _row_sampler(mesh: Mesh, num_shards: int, **options: Any) -> Callable[..., RolloutBatch]:
+    """Shards `sample` over a policy's rows.
 
-    def part(
-        place: jax.Array,
-        num_places: int,
+    Args:
+      num_shards: shards of the policy's rows over the population axis; the row axes divide each further.
+      options: static arguments of `sample`.
+
+    Returns:
+      A function of (params, prompts, key, first_prompt, index of the population shard).
+    """
+
+    # shard_map passes arguments by position, and a closure over arrays would not be sharded by the specs.
+    def sample_shard(
+        index: jax.Array,
+        num_row_shards: int,
         params: Params,
         prompts: PromptBatch,
         key: jax.Array,
         first_prompt: jax.Array,
-        share: jax.Array,
+        shard: jax.Array,
     ) -> RolloutBatch:
-        place, num_parts = share * num_places + place, num_shares * num_places
-        return sampling(params, prompts, key, first_prompt=first_prompt, part=place, num_parts=num_parts)
+        index, num_total = shard * num_row_shards + index, num_shards * num_row_shards
+        return sample(
+            params, prompts, key, first_prompt=first_prompt, shard_index=index, num_shards=num_total, **options
+        )
 
-    return parallel.shard_over_rows(mesh, part)(params, prompts, key, first_prompt, share)
+    return parallel.shard_over_rows(mesh, sample_shard)

@@ -1,4 +1,11 @@
-"""What the final fresh students are taught: stages of questions, by the method's source of them."""
+"""Questions of the final students: their sources and schedules.
+
+A new source is one function:
+
+    @CURRICULA.register("one_question")
+    def one_question(setup, search):
+        return [("one", (QuestionAnswer(question="1 + 1", answer="2"),))]
+"""
 
 from __future__ import annotations
 
@@ -6,15 +13,16 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from soar_jax.config.run_config import RunConfig
+from soar_jax.errors import require
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.problems import sources
+from soar_jax.registry import Registry
 from soar_jax.rng import stream_generator
-from soar_jax.runs.build import Setup
-from soar_jax.settings import require
-from soar_jax.soar.state import Progress, RunArrays
-from soar_jax.soar.teacher import write_curriculum
+from soar_jax.soar.setup import Setup
+from soar_jax.soar.state import SearchResult
+from soar_jax.soar.teacher import sample_questions
 from soar_jax.types import Problem, QuestionAnswer
 
 Questions = tuple[QuestionAnswer, ...]
@@ -22,53 +30,108 @@ Questions = tuple[QuestionAnswer, ...]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Questions, and the student steps that are spent on them."""
+    """Questions, and the number of student steps on them."""
 
     name: str
     questions: Questions
     num_steps: int  # a multiple of inner.num_steps
-    is_synthetic: bool  # not the hard problems themselves
+    is_synthetic: bool  # False for hard train problems
 
 
-def as_questions(problems: Sequence[Problem]) -> Questions:
-    """Problems as a student is asked them, with their true answers."""
-    return tuple(QuestionAnswer(question=problem.question, answer=problem.answer) for problem in problems)
+Curriculum = Callable[[Setup, SearchResult], list[tuple[str, Questions]]]  # name and questions of each stage
+# Maps synthetic stages, hard train problems and the total number of student steps to the stages to train on.
+Schedule = Callable[[tuple[Stage, ...], Questions, int], tuple[Stage, ...]]
+
+CURRICULA: Registry[Curriculum] = Registry("curriculum.source")
+SCHEDULES: Registry[Schedule] = Registry("curriculum.schedule")
 
 
-def method_stages(setup: Setup, arrays: RunArrays, progress: Progress, split: HardSplit) -> tuple[Stage, ...]:
-    """The synthetic stages of the run's method, by `curriculum.source`.
+@CURRICULA.register("promotions")
+def promotion_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Questions]]:
+    """The promotion questions, one stage per promotion (paper: D_best, for PQ)."""
+    return [
+        (
+            f"promotion {number}",
+            tuple(QuestionAnswer(question=question, answer=answer) for question, answer in promotion.questions),
+        )
+        for number, promotion in enumerate(search.progress.promotions, start=1)
+    ]
 
-    Promotion questions come in the order of their promotions, the teacher's questions in
-    datasets of n, curated ones a stage a level; each stage is `inner.num_steps` long. Stages that
-    go beyond `final.num_steps` are left out, so that all methods take equally many steps; in the
-    "mixed" schedule none does.
+
+@CURRICULA.register("teacher")
+def teacher_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Questions]]:
+    """Questions of the teacher after the outer loop, in stages of n (paper: Base-T, Intrinsic-T, Grounded-T)."""
+    written = sample_questions(setup, search.arrays.teacher.weights, setup.config.curriculum.num_questions)
+    size = setup.config.outer.questions_per_dataset
+    parts = [written[start : start + size] for start in range(0, len(written), size)]
+    return [(f"dataset {number}", questions) for number, questions in enumerate(parts, start=1)]
+
+
+@CURRICULA.register("curated")
+def curated_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Questions]]:
+    """Problems with true answers that are not hard, one stage per level (paper: curated)."""
+    levels = setup.config.curriculum.levels
+    return [(f"level {level}", questions_of_level(setup, search.split, level)) for level in levels]
+
+
+@CURRICULA.register("none")
+def no_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Questions]]:
+    """No synthetic questions (paper: Hard-Only)."""
+    return []
+
+
+@SCHEDULES.register("then_hard")
+def then_hard(stages: tuple[Stage, ...], hard: Questions, num_steps: int) -> tuple[Stage, ...]:
+    """The stages one after the other, then hard train problems.
+
+    Departure: the paper trains on MATH on one pool of all synthetic questions for 64 steps, then on hard train (B.6).
     """
-    source = setup.config.curriculum.source
-    if source == "promotions":
-        datasets = [
-            tuple(QuestionAnswer(question=question, answer=answer) for question, answer in promotion.questions)
-            for promotion in progress.promotions
-        ]
-        named = [(f"promotion {number}", questions) for number, questions in enumerate(datasets, start=1)]
-    elif source == "teacher":
-        written = write_curriculum(setup, arrays.teacher.weights, setup.config.curriculum.num_questions)
-        size = setup.config.outer.questions_per_dataset
-        parts = [written[start : start + size] for start in range(0, len(written), size)]
-        named = [(f"dataset {number}", questions) for number, questions in enumerate(parts, start=1)]
-    elif source == "curated":
-        named = [(f"level {level}", curated_questions(setup, split, level)) for level in setup.config.curriculum.levels]
-    else:
-        named = []
-    steps = setup.config.inner.num_steps
-    if setup.config.curriculum.schedule == "then_hard":
-        named = named[: setup.config.final.num_steps // steps]
+    left = num_steps - sum(stage.num_steps for stage in stages)
+    last = Stage(name="hard train", questions=hard, num_steps=left, is_synthetic=False)
+    return (*stages, last) if left else stages
+
+
+@SCHEDULES.register("mixed")
+def mixed(stages: tuple[Stage, ...], hard: Questions, num_steps: int) -> tuple[Stage, ...]:
+    """All synthetic questions and hard train problems in one pool (paper: HARP and OlympiadBench, B.6)."""
+    pool = tuple(item for stage in stages for item in stage.questions)
+    stage = Stage(name="mixed", questions=(*pool, *hard), num_steps=num_steps, is_synthetic=bool(pool))
+    return (stage,) if num_steps else ()
+
+
+def method_stages(setup: Setup, search: SearchResult) -> tuple[Stage, ...]:
+    """Returns the synthetic stages of the source `curriculum.source`, each of `inner.num_steps` steps.
+
+    In the schedule "then_hard", stages beyond `final.num_steps` are dropped, so that all methods take as many steps.
+    """
+    config, steps = setup.config, setup.config.inner.num_steps
+    named = CURRICULA[config.curriculum.source](setup, search)
+    if config.curriculum.schedule == "then_hard":
+        named = named[: config.final.num_steps // steps]
     return tuple(Stage(name=name, questions=questions, num_steps=steps, is_synthetic=True) for name, questions in named)
 
 
-def curated_questions(setup: Setup, split: HardSplit, level: int) -> Questions:
-    """True problems of one level, none of them in the hard subset (paper: upper bound).
+def with_hard_train(
+    setup: Setup, stages: tuple[Stage, ...], split: HardSplit, steps_before: int = 0
+) -> tuple[Stage, ...]:
+    """Schedules the stages and hard train problems by `curriculum.schedule`, up to `final.num_steps`.
 
-    At most as many as a student is asked in a stage, or, in the "mixed" schedule, in all its training.
+    Args:
+      steps_before: student steps that the students were trained for before.
+    """
+    total = max(0, setup.config.final.num_steps - steps_before)
+    return SCHEDULES[setup.config.curriculum.schedule](stages, as_questions(split.train), total)
+
+
+def as_questions(problems: Sequence[Problem]) -> Questions:
+    """Converts problems to questions with their true answers."""
+    return tuple(QuestionAnswer(question=problem.question, answer=problem.answer) for problem in problems)
+
+
+def questions_of_level(setup: Setup, split: HardSplit, level: int) -> Questions:
+    """Loads problems of one level that are not in the hard subset.
+
+    Returns at most as many as a student uses in a stage, or in all its training if the schedule is "mixed".
 
     Raises:
       SettingsError: there are none.
@@ -76,11 +139,11 @@ def curated_questions(setup: Setup, split: HardSplit, level: int) -> Questions:
     config = setup.config
     is_mixed = config.curriculum.schedule == "mixed"
     count = (config.final if is_mixed else config.inner).num_steps * config.inner.questions_per_step
-    # At most so many are left out, besides those of a benchmark that cannot be asked.
+    # At least as many as can be dropped: hard problems, and problems of a benchmark that do not fit a prompt.
     reserve = len(split.train) + len(split.validation) + len(split.test) + len(sources.all_problems(config.problems))
-    problems = sources.load_problems(config.problems, "curated", count=count + reserve, levels=(level,))
+    problems = sources.load_problems(config.problems, "curated", count + reserve, (level,))
     known = {problem.id for problem in (*split.train, *split.validation)}
-    fresh = (problem for problem in problems if problem.id not in known and not split.test.holds(problem.question))
+    fresh = (problem for problem in problems if problem.id not in known and not split.test.contains(problem.question))
     found = [*itertools.islice((problem for problem in fresh if setup.sampler.fits(problem.question)), count)]
     require(
         bool(found),
@@ -90,44 +153,25 @@ def curated_questions(setup: Setup, split: HardSplit, level: int) -> Questions:
     return as_questions(found)
 
 
-def check_curated(config: Any) -> None:
-    """Refuses levels of curated problems that do not exist, where the config asks for curated problems.
+def check_curated(config: RunConfig) -> None:
+    """Checks that the levels of curated problems exist, if the config uses any.
 
     Raises:
-      SettingsError: names the level.
+      SettingsError: a level has no problems; names it.
     """
     if config.curriculum.source == "curated":
         for level in config.curriculum.levels:
-            sources.load_problems(config.problems, "curated", count=1, levels=(level,))
-
-
-def with_hard_train(
-    setup: Setup, stages: tuple[Stage, ...], split: HardSplit, steps_before: int = 0
-) -> tuple[Stage, ...]:
-    """The stages, then hard train problems up to `final.num_steps`; or all in one pool, by `curriculum.schedule`.
-
-    Args:
-      steps_before: student steps that the students have behind them already.
-    """
-    total = max(0, setup.config.final.num_steps - steps_before)
-    hard = as_questions(split.train)
-    if setup.config.curriculum.schedule == "mixed":
-        pool = tuple(item for stage in stages for item in stage.questions)
-        return (
-            (Stage(name="mixed", questions=(*pool, *hard), num_steps=total, is_synthetic=bool(pool)),) if total else ()
-        )
-    left = total - sum(stage.num_steps for stage in stages)
-    return (*stages, Stage(name="hard train", questions=hard, num_steps=left, is_synthetic=False)) if left else stages
+            sources.load_problems(config.problems, "curated", 1, (level,))
 
 
 def with_true_answers(setup: Setup, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """The stages with the true answer of every question; questions that have none are left out.
+    """Replaces all answers by the true ones, and drops questions that have none.
 
     Raises:
-      SettingsError: the problems' source cannot tell.
+      SettingsError: the problems' source does not know the true answers of new questions.
     """
 
-    def mended(item: QuestionAnswer) -> QuestionAnswer | None:
+    def correct(item: QuestionAnswer) -> QuestionAnswer | None:
         facts = sources.facts(setup.config.problems.source, item.question)
         require(
             facts is not None,
@@ -135,23 +179,24 @@ def with_true_answers(setup: Setup, stages: tuple[Stage, ...]) -> tuple[Stage, .
             "true answers of new questions; leave it out",
         )
         assert facts is not None
-        return None if facts.true_answer is None else QuestionAnswer(question=item.question, answer=facts.true_answer)
+        answer = facts.true_answer
+        return None if answer is None else QuestionAnswer(question=item.question, answer=answer)
 
-    return _replaced(stages, mended)
+    return _replace_questions(stages, correct)
 
 
 def with_random_answers(setup: Setup, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """The stages with every digit of every answer drawn anew; answers without a digit are left out."""
+    """Draws all digits of all answers at random, and drops questions whose answers have none."""
     rng = stream_generator(setup.config.seed, "random_answers")
 
-    def scrambled(item: QuestionAnswer) -> QuestionAnswer | None:
+    def scramble(item: QuestionAnswer) -> QuestionAnswer | None:
         answer = re.sub(r"[0-9]", lambda _: str(rng.integers(10)), item.answer)
         return QuestionAnswer(question=item.question, answer=answer) if re.search(r"[0-9]", answer) else None
 
-    return _replaced(stages, scrambled)
+    return _replace_questions(stages, scramble)
 
 
-def _replaced(
+def _replace_questions(
     stages: tuple[Stage, ...], replace: Callable[[QuestionAnswer], QuestionAnswer | None]
 ) -> tuple[Stage, ...]:
     items = [tuple(filter(None, map(replace, stage.questions))) for stage in stages]

@@ -1,118 +1,77 @@
-"""Fresh students, trained through stages of questions and followed on validation problems."""
+"""Kinds of final students: which policy is trained on which questions (paper, section 4).
+
+A new kind is one function:
+
+    @FINAL_STUDENTS.register("curriculum_twice")
+    def curriculum_twice(setup, search, stages, phase):
+        return train(setup, search, "curriculum_twice", stages + stages, phase)
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from collections.abc import Callable
 
-import numpy as np
-
-from soar_jax.evaluation.hard_subset import HardSplit
-from soar_jax.model.parameters import Params
-from soar_jax.rl.population import init_population
-from soar_jax.rl.train_step import TrainState
-from soar_jax.rng import stream_key
-from soar_jax.runs.build import Setup
-from soar_jax.runs.display import Phase
+from soar_jax.registry import Registry
+from soar_jax.soar import curricula
 from soar_jax.soar.curricula import Stage
-from soar_jax.soar.inner_loop import Curriculum, continue_population
+from soar_jax.soar.final_trainer import FinalStudents, Start, train_through
+from soar_jax.soar.self_play import train_by_self_play
+from soar_jax.soar.setup import Setup
+from soar_jax.soar.state import SearchResult
+from soar_jax.types import Phase
+
+Stages = tuple[Stage, ...]  # synthetic stages of the method
+TrainFinal = Callable[[Setup, SearchResult, Stages, Phase], FinalStudents]
+
+FINAL_STUDENTS: Registry[TrainFinal] = Registry("final.students")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FinalStudents:
-    """Trained replicas of one kind of student."""
-
-    params: Params  # leaves [replicas, ...]
-    student_steps: int  # of each, with those behind the policy it started from
-    trained_steps: int  # of each, here
-    curve: list[dict[str, Any]]  # validation accuracy along the way
+def train(setup: Setup, search: SearchResult, name: str, stages: Stages, phase: Phase) -> FinalStudents:
+    """Trains fresh students on stages and hard train problems."""
+    full = curricula.with_hard_train(setup, stages, search.split)
+    start = Start(name=name, weights=setup.base_weights)
+    return train_through(setup, start, stages=full, split=search.split, phase=phase)
 
 
-def train_through(
-    setup: Setup, name: str, start: Params, steps_before: int, stages: tuple[Stage, ...], split: HardSplit, phase: Phase
-) -> FinalStudents:
-    """Trains `final.num_replicas` copies of a policy through stages, the optimiser running on from stage to stage.
-
-    All kinds of students make the same draws, so that what differs between them is what they are asked.
-
-    Args:
-      start: the policy that all replicas start from; not changed.
-      steps_before: student steps behind it.
-
-    Raises:
-      NotFiniteError: a loss or gradient is not finite.
-    """
-    follower = Follower(setup, name, start=start, steps_before=steps_before, split=split, phase=phase)
-    for stage in stages:
-        for _ in range(stage.num_steps // setup.config.inner.num_steps):
-            follower.train(Curriculum(questions=(stage.questions,) * setup.config.final.num_replicas), stage)
-    return follower.students()
+@FINAL_STUDENTS.register("curriculum")
+def curriculum(setup: Setup, search: SearchResult, stages: Stages, phase: Phase) -> FinalStudents:
+    """Fresh students on the method's questions (paper: PQ, Base-T, Intrinsic-T, Grounded-T)."""
+    return train(setup, search, "curriculum", stages, phase)
 
 
-class Follower:
-    """Replicas in training: an episode at a time, each followed by a look at the validation problems."""
-
-    def __init__(
-        self, setup: Setup, name: str, start: Params, steps_before: int, split: HardSplit, phase: Phase
-    ) -> None:
-        """Fresh replicas of `start`."""
-        size = setup.config.final.num_replicas
-        self._setup, self._name, self._reference, self._before = setup, name, start, steps_before
-        self._split, self._phase = split, phase
-        self._episodes = 0
-        self._stage: Stage | None = None
-        self._stage_episodes = 0
-        self.states: TrainState = init_population(
-            start, mesh=setup.mesh, model=setup.sampler.model, optimizer=setup.student.optimizer, size=size
-        )
-        self._curve: list[dict[str, Any]] = []
-        self._look("start", True)
-
-    def train(self, curriculum: Curriculum, stage: Stage) -> None:
-        """One episode on the curriculum; within a stage it goes on where the episode before ended."""
-        if stage is not self._stage:
-            self._stage, self._stage_episodes = stage, 0
-        done, total = self._steps, self._setup.config.final.num_steps
-        with self._phase(f"training {self._name}, {done} of {total} student steps"):
-            self.states = continue_population(
-                self._setup,
-                self.states,
-                reference=self._reference,
-                curriculum=curriculum,
-                stream="final",
-                indices=(self._episodes,),
-                earlier_episodes=self._stage_episodes,
-            ).states
-        self._episodes += 1
-        self._stage_episodes += 1
-        self._look(stage.name, stage.is_synthetic)
-
-    def students(self) -> FinalStudents:
-        """The replicas as they are now."""
-        trained = self._steps - self._before
-        return FinalStudents(
-            params=self.states.weights, student_steps=self._steps, trained_steps=trained, curve=self._curve
-        )
-
-    @property
-    def _steps(self) -> int:
-        return self._before + self._episodes * self._setup.config.inner.num_steps
-
-    def _look(self, stage: str, is_synthetic: bool) -> None:
-        accuracy = validation_accuracies(self._setup, self.states.weights, self._split)
-        row = {"student_steps": self._steps, "stage": stage, "is_synthetic": is_synthetic}
-        self._curve.append(row | {"validation": accuracy.tolist()})
+@FINAL_STUDENTS.register("true_answers")
+def true_answers(setup: Setup, search: SearchResult, stages: Stages, phase: Phase) -> FinalStudents:
+    """Fresh students on the method's questions with their true answers."""
+    return train(setup, search, "true_answers", curricula.with_true_answers(setup, stages), phase)
 
 
-def validation_accuracies(setup: Setup, params: Params, split: HardSplit) -> np.ndarray:
-    """Mean share of right answers of each replica to the validation problems: [replicas]."""
-    evaluation = setup.config.evaluation
-    counts = setup.evaluator.count_correct_population(
-        params,
-        setup.config.final.num_replicas,
-        problems=split.validation,
-        key=stream_key(setup.config.seed, "validation"),
-        settings=setup.evaluation_sampling(evaluation.temperature, evaluation.top_p),
-        samples_per_problem=evaluation.validation_samples,
-    )
-    return counts.mean(axis=1) / evaluation.validation_samples
+@FINAL_STUDENTS.register("random_answers")
+def random_answers(setup: Setup, search: SearchResult, stages: Stages, phase: Phase) -> FinalStudents:
+    """Fresh students on the method's questions with the digits of all answers drawn at random."""
+    return train(setup, search, "random_answers", curricula.with_random_answers(setup, stages), phase)
+
+
+@FINAL_STUDENTS.register("promoted")
+def promoted(setup: Setup, search: SearchResult, stages: Stages, phase: Phase) -> FinalStudents:
+    """The promoted student, trained further on hard train problems; the paper's PS is tested without (B.6)."""
+    steps = promoted_steps(setup, search)
+    start = Start(name="promoted", weights=search.arrays.best, student_steps=steps)
+    full = curricula.with_hard_train(setup, (), search.split, steps_before=steps)
+    return train_through(setup, start, stages=full, split=search.split, phase=phase)
+
+
+@FINAL_STUDENTS.register("hard_only")
+def hard_only(setup: Setup, search: SearchResult, stages: Stages, phase: Phase) -> FinalStudents:
+    """Fresh students on hard train problems only (paper: Hard-Only)."""
+    return train(setup, search, "hard_only", (), phase)
+
+
+@FINAL_STUDENTS.register("self_play")
+def self_play(setup: Setup, search: SearchResult, stages: Stages, phase: Phase) -> FinalStudents:
+    """Fresh students on questions that they write themselves (paper: SeRL)."""
+    return train_by_self_play(setup, search.split, phase)
+
+
+def promoted_steps(setup: Setup, search: SearchResult) -> int:
+    """Returns the number of student steps that the best promoted student was trained for."""
+    return search.progress.best_promotion * setup.config.inner.num_steps

@@ -1,4 +1,28 @@
-"""One outer step: the teacher writes, students train, improvement is measured, the teacher learns."""
+"""One outer step: Algorithm 1 of the paper (arXiv 2601.18778, section 3).
+
+    Algorithm 1                                                       here
+    1  sample g * n question-answer pairs from the teacher            teacher.sample_datasets
+    2  cut them into datasets X_1 .. X_g of n                         teacher.cut
+    3  draw reward questions Q_R from D_train                         grounded_reward.RewardEvaluator
+    4  for k = 1 .. g, j = 1 .. r:                                    inner_loop.train_population
+           train a copy S_kj of the baseline student on X_k by RL
+    5  R_k = mean over j of accuracy(S_kj, Q_R)                       RewardEvaluator.evaluate,
+             - accuracy(baseline, Q_R)                                teacher_rewards.dataset_rewards
+    6  if the moving average of mean_k R_k exceeds tau:               promotion.decide, promote
+           k* = argmax R_k; baseline = a student of X_k*
+           D_best = D_best + X_k*
+    7  update the teacher by RLOO over R_1 .. R_g                     teacher_rewards.rollout_advantages,
+                                                                      teacher.teach
+
+Departures from the paper:
+
+- step 1: unparsable completions are penalised (`teacher.invalid_penalty`), not sampled again;
+- step 4: the inner loop keeps its length after a promotion;
+- step 6: the *best* student of X_k* is promoted, not the one with the median reward. `promotion.student` "window_best"
+  takes the best of the window's steps instead of this step's.
+
+Rewards computed without training students (`score_by_votes`) replace steps 3 to 6.
+"""
 
 from __future__ import annotations
 
@@ -9,333 +33,191 @@ import numpy as np
 
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
-from soar_jax.rl.population import take_student
-from soar_jax.rng import stream_generator, stream_key
-from soar_jax.runs.build import Setup
-from soar_jax.runs.display import Phase
-from soar_jax.soar import intrinsic_rewards, ledger, promotion, rewards, teacher
-from soar_jax.soar.inner_loop import Curriculum, QuestionStats, train_population
+from soar_jax.soar import intrinsic_rewards, ledger, teacher
+from soar_jax.soar.grounded_reward import TrainedStudents, solve_rates, train_students
+from soar_jax.soar.promotion import StepOutcome, decide
+from soar_jax.soar.setup import Setup, validation_accuracy
 from soar_jax.soar.state import Progress, Promotion, RunArrays, StepResult
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Measured:
-    """Accuracies on the reward questions."""
-
-    baseline: float
-    students: np.ndarray  # [g, r]
-    rewards: np.ndarray  # [g]
-
-    @property
-    def best_dataset(self) -> int:
-        """The dataset with the largest reward."""
-        return int(np.argmax(self.rewards))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A step's students, trained and measured; of their weights only the best student's are kept."""
-
-    stats: QuestionStats
-    mean_rewards: np.ndarray  # [inner steps, P] share of samples that earned the reward
-    measured: Measured
-    best: Params  # the best dataset's best student
+from soar_jax.soar.teacher import Datasets
+from soar_jax.soar.teacher_rewards import question_advantages, rollout_advantages
+from soar_jax.types import Phase
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What a step's questions earned, and what that changed."""
+    """Rewards of a step's rollouts, and the state after steps 3 to 6."""
 
     arrays: RunArrays
     progress: Progress
     rewards: np.ndarray  # [g, n] of each rollout
     dataset_rewards: np.ndarray  # [g]
     advantages: np.ndarray  # [g, n] float32
-    solve_rates: np.ndarray  # [g, n] share of answers that agreed with the teacher's; nan where never asked
+    solve_rates: np.ndarray  # [g, n] fraction of answers that equal the teacher's; NaN if there are none
     metrics: dict[str, Any]
-    promoted: Promotion | None
-
-
-class Measurer:
-    """The grounded reward: students' accuracy on fresh reward questions against the baseline's (paper: 3, 5).
-
-    Students and baseline make the same draws, so noise common to both cancels and a student that training did not
-    move has reward zero (up to draws that differ by rounding).
-    """
-
-    def __init__(self, setup: Setup, baseline: Params, split: HardSplit, step: int) -> None:
-        """Draws a step's reward questions and asks the baseline student."""
-        config = setup.config
-        outer = config.outer
-        picks = stream_generator(config.seed, "reward_questions", step).choice(
-            len(split.train), outer.num_reward_questions, replace=False
-        )
-        self._setup = setup
-        self._problems = [split.train[index] for index in picks]
-        self._draw = (
-            stream_key(config.seed, "reward_sample", step),
-            setup.evaluation_sampling(outer.reward_temperature),
-            outer.reward_samples,
-        )
-        counts = setup.evaluator.count_correct(baseline, self._problems, *self._draw)
-        self._baseline = float(counts.mean() / outer.reward_samples)
-
-    def measure(self, students: Params, num_students: int) -> Measured:
-        """Measures students of whole datasets: leaves [num_students, ...]."""
-        outer = self._setup.config.outer
-        counts = self._setup.evaluator.count_correct_population(students, num_students, self._problems, *self._draw)
-        accuracy = counts.mean(axis=1).reshape(-1, outer.students_per_dataset) / outer.reward_samples
-        return Measured(
-            baseline=self._baseline, students=accuracy, rewards=rewards.dataset_rewards(accuracy, self._baseline)
-        )
-
-
-def best_student(setup: Setup, students: Params, measured: Measured) -> Params:
-    """The best dataset's best student."""
-    replica = int(np.argmax(measured.students[measured.best_dataset]))
-    index = measured.best_dataset * setup.config.outer.students_per_dataset + replica
-    return take_student(students, index, mesh=setup.mesh, model=setup.sampler.model)
-
-
-def train_students(
-    setup: Setup, baseline: Params, curriculum: Curriculum, split: HardSplit, step: int, phase: Phase
-) -> Trained:
-    """Trains and measures copies of the baseline student, `inner.students_at_once` of them at a time.
-
-    A wave's students are given up before the next wave is made, but for the best so far.
-
-    Raises:
-      NotFiniteError: a loss or gradient is not finite.
-    """
-    with phase("measuring improvement"):
-        measurer = Measurer(setup, baseline, split=split, step=step)
-    size = setup.students_at_once
-    waves = [
-        (first, Curriculum(questions=curriculum.questions[first : first + size]))
-        for first in range(0, len(curriculum.questions), size)
-    ]
-    trained: Trained | None = None
-    for first, wave in waves:
-        trained = _train_wave(
-            setup, baseline, wave=wave, first=first, measurer=measurer, step=step, before=trained, phase=phase
-        )
-    assert trained is not None
-    return trained
-
-
-def _train_wave(
-    setup: Setup,
-    baseline: Params,
-    wave: Curriculum,
-    first: int,
-    measurer: Measurer,
-    step: int,
-    before: Trained | None,
-    phase: Phase,
-) -> Trained:
-    """Adds a wave's students to those `before`."""
-    with phase("training students"):
-        episode = train_population(
-            setup, baseline, curriculum=wave, stream="inner", indices=(step,), first_student=first
-        )
-    with phase("measuring improvement"):
-        measured = measurer.measure(episode.states.weights, len(wave.questions))
-        if before is None:
-            best = best_student(setup, episode.states.weights, measured)
-            return Trained(stats=episode.stats, mean_rewards=episode.mean_rewards, measured=measured, best=best)
-        is_better = measured.rewards.max() > before.measured.rewards.max()
-        return Trained(
-            stats=QuestionStats(
-                asked=before.stats.asked + episode.stats.asked, agreed=before.stats.agreed + episode.stats.agreed
-            ),
-            mean_rewards=np.concatenate([before.mean_rewards, episode.mean_rewards], axis=1),
-            measured=Measured(
-                baseline=measured.baseline,
-                students=np.concatenate([before.measured.students, measured.students]),
-                rewards=np.concatenate([before.measured.rewards, measured.rewards]),
-            ),
-            best=best_student(setup, episode.states.weights, measured) if is_better else before.best,
-        )
-
-
-def validation_accuracy(setup: Setup, policy: Params, split: HardSplit) -> float:
-    """Mean share of right answers to the validation problems."""
-    evaluation = setup.config.evaluation
-    samples = evaluation.validation_samples
-    settings = setup.evaluation_sampling(evaluation.temperature, evaluation.top_p)
-    key = stream_key(setup.config.seed, "validation")
-    counts = setup.evaluator.count_correct(
-        policy, split.validation, key=key, settings=settings, samples_per_problem=samples
-    )
-    return float(counts.mean() / samples)
 
 
 def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardSplit, phase: Phase) -> StepResult:
-    """Makes outer step `progress.outer_step`; `arrays.teacher` is used up.
-
-    Args:
-      phase: called with a phase's name, gives a context that the phase runs in (timing, display).
+    """Makes outer step `progress.outer_step`; `arrays.teacher` is donated.
 
     Raises:
       NotFiniteError: a loss or gradient is not finite.
     """
-    step, config = progress.outer_step, setup.config
-    tokens_before = setup.sampler.meter.num_tokens
-    with phase("writing questions"):
-        datasets = teacher.write_questions(setup, arrays.teacher.weights, step)
-    score = _score_by_improvement if config.teacher.reward == "grounded" else _score_by_votes
-    scored = score(setup, arrays, progress, split, datasets, phase)
-    with phase("updating the teacher"):
+    step = progress.outer_step
+    tokens_before = setup.meter.num_tokens
+    with phase("writing questions"):  # steps 1 and 2
+        datasets = teacher.sample_datasets(setup, arrays.teacher.weights, step)
+    if setup.config.trains_students:
+        scored = score_by_improvement(setup, arrays, progress, split=split, datasets=datasets, phase=phase)
+    else:
+        scored = score_by_votes(setup, arrays, progress, datasets=datasets, phase=phase)
+    with phase("updating the teacher"):  # step 7
         teacher_state, teacher_metrics = teacher.teach(
-            setup, scored.arrays.teacher, datasets=datasets, advantages=scored.advantages, step=step
+            setup, scored.arrays.teacher, datasets, advantages=scored.advantages, step=step
         )
     with phase("analysing questions"):
-        rows = ledger.rows(setup, datasets, rewards=scored.rewards, solve_rates=scored.solve_rates, step=step)
+        rows = ledger.rows(setup, datasets, scored.rewards, solve_rates=scored.solve_rates, step=step)
         analysis = ledger.analyse(setup, rows)
-    moved = bool(np.any(scored.rewards != 0))
-    progress = dataclasses.replace(
-        scored.progress,
-        outer_step=step + 1,
-        num_idle_steps=progress.num_idle_steps + (not moved),
-        num_sampled_tokens=progress.num_sampled_tokens + setup.sampler.meter.num_tokens - tokens_before,
-        finished=step + 1 == config.num_outer_steps
-        or scored.progress.baseline_validation >= config.outer.stop_at_validation,
+    after = _advance(setup, progress, scored, num_tokens=setup.meter.num_tokens - tokens_before)
+    metrics = _metrics(progress, after, scored) | {"valid_share": float(datasets.is_valid.mean())}
+    return StepResult(
+        arrays=dataclasses.replace(scored.arrays, teacher=teacher_state),
+        progress=after,
+        metrics=metrics | analysis | scored.metrics | teacher_metrics,
+        ledger=rows,
     )
-    per_dataset = scored.dataset_rewards
-    metrics = {
-        "outer_step": step,
-        "rewards": per_dataset.tolist(),
-        "mean_reward": float(per_dataset.mean()),
-        "best_reward": float(per_dataset.max()),
-        "promoted": scored.promoted is not None,
-        "num_promotions": len(progress.promotions),
-        "validation_accuracy": progress.baseline_validation,
-        "any_reward": moved,
-        "valid_share": float(datasets.is_valid.mean()),
-        **analysis,
-        **scored.metrics,
-        **teacher_metrics,
-    }
-    arrays = dataclasses.replace(scored.arrays, teacher=teacher_state)
-    return StepResult(arrays=arrays, progress=progress, metrics=metrics, ledger=rows)
 
 
-def _score_by_improvement(
-    setup: Setup, arrays: RunArrays, progress: Progress, split: HardSplit, datasets: teacher.Datasets, phase: Phase
+def score_by_improvement(
+    setup: Setup, arrays: RunArrays, progress: Progress, *, split: HardSplit, datasets: Datasets, phase: Phase
 ) -> Scored:
-    """The grounded reward: students are trained and measured, and one of them may be promoted (paper: 3 to 6)."""
-    config, step = setup.config, progress.outer_step
+    """Computes the grounded reward, and promotes a student if the promotion rule says so (paper, steps 3 to 6)."""
+    config, is_valid = setup.config, datasets.is_valid
+    repeats = config.outer.students_per_dataset
     trained = train_students(
-        setup, arrays.baseline, curriculum=teacher.curriculum(setup, datasets), split=split, step=step, phase=phase
+        setup, arrays.baseline, datasets.question_sets(repeats), split=split, step=progress.outer_step, phase=phase
     )
     with phase("promoting"):
-        arrays, progress, decision, promoted = _promote(
-            setup, arrays, progress=progress, split=split, datasets=datasets, trained=trained
+        arrays, progress, moving_average = promote(
+            setup, arrays, progress, split=split, datasets=datasets, trained=trained
         )
     measured = trained.measured
-    is_valid = datasets.is_valid
+    num_student_steps = progress.num_student_steps + config.num_students * config.inner.num_steps
     return Scored(
         arrays=arrays,
-        progress=dataclasses.replace(
-            progress, num_student_steps=progress.num_student_steps + setup.population * config.inner.num_steps
-        ),
+        progress=dataclasses.replace(progress, num_student_steps=num_student_steps),
         rewards=np.repeat(measured.rewards[:, None], is_valid.shape[1], axis=1),
         dataset_rewards=measured.rewards,
-        advantages=rewards.rollout_advantages(measured.rewards, is_valid, config.teacher.invalid_penalty),
-        solve_rates=_solve_rates(setup, trained.stats, is_valid),
+        advantages=rollout_advantages(measured.rewards, is_valid, config.teacher.invalid_penalty),
+        solve_rates=solve_rates(trained.stats, is_valid, repeats),
         metrics={
             "baseline_accuracy": measured.baseline,
-            "moving_average": decision.moving_average,
+            "moving_average": moving_average,
             "inner_reward_first": float(trained.mean_rewards[0].mean()),
             "inner_reward_last": float(trained.mean_rewards[-1].mean()),
         },
-        promoted=promoted,
     )
 
 
-def _score_by_votes(
-    setup: Setup, arrays: RunArrays, progress: Progress, split: HardSplit, datasets: teacher.Datasets, phase: Phase
-) -> Scored:
-    """An intrinsic reward: the baseline student answers, nobody is trained (paper: Intrinsic-T)."""
+def score_by_votes(setup: Setup, arrays: RunArrays, progress: Progress, *, datasets: Datasets, phase: Phase) -> Scored:
+    """Computes rewards from the baseline student's answers, without training students (paper: Intrinsic-T).
+
+    The paper's Intrinsic-T is "absolute_zero" with 32 answers per question (`teacher.solver_samples`). Departure: it
+    gives every rollout the mean reward of its dataset; here each rollout has its own reward.
+    """
     with phase("answering questions"):
-        values, agreement = intrinsic_rewards.question_rewards(
-            setup, arrays.baseline, datasets=datasets, step=progress.outer_step
-        )
+        values, agreement = intrinsic_rewards.question_rewards(setup, arrays.baseline, datasets, progress.outer_step)
     is_valid = datasets.is_valid
-    advantages = rewards.question_advantages(values, is_valid, setup.config.teacher.invalid_penalty)
-    means = values.sum(axis=1) / np.maximum(1, is_valid.sum(axis=1))  # of what could be parsed; the rest is zero
     return Scored(
         arrays=arrays,
         progress=progress,
         rewards=values,
-        dataset_rewards=means,
-        advantages=advantages,
+        dataset_rewards=values.sum(axis=1) / np.maximum(1, is_valid.sum(axis=1)),  # mean over parsable rollouts
+        advantages=question_advantages(values, is_valid, setup.config.teacher.invalid_penalty),
         solve_rates=agreement,
         metrics={},
-        promoted=None,
     )
 
 
-def _solve_rates(setup: Setup, stats: QuestionStats, is_valid: np.ndarray) -> np.ndarray:
-    """Share of student samples [g, n] that agreed with the teacher's answer, over a dataset's r students."""
-    repeats = setup.config.outer.students_per_dataset
-    rates = np.full(is_valid.shape, np.nan)
-    for dataset, valid in enumerate(is_valid):
-        members = range(dataset * repeats, (dataset + 1) * repeats)
-        asked = np.sum([stats.asked[member] for member in members], axis=0)
-        agreed = np.sum([stats.agreed[member] for member in members], axis=0)
-        if valid.any():
-            rates[dataset, valid] = np.where(asked > 0, agreed / np.maximum(asked, 1), np.nan)
-    return rates
-
-
-def _promote(
+def promote(
     setup: Setup,
     arrays: RunArrays,
     progress: Progress,
+    *,
     split: HardSplit,
-    datasets: teacher.Datasets,
-    trained: Trained,
-) -> tuple[RunArrays, Progress, promotion.Decision, Promotion | None]:
+    datasets: Datasets,
+    trained: TrainedStudents,
+) -> tuple[RunArrays, Progress, float]:
+    """Applies the promotion rule to a step's students (paper, step 6); returns the moving average too."""
     step, measured = progress.outer_step, trained.measured
-    outcome = promotion.StepOutcome(
+    outcome = StepOutcome(
         outer_step=step,
         mean_reward=float(measured.rewards.mean()),
         best_reward=float(measured.rewards.max()),
         best_dataset=measured.best_dataset,
     )
-    decision = promotion.decide(progress.window, outcome, setup.promotion)
-    students = (*arrays.window, trained.best)
-    best_items = tuple(
-        (item.question, item.answer) for item in datasets.items[measured.best_dataset] if item is not None
-    )
-    questions = (*progress.window_questions, best_items)
+    decision = decide(progress.window, outcome, setup.config.promotion)
+    # What may be promoted, oldest first, this step's last.
+    outcomes, students = (*progress.window, outcome), (*arrays.window, trained.best)
+    pairs = tuple((item.question, item.answer) for item in datasets.questions(measured.best_dataset))
+    questions = (*progress.window_questions, pairs)
     arrays = dataclasses.replace(arrays, window=students[1:])
     if decision.promoted_step is None:
         kept = questions[max(0, len(questions) - len(arrays.window)) :]
-        return arrays, dataclasses.replace(progress, window=decision.window, window_questions=kept), decision, None
-
-    back = step - decision.promoted_step  # outer steps since the promoted student was trained
-    source = outcome if back == 0 else progress.window[-back]
-    baseline = students[-1 - back]
-    accuracy = validation_accuracy(setup, baseline, split)
-    promoted = Promotion(
+        progress = dataclasses.replace(progress, window=decision.window, window_questions=kept)
+        return arrays, progress, decision.moving_average
+    index = decision.promoted_step - step - 1  # from the end
+    promotion = Promotion(
         outer_step=step,
-        source_step=source.outer_step,
-        dataset=source.best_dataset,
-        reward=source.best_reward,
-        validation_accuracy=accuracy,
-        questions=questions[-1 - back],
+        source_step=outcomes[index].outer_step,
+        dataset=outcomes[index].best_dataset,
+        reward=outcomes[index].best_reward,
+        validation_accuracy=float(validation_accuracy(setup, students[index], split)),
+        questions=questions[index],
     )
+    return *_make_baseline(arrays, progress, students[index], promotion), decision.moving_average
+
+
+def _make_baseline(
+    arrays: RunArrays, progress: Progress, student: Params, promotion: Promotion
+) -> tuple[RunArrays, Progress]:
+    """Makes a student the baseline, and the best promoted student unless an earlier one has a higher accuracy."""
+    accuracy = promotion.validation_accuracy
+    arrays = dataclasses.replace(arrays, baseline=student)
     progress = dataclasses.replace(
         progress,
         window=(),
         window_questions=(),
-        promotions=(*progress.promotions, promoted),
+        promotions=(*progress.promotions, promotion),
         baseline_validation=accuracy,
     )
-    arrays = dataclasses.replace(arrays, baseline=baseline)
     if accuracy >= progress.best_validation:
-        arrays = dataclasses.replace(arrays, best=baseline)
+        arrays = dataclasses.replace(arrays, best=student)
         progress = dataclasses.replace(progress, best_validation=accuracy, best_promotion=len(progress.promotions))
-    return arrays, progress, decision, promoted
+    return arrays, progress
+
+
+def _advance(setup: Setup, before: Progress, scored: Scored, num_tokens: int) -> Progress:
+    """Counts the step in the progress, and ends the search after the last step or at the goal."""
+    config, num_steps = setup.config, before.outer_step + 1
+    reached = scored.progress.baseline_validation >= config.outer.stop_at_validation
+    return dataclasses.replace(
+        scored.progress,
+        outer_step=num_steps,
+        num_idle_steps=before.num_idle_steps + (not scored.rewards.any()),
+        num_sampled_tokens=before.num_sampled_tokens + num_tokens,
+        finished=num_steps == config.num_outer_steps or reached,
+    )
+
+
+def _metrics(before: Progress, after: Progress, scored: Scored) -> dict[str, Any]:
+    rewards = scored.dataset_rewards
+    return {
+        "outer_step": before.outer_step,
+        "rewards": rewards.tolist(),
+        "mean_reward": float(rewards.mean()),
+        "best_reward": float(rewards.max()),
+        "promoted": len(after.promotions) > len(before.promotions),
+        "num_promotions": len(after.promotions),
+        "validation_accuracy": after.baseline_validation,
+        "any_reward": bool(scored.rewards.any()),
+    }

@@ -1,4 +1,4 @@
-"""The state of a run: one pytree of arrays and a small record, enough to go on exactly."""
+"""The state of a run: a pytree of arrays and a small record, enough to resume bit for bit."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from typing import Any
 
 import flax.struct
 
+from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
 from soar_jax.rl.population import init_policy
 from soar_jax.rl.train_step import TrainState
-from soar_jax.runs.build import Setup
 from soar_jax.soar.promotion import StepOutcome
+from soar_jax.soar.setup import Setup
 
 
 @flax.struct.dataclass(kw_only=True)
 class RunArrays:
-    """Everything that is arrays."""
+    """The arrays of the state; field names are paths in saved checkpoints."""
 
     teacher: TrainState
-    baseline: Params  # the student that the next rewards are measured against
-    # the promoted student so far with the best validation accuracy; the base model solves no hard problem
+    baseline: Params  # baseline student: rewards are measured against it
+    # Promoted student with the best validation accuracy; the base model before the first promotion. Departure: the
+    # paper chooses by greedy accuracy on D_train.
     best: Params
-    # best students of the steps before, oldest first: what a promotion may take besides this step's
-    window: tuple[Params, ...]
+    window: tuple[Params, ...]  # best students of earlier steps that a promotion may take, oldest first
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """One promotion, with the questions that made it."""
+    """A promotion, with the questions that its student was trained on."""
 
-    outer_step: int  # when it was decided
-    source_step: int  # whose best student was taken
+    outer_step: int  # at which it was decided
+    source_step: int  # in which the student was trained
     dataset: int
     reward: float
     validation_accuracy: float
@@ -40,29 +41,24 @@ class Promotion:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Everything that is not arrays; JSON through `to_json` and `from_json`."""
+    """The part of the state that is saved as JSON."""
 
     outer_step: int = 0  # outer steps completed
     window: tuple[StepOutcome, ...] = ()
-    # questions of the best dataset of each step of the window, oldest first
+    # (question, answer) pairs of the best dataset of each step of the window, oldest first
     window_questions: tuple[tuple[tuple[str, str], ...], ...] = ()
     promotions: tuple[Promotion, ...] = ()
-    best_promotion: int = 0  # promotions behind `RunArrays.best`
+    best_promotion: int = 0  # number of promotions up to `RunArrays.best`
     best_validation: float = 0.0
     baseline_validation: float = 0.0
     num_idle_steps: int = 0  # outer steps in which every reward was zero
     num_sampled_tokens: int = 0
-    num_student_steps: int = 0  # updates of all students together
-    finished: bool = False  # stopped early, or all outer steps done
-    file_sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # bytes of the files beside it
-
-    @property
-    def promoted_datasets(self) -> set[tuple[int, int]]:
-        """Outer step and number of each dataset whose student was promoted."""
-        return {(promotion.source_step, promotion.dataset) for promotion in self.promotions}
+    num_student_steps: int = 0  # updates, summed over students
+    finished: bool = False  # all outer steps are done, or the goal was reached
+    file_sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # bytes of each file of `RunFiles`
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dicts and lists."""
+        """Converts to plain dicts and lists."""
         return dataclasses.asdict(self)
 
     @staticmethod
@@ -87,22 +83,29 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What an outer step leaves."""
+    """The state after an outer step, and the rows that it adds to the files."""
 
     arrays: RunArrays
     progress: Progress
     metrics: dict[str, Any]  # one row of metrics.jsonl
-    ledger: list[dict[str, Any]]  # one row a question
+    ledger: list[dict[str, Any]]  # one row per question
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """The outcome of the outer loop, input of the final evaluation."""
+
+    arrays: RunArrays
+    progress: Progress
+    split: HardSplit
 
 
 def initial_arrays(setup: Setup) -> RunArrays:
-    """Teacher and baseline student both start as the base model (paper)."""
-    # This step's best student is at hand when one of the window is promoted.
-    window = setup.promotion.window - 1 if setup.promotion.student == "window_best" else 0
-    optimizer = setup.teacher.optimizer
+    """Makes teacher and baseline student, both copies of the base model (paper, section 3)."""
+    base, optimizer = setup.base_weights, setup.teacher.optimizer
     return RunArrays(
-        teacher=init_policy(setup.start, mesh=setup.mesh, model=setup.sampler.model, optimizer=optimizer),
-        baseline=setup.start,
-        best=setup.start,
-        window=(setup.start,) * window,
+        teacher=init_policy(base, mesh=setup.mesh, model=setup.sampler.model, optimizer=optimizer),
+        baseline=base,
+        best=base,
+        window=(base,) * setup.config.promotion.num_kept_students,
     )

@@ -1,7 +1,7 @@
-"""All that differs between a folder on disk and one in a bucket of Google Cloud Storage.
+"""File operations on local disk and in Google Cloud Storage buckets.
 
-On disk, bytes are appended and synced, and a whole file appears by being renamed. An object in a bucket is only ever
-written whole, appears whole, and is never locked.
+On disk, appends are synced, and a file is replaced by an atomic rename. A bucket object is always rewritten in full,
+appears atomically, and cannot be locked.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from typing import IO
 import fsspec
 from etils import epath
 
+from soar_jax.errors import SettingsError, require
 from soar_jax.parallel import processes
-from soar_jax.settings import SettingsError, require
 
 _BUCKETS = "gs://"
-_PATIENCE_S = 30.0  # for a bucket's first answer
-_LONGEST_REASON = 200
+BUCKET_TIMEOUT_S = 30.0  # for the first request
+_MAX_REASON_CHARACTERS = 200
 
 
 def to_path(text: str) -> epath.Path:
-    """The path that a user has named: a local one, or gs://BUCKET/FOLDER.
+    """Parses a user's path: a local one, or gs://BUCKET/FOLDER.
 
     Raises:
-      SettingsError: it is another kind of URL, or a bucket's and the extra `gcs` is not installed.
+      SettingsError: it is another URL, or in a bucket without the extra `gcs` installed.
     """
     if not re.match(r"\w+:/", text):
         return epath.Path(text).expanduser()
-    is_bucket = re.fullmatch(_BUCKETS + r"[^/*?\[\]][^*?\[\]]*", text) is not None  # clients expand such patterns
+    is_bucket = re.fullmatch(_BUCKETS + r"[^/*?\[\]][^*?\[\]]*", text) is not None  # clients expand patterns
     require(is_bucket, f"{text}: only local paths and gs://BUCKET/FOLDER, without * ? [ ], are supported")
     require(importlib.util.find_spec("gcsfs") is not None, f"{text} needs: pip install 'soar-jax[gcs]'")
-    os.environ.setdefault("EPATH_USE_TF", "0")  # gcsfs also where TensorFlow happens to be installed
-    # Other processes, and orbax past gcsfs, write to the folders that it would remember.
+    os.environ.setdefault("EPATH_USE_TF", "0")  # use gcsfs even if TensorFlow is installed
+    # Other processes write to the cached folders, and so does orbax without gcsfs.
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
     return epath.Path(text)
 
 
 def to_local(text: str) -> pathlib.Path:
-    """The path on disk that a user has named.
+    """Parses a user's path on local disk.
 
     Raises:
       SettingsError: it is a URL.
@@ -55,15 +55,15 @@ def to_local(text: str) -> pathlib.Path:
 
 
 def is_in_bucket(path: epath.Path) -> bool:
-    """Whether it is a path in a bucket, not on disk."""
+    """Returns whether a path is in a bucket."""
     return str(path).startswith(_BUCKETS)
 
 
 def check_bucket(path: epath.Path) -> None:
-    """Refuses a path whose bucket cannot be read; of a path on disk it asks nothing.
+    """Checks that the bucket of a path can be read; a local path passes.
 
     Raises:
-      SettingsError: there are no credentials, no such bucket or no right to read it, or it does not answer.
+      SettingsError: credentials, bucket or permission are missing, or the request timed out.
     """
     if not is_in_bucket(path):
         return
@@ -74,57 +74,58 @@ def check_bucket(path: epath.Path) -> None:
 
     name = str(path).removeprefix(_BUCKETS).partition("/")[0]
     try:
-        # orbax will ask this too
-        storage.Client().get_bucket(name, timeout=_PATIENCE_S, retry=DEFAULT_RETRY.with_timeout(_PATIENCE_S))
+        # orbax makes the same request
+        retry = DEFAULT_RETRY.with_timeout(BUCKET_TIMEOUT_S)
+        storage.Client().get_bucket(name, timeout=BUCKET_TIMEOUT_S, retry=retry)
     except (GoogleAPIError, GoogleAuthError, OSError, ValueError) as error:
         raise SettingsError(
-            f"cannot use the bucket of {path} ({type(error).__name__}: {reason(error)}); see docs/cloud_tpu.md"
+            f"cannot use the bucket of {path} ({type(error).__name__}: {error_reason(error)}); see docs/cloud_tpu.md"
         ) from None
 
 
-def reason(error: Exception) -> str:
-    """Why something went wrong, in a line."""
+def error_reason(error: Exception) -> str:
+    """Summarizes an error in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return " ".join(str(error).split())[:_LONGEST_REASON]
+    return " ".join(str(error).split())[:_MAX_REASON_CHARACTERS]
 
 
 def absolute(path: epath.Path) -> epath.Path:
-    """The path from the root; one in a bucket is as it is."""
+    """Makes a local path absolute."""
     return path if is_in_bucket(path) else path.absolute()
 
 
-def names(folder: epath.Path) -> list[str]:
-    """What is in a folder, sorted; nothing where there is no folder."""
+def list_names(folder: epath.Path) -> list[str]:
+    """Lists the names in a folder, sorted; empty if it does not exist."""
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 @contextlib.contextmanager
-def claiming(folder: str, instead: str) -> Iterator[None]:
-    """Within it a folder is locked and first written to; `folder` and `instead` name it and what to change.
+def lock_errors(folder: str, instead: str) -> Iterator[None]:
+    """Turns errors of locking and writing to a folder into one line, which names `folder` and what to choose `instead`.
 
     Raises:
-      SettingsError: another process holds it, or it cannot be written.
+      SettingsError: another process has the lock, or the folder cannot be written.
     """
     try:
         yield
     except BlockingIOError:
         raise SettingsError(f"another process is running in {folder}; wait or choose another {instead}") from None
     except OSError as error:
-        raise SettingsError(f"cannot write to {folder}: {reason(error)}; choose another {instead}") from None
+        raise SettingsError(f"cannot write to {folder}: {error_reason(error)}; choose another {instead}") from None
 
 
 def lock(path: epath.Path) -> IO[str]:
-    """Makes the first process of this run the only one that holds a file, until it is closed or the process ends.
+    """Locks a file from the main process, until the file is closed or the process ends. A no-op in a bucket.
 
     Raises:
-      BlockingIOError: another process holds it. Never in a bucket, where nothing can be held.
+      BlockingIOError: another process has the lock.
     """
     if is_in_bucket(path):
         return io.StringIO()
     file: IO[str] = path.open("w")
-    is_held = processes.is_main() and not _flock(file)
-    if processes.any_process(is_held):  # so that all processes of this run end alike
+    is_locked = processes.is_main() and not _flock(file)
+    if processes.any_process(is_locked):  # raise in all processes of this run
         raise BlockingIOError
     return file
 
@@ -138,12 +139,12 @@ def _flock(file: IO[str]) -> bool:
 
 
 def size(path: epath.Path) -> int:
-    """Bytes of a file."""
+    """Returns the size of a file in bytes."""
     return path.stat().length if is_in_bucket(path) else os.path.getsize(path)
 
 
-def put(path: epath.Path, content: bytes) -> None:
-    """Writes a file that appears whole, on disk, or not at all."""
+def write(path: epath.Path, content: bytes) -> None:
+    """Writes a file atomically; on disk when this returns."""
     if is_in_bucket(path):
         path.write_bytes(content)
         return
@@ -154,18 +155,18 @@ def put(path: epath.Path, content: bytes) -> None:
 
 
 def append(path: epath.Path, content: bytes) -> None:
-    """Adds to a file, which it makes where there is none; on disk when this returns."""
+    """Appends to a file, creating it if needed; on disk when this returns."""
     if is_in_bucket(path):
-        put(path, (path.read_bytes() if path.exists() else b"") + content)
+        write(path, (path.read_bytes() if path.exists() else b"") + content)
         return
     with path.open("ab") as file:
         _write_synced(file, content)
 
 
 def truncate(path: epath.Path, length: int) -> None:
-    """Cuts a file to its first bytes."""
+    """Truncates a file to `length` bytes."""
     if is_in_bucket(path):
-        put(path, path.read_bytes()[:length])
+        write(path, path.read_bytes()[:length])
     else:
         os.truncate(path, length)
 

@@ -1,6 +1,6 @@
-"""JSON and JSON-lines files: append-only rows that are cut back on resume, and files that appear whole.
+"""JSON and JSON-lines files: append-only rows that are truncated on resume, and files written atomically.
 
-Of several processes the first writes; a write returns in all of them when it is done, so that they may read it.
+Only the main process writes. A write returns in all processes when it is done, so that they may read the file.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Any
 
 from etils import epath
 
+from soar_jax.errors import SettingsError, require
 from soar_jax.parallel import processes
-from soar_jax.settings import SettingsError, require
 from soar_jax.storage import files
 
 
 def to_line(row: Mapping[str, Any]) -> str:
-    """One row as it stands in a file."""
+    """Serializes one row of a JSON-lines file."""
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def read_lines(path: epath.Path) -> list[dict[str, Any]]:
-    """All rows of a JSON-lines file; none where there is no file.
+    """Reads the rows of a JSON-lines file; empty if it does not exist.
 
-    Split at newlines alone: model text may hold other characters that end a line.
+    Splits only at newlines, since model text may contain other line separators.
 
     Raises:
       SettingsError: a row is not JSON.
@@ -38,7 +38,7 @@ def read_lines(path: epath.Path) -> list[dict[str, Any]]:
 
 
 def read_json(path: epath.Path) -> Any:
-    """The value of a JSON file.
+    """Reads a JSON file.
 
     Raises:
       SettingsError: it is broken.
@@ -50,35 +50,34 @@ def read_json(path: epath.Path) -> Any:
 
 
 def replace_text(path: epath.Path, text: str) -> None:
-    """Writes a file that appears whole, on disk, or not at all."""
+    """Writes a text file atomically."""
     if processes.is_main():
-        files.put(path, text.encode())
+        files.write(path, text.encode())
     processes.sync()
 
 
 def write_json(path: epath.Path, value: Any) -> None:
-    """Writes a JSON file that appears whole or not at all."""
+    """Writes a JSON file atomically."""
     replace_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 class JsonLines:
-    """One JSON object a line."""
+    """An append-only file with one JSON object per line; created by the first `append`."""
 
     def __init__(self, path: epath.Path) -> None:
-        """Nothing is written until the first `append`."""
         self.path = path
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Adds rows, on disk when this returns; the file's size in bytes."""
+        """Appends rows, on disk when this returns, and returns the file's size in bytes."""
         if processes.is_main():
             files.append(self.path, "".join(map(to_line, rows)).encode())
-        return int(processes.broadcast_from_main(lambda: files.size(self.path)))  # others may not see it at once
+        return int(processes.broadcast_from_main(lambda: files.size(self.path)))  # other processes may see it late
 
-    def cut(self, size: int) -> None:
-        """Drops everything behind `size` bytes: rows of a step that was never saved.
+    def truncate(self, size: int) -> None:
+        """Truncates the file to `size` bytes, which drops rows of a step that was never saved.
 
         Raises:
-          SettingsError: the file is shorter, so rows of saved steps are gone.
+          SettingsError: the file is shorter, so rows of saved steps are lost.
         """
         found = files.size(self.path) if self.path.exists() else 0
         require(
@@ -86,23 +85,23 @@ class JsonLines:
             f"{self.path} has {found} bytes, the checkpoint knows {size}: rows are lost; bring the file back, or "
             "start anew in another --workdir",
         )
-        processes.sync()  # all have seen the same size
+        processes.sync()  # all processes see the same size
         if found > size and processes.is_main():
             files.truncate(self.path, size)
         processes.sync()
 
 
 def rename(path: epath.Path, other: epath.Path) -> None:
-    """Gives a file another name."""
-    processes.sync()  # all know what there is
+    """Renames a file."""
+    processes.sync()  # all processes have looked for it
     if processes.is_main():
         path.replace(other)
     processes.sync()
 
 
 def remove(path: epath.Path) -> None:
-    """Removes a file if it is there."""
-    processes.sync()  # nobody is reading it
+    """Removes a file if it exists."""
+    processes.sync()  # no process reads it
     if processes.is_main():
         path.unlink(missing_ok=True)
     processes.sync()

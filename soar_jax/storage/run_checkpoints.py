@@ -1,4 +1,4 @@
-"""Saving and restoring a run's whole state with orbax, asynchronously."""
+"""Saves and restores a run's full state with orbax, asynchronously."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -16,65 +16,64 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from soar_jax.errors import InterruptedRunError, SettingsError
 from soar_jax.parallel import processes
-from soar_jax.runs.interrupts import InterruptedRunError
-from soar_jax.settings import SettingsError
 from soar_jax.storage import files
 
 Tree = TypeVar("Tree")
 
-# By their names in tensorstore's messages.
-_STORAGE_TROUBLE = re.compile(
+# In tensorstore's error messages.
+_STORAGE_ERRORS = re.compile(
     "RESOURCE_EXHAUSTED|PERMISSION_DENIED|UNAVAILABLE|No space left on device|Disk quota exceeded"
 )
 
 
 class Checkpoints:
-    """The checkpoints of one workdir: a pytree of arrays and a JSON record for each saved step."""
+    """Checkpoints of one workdir: a pytree of arrays and a JSON record per saved step."""
 
     def __init__(self, folder: epath.Path, keep: int, keep_every: int = 0) -> None:
-        """Opens `folder`, making it where needed, and clears what saves that were cut off have left there.
+        """Opens or creates `folder`, and removes the files of unfinished saves.
 
         Args:
-          keep: the newest so many steps are kept.
-          keep_every: every so many-th step is kept for good; 0: none is.
+          keep: number of newest checkpoints to keep.
+          keep_every: also keep every N-th step; 0 is off.
         """
         policies = ocp.checkpoint_managers
-        kept: list[Any] = [policies.LatestN(keep)]
+        preserved: list[Any] = [policies.LatestN(keep)]
         if keep_every:
-            kept.append(policies.EveryNSteps(keep_every))
+            preserved.append(policies.EveryNSteps(keep_every))
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(kept),
+            preservation_policy=policies.AnyPreservationPolicy(preserved),
             enable_async_checkpointing=True,
             cleanup_tmp_directories=True,
         )
         self._manager = ocp.CheckpointManager(files.absolute(folder), options=options)
 
     def save(self, step: int, arrays: Any, record: dict[str, Any]) -> None:
-        """Starts saving; returns when the arrays are copied, before they are on disk."""
+        """Starts a save; returns when the arrays are copied, before they are on disk."""
         record = record | {"checksums": _checksums(arrays, record)}
-        both = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
+        items = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
         with self._writing():
-            self._manager.save(step, args=both)
+            self._manager.save(step, args=items)
 
     def restore_newest(self, like: Tree, say: Callable[[str], None]) -> tuple[int, Tree, dict[str, Any]] | None:
-        """The newest whole checkpoint; broken newer ones are renamed out of the way, so that their steps can be saved.
+        """Restores the newest valid checkpoint, and renames broken newer ones so that their steps can be saved again.
 
         Args:
-          like: arrays or shapes with shardings; what is restored has these, on whatever mesh it was saved.
-          say: is told in a line which checkpoint was passed over, and why.
+          like: arrays, or shapes with shardings, that the restored arrays match, whatever mesh they were saved on.
+          say: receives one line for each broken checkpoint.
 
         Returns:
-          Its step, arrays and record; None where no checkpoint was ever saved.
+          Its step, arrays and record; None if no checkpoint was ever saved.
 
         Raises:
-          SettingsError: there are checkpoints, and all of them are broken; they stay as they are.
+          SettingsError: there are checkpoints, and all are broken; none is renamed.
         """
         broken: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
-            found, trouble = self._try(step, like)
+            found, cause = self._try_restore(step, like)
             if found is None:
-                broken[step] = trouble
+                broken[step] = cause
                 continue
             for broken_step, reason in broken.items():
                 aside = self._move_aside(broken_step)
@@ -87,34 +86,34 @@ class Checkpoints:
             )
         return None
 
-    def _try(self, step: int, like: Tree) -> tuple[tuple[Tree, dict[str, Any]] | None, str]:
-        """Arrays and record of a step, or None and why not; the same in all processes."""
-        found, trouble = None, "another process cannot read it"
+    def _try_restore(self, step: int, like: Tree) -> tuple[tuple[Tree, dict[str, Any]] | None, str]:
+        """Returns arrays and record of a step, or None and the cause; consistent across processes."""
+        found, cause = None, "another process cannot read it"
         try:
             found = self._read(step, like)
         except InterruptedRunError:
             raise
-        except Exception as error:  # orbax and tensorstore raise many kinds for a damaged checkpoint
-            trouble = why_broken(error)
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            cause = _cause(error)
         if processes.any_process(found is None):
-            return None, trouble
+            return None, cause
         assert found is not None
         try:
-            verify(*found)
+            _verify(*found)
         except (TypeError, ValueError) as error:
-            found, trouble = None, why_broken(error)
-        return (None, trouble) if processes.any_process(found is None) else (found, "")
+            found, cause = None, _cause(error)
+        return (None, cause) if processes.any_process(found is None) else (found, "")
 
     def _read(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
-        """This process's part of a step, without waiting for the others, of whom some may not come through."""
+        """Reads this process's shards of a step, without barriers, since other processes may fail."""
         folder, target = self._folder(step), jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         own = jax.process_index()
         alone = ocp.options.MultiprocessingOptions(own, active_processes={own}, barrier_sync_key_prefix=str(own))
-        arrays_of = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
-        record_of = ocp.JsonCheckpointHandler(multiprocessing_options=alone)
-        with ocp.Checkpointer(arrays_of, multiprocessing_options=alone) as reader:
+        arrays_handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+        record_handler = ocp.JsonCheckpointHandler(multiprocessing_options=alone)
+        with ocp.Checkpointer(arrays_handler, multiprocessing_options=alone) as reader:
             arrays = reader.restore(folder / "arrays", args=ocp.args.StandardRestore(target))
-        with ocp.Checkpointer(record_of, multiprocessing_options=alone) as reader:
+        with ocp.Checkpointer(record_handler, multiprocessing_options=alone) as reader:
             record = reader.restore(folder / "record", args=ocp.args.JsonRestore())
         return arrays, record
 
@@ -131,47 +130,82 @@ class Checkpoints:
         return aside
 
     def wait(self) -> None:
-        """Returns when everything started is on disk."""
+        """Waits until all started saves are on disk."""
         with self._writing():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, and frees the manager's threads."""
+        """Waits for saves, and frees the manager's threads."""
         with self._writing():
             self._manager.close()
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Makes an `OSError` of storage's troubles, which tensorstore raises as `ValueError`, also an earlier save's.
-
-        Raises:
-          OSError: storage is full or cannot be written.
-        """
+        """Turns storage errors, which tensorstore raises as `ValueError` and maybe late, into `OSError`."""
         try:
             yield
         except ValueError as error:
-            trouble = max(_STORAGE_TROUBLE.findall(str(error)), key=len, default="")  # the longest says most
-            if not trouble:
+            cause = max(_STORAGE_ERRORS.findall(str(error)), key=len, default="")  # the most specific
+            if not cause:
                 raise
-            raise OSError(f"cannot write a checkpoint to {self._manager.directory}: {trouble}") from error
+            raise OSError(f"cannot write a checkpoint to {self._manager.directory}: {cause}") from error
 
 
-def why_broken(error: Exception) -> str:
-    """In half a line, what was wrong with a checkpoint that could not be read."""
+def read_newest(folder: epath.Path, keys: Sequence[str], like: Any) -> tuple[Any, dict[str, Any]] | None:
+    """Reads one subtree of the newest checkpoint onto the host, and its record; writes nothing.
+
+    The other arrays are not read, so neither optimiser states nor devices take part.
+
+    Args:
+      keys: path of the subtree in the saved arrays.
+      like: shapes and dtypes of the subtree.
+
+    Returns:
+      The subtree in NumPy, and the record; None if no checkpoint was ever saved.
+
+    Raises:
+      SettingsError: the folder or the newest checkpoint cannot be read.
+    """
+    for key in reversed(keys):
+        like = {key: like}
+    try:
+        steps = ocp.utils.checkpoint_steps(folder) if folder.exists() else []
+    except OSError as error:
+        raise SettingsError(f"cannot read {folder}: {files.error_reason(error)}") from None
+    if not steps:
+        return None
+    newest = files.absolute(folder) / str(max(steps))
+    try:
+        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+        args = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=True)
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+            found = reader.restore(newest / "arrays", args=args)
+        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+            record = reader.restore(newest / "record")
+        _verify(found, record)
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        raise SettingsError(f"checkpoint {newest} is broken ({_cause(error)})") from error
+    for key in keys:
+        found = found[key]
+    return found, record
+
+
+def _cause(error: Exception) -> str:
+    """Summarizes why a checkpoint cannot be read."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
 
 
-def verify(arrays: Any, record: dict[str, Any]) -> None:
-    """Compares what was read from a checkpoint with the checksums in its record, and takes these out.
+def _verify(arrays: Any, record: dict[str, Any]) -> None:
+    """Compares restored arrays with the checksums in the record, and removes these from it.
 
     Args:
-      arrays: what was saved, or a part of it under the keys that lead to it; on devices or in NumPy.
+      arrays: the saved tree or a subtree under the same paths; on devices or in NumPy.
 
     Raises:
-      ValueError: other numbers than were saved.
+      ValueError: a checksum is missing or differs.
     """
     saved = record.pop("checksums", None)
-    sums = _checksums(arrays, record)  # by all processes together, whatever each has read
+    sums = _checksums(arrays, record)  # collective: all processes must take part
     if not isinstance(saved, dict):
         raise ValueError("it was saved by another version of soar_jax")
     if any(saved.get(path) != found for path, found in sums.items()):
@@ -179,7 +213,7 @@ def verify(arrays: Any, record: dict[str, Any]) -> None:
 
 
 def _checksums(arrays: Any, record: dict[str, Any]) -> dict[str, int]:
-    """Of the record and of each leaf by its path, the same on every mesh: storage does not notice a flipped bit."""
+    """Returns checksums of the record and of each leaf by path, equal on every mesh, to detect flipped bits."""
     named = {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(arrays)

@@ -1,4 +1,4 @@
-"""A job as a child process that writes a log and ends when its parent does."""
+"""Runs a job as a child process that writes a log and ends with its parent."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from collections.abc import Mapping
 
 from soar_jax.studies.study import Job
 
-PR_SET_PDEATHSIG = 1  # of Linux' prctl
+PR_SET_PDEATHSIG = 1  # option of Linux prctl
 _START = "=== start ===\n"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended."""
+    """Result of a job that has ended."""
 
     job: Job
-    code: int  # exit status; negative: the signal that ended it
+    code: int  # exit status; minus the signal number if a signal ended it
     seconds: float
 
     @property
     def error(self) -> str:
-        """Why it failed, in one line."""
+        """The reason of a failure, in one line."""
         if self.code < 0:
             return f"ended by signal {signal.Signals(-self.code).name}"
         text = self.job.log.read_text(encoding="utf-8", errors="replace") if self.job.log.exists() else ""
@@ -35,10 +35,10 @@ class Outcome:
 
 
 def start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Starts a job; a stop signal of the terminal does not reach it, its parent passes one on."""
+    """Starts a job in its own session: the terminal's Ctrl-C does not reach it, the scheduler forwards it."""
     job.workdir.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
-        log.write(_START.encode())  # of more than one, where the study was interrupted
+        log.write(_START.encode())  # a resumed job has several starts in its log
         log.flush()
         return subprocess.Popen(
             [sys.executable, *job.arguments],
@@ -52,5 +52,5 @@ def start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
 
 
 def _end_with_parent() -> None:
-    """Asks the kernel to stop this process when its parent is gone, even by SIGKILL."""
+    """Makes the kernel send SIGTERM when the parent ends, even by SIGKILL."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

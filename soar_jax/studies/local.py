@@ -1,4 +1,4 @@
-"""Jobs in worker processes on this machine."""
+"""Engine that runs jobs in worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
-from soar_jax.runs.interrupts import InterruptedRunError, Interrupts
+from soar_jax.errors import InterruptedRunError
+from soar_jax.runs.interrupts import Interrupts
 from soar_jax.studies import child_process
 from soar_jax.studies.child_process import Outcome
 from soar_jax.studies.study import Job
@@ -16,17 +17,17 @@ POLL_S = 0.2
 
 
 def run(jobs: Sequence[Job], environment: Mapping[str, str], workers: int) -> Iterator[Outcome]:
-    """Runs jobs in their order, at most `workers` at a time; yields each as it ends.
+    """Starts jobs in order, at most `workers` at a time; yields the outcome of each when it ends.
 
     Raises:
-      InterruptedRunError: a stop signal came; it was passed on, and the jobs have saved and ended.
+      InterruptedRunError: a stop signal came; the jobs received it, saved and ended.
     """
     interrupts = Interrupts()
     waiting = deque(jobs)
     running: dict[subprocess.Popen[bytes], tuple[Job, float]] = {}
     try:
         while waiting or running:
-            interrupts.raise_if_told()
+            interrupts.raise_if_stopped()
             while waiting and len(running) < workers:
                 job = waiting.popleft()
                 running[child_process.start(job, environment)] = (job, time.perf_counter())
@@ -39,7 +40,7 @@ def run(jobs: Sequence[Job], environment: Mapping[str, str], workers: int) -> It
 
 
 def _stop(running: Mapping[subprocess.Popen[bytes], object]) -> None:
-    """Tells jobs to stop and waits until they have; a second stop signal kills them, which loses no saved step."""
+    """Sends SIGTERM to the jobs and waits; a second stop signal kills them, which loses no saved step."""
     try:
         for process in running:
             process.terminate()

@@ -1,4 +1,4 @@
-"""Jobs as Ray tasks, on a cluster that exists or on this machine; all nodes must see the same files."""
+"""Engine that runs jobs as Ray tasks, on a cluster or on this machine; all nodes must see the same files."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from soar_jax.errors import SettingsError
 from soar_jax.runs.interrupts import Interrupts
-from soar_jax.settings import SettingsError
 from soar_jax.studies import child_process
 from soar_jax.studies.child_process import Outcome
 from soar_jax.studies.study import Job
 
 POLL_S = 1.0
-_ACCELERATORS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")  # as Ray tells a task of them
+_ACCELERATORS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")  # set by Ray for each task
 
 
 def run(
     jobs: Sequence[Job], environment: Mapping[str, str], workers: int, cpus: float, gpus: float
 ) -> Iterator[Outcome]:
-    """Runs jobs as tasks, at most `workers` at a time; yields each as it ends.
+    """Starts jobs as tasks, at most `workers` at a time; yields the outcome of each when it ends.
 
     Args:
-      cpus: processors that a task asks the cluster for.
-      gpus: accelerators that a task asks the cluster for.
+      cpus: CPUs per task.
+      gpus: accelerators per task.
 
     Raises:
       SettingsError: Ray is not installed, or there is no cluster at RAY_ADDRESS.
-      InterruptedRunError: a stop signal came; it was passed on, and the jobs have saved and ended.
+      InterruptedRunError: a stop signal came; the jobs received it, saved and ended.
     """
     ray = _connect()
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_to_its_end)
-    interrupts = Interrupts()  # after Ray, which sets handlers of its own
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_run_job)
+    interrupts = Interrupts()  # after ray.init, which sets its own signal handlers
     waiting, running = deque(jobs), dict[Any, Job]()
     try:
         while waiting or running:
-            interrupts.raise_if_told()
+            interrupts.raise_if_stopped()
             while waiting and len(running) < workers:
                 job = waiting.popleft()
                 running[task.remote(job, dict(environment), os.getcwd())] = job
@@ -65,12 +65,12 @@ def _connect() -> Any:
     return ray
 
 
-def _to_its_end(job: Job, environment: Mapping[str, str], folder: str) -> tuple[int, float]:
-    """Runs a job where Ray has put it: exit status and seconds. A cancelled task stops its job and waits for it.
+def _run_job(job: Job, environment: Mapping[str, str], folder: str) -> tuple[int, float]:
+    """Task: runs a job on the task's accelerators; returns its exit status and seconds.
 
-    The job sees the accelerators that Ray has given to the task.
+    A cancelled task stops its job and waits for it.
     """
-    os.chdir(folder)  # the job's paths are relative to it
+    os.chdir(folder)  # the job's paths are relative
     environment = {**environment, **{name: os.environ[name] for name in _ACCELERATORS if name in os.environ}}
     started = time.perf_counter()
     process = child_process.start(job, environment)
@@ -85,6 +85,6 @@ def _to_its_end(job: Job, environment: Mapping[str, str], folder: str) -> tuple[
 def _outcome(ray: Any, job: Job, reference: Any) -> Outcome:
     try:
         code, seconds = ray.get(reference)
-    except ray.exceptions.RayError:  # its node or worker is gone
+    except ray.exceptions.RayError:  # the node or worker was lost
         code, seconds = 1, 0.0
     return Outcome(job=job, code=code, seconds=seconds)

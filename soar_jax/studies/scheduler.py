@@ -1,4 +1,4 @@
-"""Runs the unfinished jobs of a study and says how it goes."""
+"""Runs the unfinished jobs of a study and prints their progress."""
 
 from __future__ import annotations
 
@@ -16,30 +16,25 @@ from soar_jax.studies.child_process import Outcome
 from soar_jax.studies.study import Job
 
 Engine = Callable[[Sequence[Job], dict[str, str]], Iterator[Outcome]]
-SHOWN = ("promoted_student", "curriculum", "hard_only", "self_play")  # of a run's policies, where it has them
+SHOWN = ("promoted_student", "curriculum", "hard_only", "self_play")  # policies in the progress lines
 
 
-def claim(out: pathlib.Path) -> IO[str]:
-    """Makes this process the only scheduler of a folder.
-
-    Returns:
-      The lock: the folder is free again when it is closed or the process ends.
+def lock_study(out: pathlib.Path) -> IO[str]:
+    """Locks a study's folder for this process, until the returned file is closed or the process ends.
 
     Raises:
-      SettingsError: the folder cannot be written, or another process is at work in it.
+      SettingsError: the folder cannot be written, or another process has locked it.
     """
-    with files.claiming(str(out), "--out"):
+    with files.lock_errors(str(out), "--out"):
         out.mkdir(parents=True, exist_ok=True)
         return files.lock(epath.Path(out / ".lock"))
 
 
 def run_unfinished(jobs: Sequence[Job], engine: Engine, out: pathlib.Path) -> list[Outcome]:
-    """Runs what is not finished, a line as each job ends.
-
-    The jobs share one cache of compiled programs, in `out`.
+    """Runs the unfinished jobs, which share a compilation cache in `out`; prints a line as each job ends.
 
     Returns:
-      The outcomes of jobs that failed.
+      The outcomes of failed jobs.
     """
     left = [job for job in jobs if not job.is_finished]
     print(f"{len(jobs)} runs, {len(jobs) - len(left)} finished before", flush=True)
@@ -48,8 +43,8 @@ def run_unfinished(jobs: Sequence[Job], engine: Engine, out: pathlib.Path) -> li
         if outcome.code:
             failed.append(outcome)
         minutes = (time.perf_counter() - started) / number * (len(left) - number) / 60
-        place = f"[{len(jobs) - len(left) + number}/{len(jobs)}]"
-        print(f"{place} {_line(outcome)}; about {minutes:.0f} min left", flush=True)
+        count = f"[{len(jobs) - len(left) + number}/{len(jobs)}]"
+        print(f"{count} {_line(outcome)}; about {minutes:.0f} min left", flush=True)
     return failed
 
 

@@ -1,23 +1,25 @@
-"""A study: which runs it is made of, all checked before the first one starts."""
+"""Plans a study: its runs, all checked before the first one starts."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import pathlib
 import urllib.parse
 from collections.abc import Sequence
 
 import ml_collections
 from absl import flags
+from etils import epath
 from ml_collections import config_flags
 
-from soar_jax import settings
-from soar_jax.runs import workdir as workdirs
-from soar_jax.settings import SettingsError, require
+from soar_jax.config import method_file
+from soar_jax.config.methods import METHODS
+from soar_jax.config.reading import one_line_errors, read_config
+from soar_jax.config.run_config import RunConfig
+from soar_jax.errors import SettingsError, require
+from soar_jax.runs.workdir import check_workdir
 
-ROOT = pathlib.Path(__file__).parent.parent.parent  # of the repository
 PAPER_METHODS = (
     "soar_math",
     "frozen_teacher",
@@ -33,19 +35,18 @@ PAPER_METHODS = (
 class Job:
     """One run."""
 
-    name: str  # for people
-    config: ml_collections.FrozenConfigDict
+    name: str  # for display
+    config: RunConfig
     workdir: pathlib.Path
     arguments: tuple[str, ...]  # of `python`
 
     @property
     def log(self) -> pathlib.Path:
-        """What the run prints."""
+        """File with the run's output."""
         return self.workdir / "log.txt"
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to do."""
         return (self.workdir / "summary.json").exists()
 
 
@@ -60,7 +61,7 @@ def plan(
     """All jobs of a study, seed by seed, so that one that was interrupted has whole seeds.
 
     Args:
-      methods: names of files in `configs/`.
+      methods: names of registered methods.
       common: `KEY=VALUE`, config values of all runs.
       sweep: `KEY=V1,V2`; a run for every combination of values.
 
@@ -77,41 +78,37 @@ def plan(
         for method in methods
     ]
     for job in jobs:
-        workdirs.check(job.workdir, job.config)
+        check_workdir(epath.Path(job.workdir), job.config)
     return jobs
 
 
 def _job(method: str, scale: str, seed: int, common: Sequence[str], variant: tuple[str, ...], out: pathlib.Path) -> Job:
-    file = ROOT / "configs" / f"{method}.py"
-    known = sorted(path.stem for path in file.parent.glob("*.py") if "def get_config(scale" in path.read_text("utf-8"))
-    require(method in known, f"there is no method {method!r}; choose from {', '.join(known)}")
+    require(method in METHODS, f"there is no method {method!r}; choose from {', '.join(sorted(METHODS))}")
     values = (f"seed={seed}", *common, *variant)
-    arguments = [f"--config={os.path.relpath(file)}:{scale}", *(f"--config.{value}" for value in values)]
-    config = _parse(arguments)
+    overrides = tuple(f"--config.{value}" for value in values)
+    config = _parse((f"--config={method_file.__file__}:{method}:{scale}", *overrides))
     folder = urllib.parse.quote(",".join(variant), safe="=,.()+-_ ")
     workdir = out / method / folder / f"seed{seed}"
-    program = os.path.relpath(ROOT / "experiments" / "run.py")
     return Job(
         name=" ".join([method, *variant, f"seed {seed}"]),
         config=config,
         workdir=workdir,
-        arguments=(program, *arguments, f"--workdir={workdir}"),
+        arguments=("-m", "soar_jax.cli.main", "run", f"--config={method}:{scale}", *overrides, f"--workdir={workdir}"),
     )
 
 
-def _parse(arguments: Sequence[str]) -> ml_collections.FrozenConfigDict:
-    """The config that `experiments/run.py` would make of these arguments, checked."""
+def _parse(arguments: Sequence[str]) -> RunConfig:
+    """The config that the program `run` would make of these arguments."""
     own, argv = flags.FlagValues(), ["study", *arguments]
     holder = config_flags.DEFINE_config_file("config", None, "", flag_values=own, sys_argv=argv)
-    with settings.one_line_errors():
+    with one_line_errors():
         own(argv)
-        config = ml_collections.FrozenConfigDict(holder.value)
-    settings.check(config)
-    return config
+        values = ml_collections.FrozenConfigDict(holder.value)
+    return read_config(values)
 
 
 def _values(text: str) -> list[str]:
-    """`KEY=V1,V2` as `KEY=V1` and `KEY=V2`; commas in brackets belong to a value."""
+    """Splits `KEY=V1,V2` into `KEY=V1` and `KEY=V2`; commas in brackets belong to a value."""
     key, equals, rest = text.partition("=")
     require(bool(key and equals and rest), f"--sweep={text} is not KEY=VALUE,VALUE")
     values, depth = [""], 0
@@ -133,7 +130,7 @@ def _check_keys(keys: Sequence[str]) -> None:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`5` are the seeds 0 to 4, `0,3,7` (or `7,`) just these.
+    """Parses `5` as the seeds 0 to 4, and `0,3,7` (or `7,`) as just these.
 
     Raises:
       SettingsError: the text is neither.

@@ -1,4 +1,4 @@
-"""Notes the programs that XLA compiles, so that a run can show that it compiles nothing twice."""
+"""Records the programs that XLA compiles, so that a run can show that it compiles nothing twice."""
 
 from __future__ import annotations
 
@@ -8,29 +8,32 @@ _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 
 class CompilationCounter:
-    """Programs compiled, and the seconds that took, since this object was made."""
+    """Programs compiled since this object was created, with their compile times."""
 
     def __init__(self) -> None:
-        """Starts counting."""
-        self.programs: list[tuple[str, float]] = []  # name and seconds of each, in order
+        self.programs: list[tuple[str, float]] = []  # (name, seconds), in order
+        self._num_taken = 0
         jax.monitoring.register_event_duration_secs_listener(self._listen)
 
     @property
     def count(self) -> int:
-        """How many."""
         return len(self.programs)
 
     @property
     def seconds(self) -> float:
-        """Of all together."""
         return sum(seconds for _, seconds in self.programs)
+
+    def take_new(self) -> list[tuple[str, float]]:
+        """The programs compiled since the last call."""
+        new, self._num_taken = self.programs[self._num_taken :], len(self.programs)
+        return new
 
     def _listen(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event == _COMPILE_EVENT:
             self.programs.append((str(kwargs.get("fun_name", "")), duration_secs))
 
 
-def longest_text(programs: list[tuple[str, float]], at_least_s: float = 1.0) -> str:
-    """Programs that took long to compile, the longest first: "update_population 12 s, ..."."""
-    longest = sorted((program for program in programs if program[1] >= at_least_s), key=lambda program: -program[1])
-    return ", ".join(f"{name} {seconds:.0f} s" for name, seconds in longest)
+def format_slowest(programs: list[tuple[str, float]], at_least_s: float = 1.0) -> str:
+    """Lists the slowest compilations, the slowest first: "update_population 12 s, ..."."""
+    slowest = sorted((program for program in programs if program[1] >= at_least_s), key=lambda program: -program[1])
+    return ", ".join(f"{name} {seconds:.0f} s" for name, seconds in slowest)

@@ -1,7 +1,7 @@
-"""Known accelerators, and topologies such as "v6e:4x4".
+"""Known accelerators, topologies such as "v6e:4x4", and peak throughput.
 
-Peaks are the vendors' figures for dense bfloat16. Prices are assumptions: what an hour of one chip typically cost on
-demand in early 2026, in US regions for TPUs, at specialised clouds for GPUs. Spot and reserved chips cost less.
+Peaks are vendor figures for dense bfloat16. Prices are assumptions: typical on-demand prices of one chip in early 2026,
+in US regions for TPUs and at specialised clouds for GPUs. Spot and reserved chips cost less.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from soar_jax.settings import require
+from soar_jax.errors import require
 
 PRICES_OF = "early 2026"
 MAX_CHIPS = 16_384
-# Of the matrix that is squared, and the numbers that are copied, to measure a CPU or another device.
+# Measured on devices that are not in the table: a product of square matrices, and a copy of float32 numbers.
 _CPU_SIDE, _SIDE = 1024, 8192
 _CPU_COPIED, _COPIED = 2**24, 2**27
 _TOPOLOGY = re.compile(r"([a-z0-9-]+):([0-9]{1,6}(?:x[0-9]{1,6}){0,3})")
@@ -30,95 +30,46 @@ _TOPOLOGY = re.compile(r"([a-z0-9-]+):([0-9]{1,6}(?:x[0-9]{1,6}){0,3})")
 class Device:
     """One accelerator chip."""
 
-    name: str  # as in a topology
+    name: str  # in a topology
     title: str
-    peak_flops: float  # a second, dense bfloat16
+    peak_flops: float  # per second, dense bfloat16
     memory_bytes: float
-    bandwidth: float  # of its memory, bytes a second
+    bandwidth: float  # of memory, bytes per second
     usd_per_hour: float
-    jax_kinds: tuple[str, ...]  # what `device_kind` says in JAX
+    jax_kinds: tuple[str, ...]  # `device_kind` in JAX
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Topology:
-    """So many chips of one kind."""
+    """A number of chips of one kind."""
 
     device: Device
     num_chips: int
 
 
-H100 = Device(
-    name="h100",
-    title="NVIDIA H100 SXM",
-    peak_flops=989.4e12,
-    memory_bytes=80e9,
-    bandwidth=3.35e12,
-    usd_per_hour=3.00,
-    jax_kinds=("NVIDIA H100 80GB HBM3",),
-)
 DEVICES = (
-    H100,
-    Device(
-        name="h200",
-        title="NVIDIA H200",
-        peak_flops=989.4e12,
-        memory_bytes=141e9,
-        bandwidth=4.8e12,
-        usd_per_hour=3.80,
-        jax_kinds=("NVIDIA H200",),
-    ),
-    Device(
-        name="a100",
-        title="NVIDIA A100 80GB",
-        peak_flops=312e12,
-        memory_bytes=80e9,
-        bandwidth=2.039e12,
-        usd_per_hour=2.00,
-        jax_kinds=("NVIDIA A100-SXM4-80GB",),
-    ),
-    Device(
-        name="v4",
-        title="TPU v4",
-        peak_flops=275e12,
-        memory_bytes=32e9,
-        bandwidth=1.228e12,
-        usd_per_hour=3.22,
-        jax_kinds=("TPU v4",),
-    ),
-    Device(
-        name="v5e",
-        title="TPU v5e",
-        peak_flops=197e12,
-        memory_bytes=16e9,
-        bandwidth=0.819e12,
-        usd_per_hour=1.20,
-        jax_kinds=("TPU v5 lite", "TPU v5e"),
-    ),
-    Device(
-        name="v5p",
-        title="TPU v5p",
-        peak_flops=459e12,
-        memory_bytes=95e9,
-        bandwidth=2.765e12,
-        usd_per_hour=4.20,
-        jax_kinds=("TPU v5", "TPU v5p"),
-    ),
-    Device(
-        name="v6e",
-        title="TPU v6e",
-        peak_flops=918e12,
-        memory_bytes=32e9,
-        bandwidth=1.64e12,
-        usd_per_hour=2.70,
-        jax_kinds=("TPU v6 lite", "TPU v6e"),
-    ),
-)
+    Device(name="h100", title="NVIDIA H100 SXM", peak_flops=989.4e12, memory_bytes=80e9, bandwidth=3.35e12,
+           usd_per_hour=3.00, jax_kinds=("NVIDIA H100 80GB HBM3",)),
+    Device(name="h200", title="NVIDIA H200", peak_flops=989.4e12, memory_bytes=141e9, bandwidth=4.8e12,
+           usd_per_hour=3.80, jax_kinds=("NVIDIA H200",)),
+    Device(name="a100", title="NVIDIA A100 80GB", peak_flops=312e12, memory_bytes=80e9, bandwidth=2.039e12,
+           usd_per_hour=2.00, jax_kinds=("NVIDIA A100-SXM4-80GB",)),
+    Device(name="v4", title="TPU v4", peak_flops=275e12, memory_bytes=32e9, bandwidth=1.228e12,
+           usd_per_hour=3.22, jax_kinds=("TPU v4",)),
+    Device(name="v5e", title="TPU v5e", peak_flops=197e12, memory_bytes=16e9, bandwidth=0.819e12,
+           usd_per_hour=1.20, jax_kinds=("TPU v5 lite", "TPU v5e")),
+    Device(name="v5p", title="TPU v5p", peak_flops=459e12, memory_bytes=95e9, bandwidth=2.765e12,
+           usd_per_hour=4.20, jax_kinds=("TPU v5", "TPU v5p")),
+    Device(name="v6e", title="TPU v6e", peak_flops=918e12, memory_bytes=32e9, bandwidth=1.64e12,
+           usd_per_hour=2.70, jax_kinds=("TPU v6 lite", "TPU v6e")),
+)  # fmt: skip
+H100 = DEVICES[0]
 _BY_NAME = {device.name: device for device in DEVICES}
 _BY_KIND = {kind: device for device in DEVICES for kind in device.jax_kinds}
 
 
 def parse_topology(text: str) -> Topology:
-    """Reads "DEVICE:CHIPS", where CHIPS may be a grid: "h100:8", "v6e:4x4", "v5p:2x2x4".
+    """Parses "DEVICE:CHIPS", where CHIPS may be a grid: "h100:8", "v6e:4x4", "v5p:2x2x4".
 
     Raises:
       SettingsError: the text has another form, or the device is not in the table.
@@ -135,33 +86,33 @@ def parse_topology(text: str) -> Topology:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Peaks:
-    """What all devices of a mesh reach together."""
+    """Peak throughput, summed over the devices of a mesh."""
 
     flops_per_s: float
     bytes_per_s: float
-    are_measured: bool  # else the vendor's figures
+    are_measured: bool  # else from the table
 
-    def shares(self, flops: float, moved_bytes: float, seconds: float) -> tuple[float, float]:
-        """Work in so many seconds, as shares of the peaks of operations and of bandwidth."""
+    def utilization(self, flops: float, moved_bytes: float, seconds: float) -> tuple[float, float]:
+        """Returns achieved FLOPs per second and bandwidth as fractions of the peaks."""
         return flops / seconds / self.flops_per_s, moved_bytes / seconds / self.bytes_per_s
 
 
 def peaks(mesh: Mesh, dtype: str) -> Peaks:
-    """The table's figures of a mesh's devices, or what they do now, multiplying in `dtype`, where it lacks them."""
+    """Returns the peaks of a mesh's devices from the table, or measures them with products in `dtype`."""
     first = mesh.devices.flat[0]
     device, is_cpu = _BY_KIND.get(first.device_kind), first.platform == "cpu"
     if device is not None:
         return Peaks(
             flops_per_s=mesh.size * device.peak_flops, bytes_per_s=mesh.size * device.bandwidth, are_measured=False
         )
-    everywhere = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     side, copied = (_CPU_SIDE, _CPU_COPIED) if is_cpu else (_SIDE, _COPIED)
 
     def make() -> tuple[jax.Array, jax.Array]:
         matrix = jax.random.normal(jax.random.key(0), (side, side), dtype)
         return jnp.broadcast_to(matrix, (mesh.size, side, side)), jnp.ones((mesh.size, copied), jnp.float32)
 
-    matrices, numbers = jax.jit(make, out_shardings=everywhere)()  # each device its own
+    matrices, numbers = jax.jit(make, out_shardings=sharding)()  # one per device
     product_s = _best_time(jax.jit(lambda x: x @ x), matrices)
     copy_s = _best_time(jax.jit(lambda x: x + 1), numbers)
     return Peaks(
@@ -180,7 +131,7 @@ def _best_time(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> floa
 
 
 def local_topology() -> Topology:
-    """The chips that JAX sees here.
+    """Returns the chips that JAX sees.
 
     Raises:
       SettingsError: they are not in the table.

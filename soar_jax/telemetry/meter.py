@@ -1,4 +1,4 @@
-"""What the devices of a run do, phase by phase: tokens, operations, bytes, and the time in which they are busy."""
+"""Counts the work of a run's devices per phase: tokens, FLOPs, bytes and busy time."""
 
 from __future__ import annotations
 
@@ -12,48 +12,40 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from soar_jax.config.sections import LoRASection
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import LoRASettings
 from soar_jax.telemetry import costs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Work:
-    """Work of all devices together: operations and bytes that the rows need, without padding or waste in them.
-
-    Rows that only fill up a call of one compiled shape are counted as others are.
-    """
+    """Work summed over devices: what the rows need, without padding of tokens; rows that pad a batch count."""
 
     sampled_tokens: int = 0
     flops: float = 0.0
-    decoding_bytes: float = 0.0  # that decoding has to read: weights once a step, and each row's own cache
+    decoding_bytes: float = 0.0  # that decoding must read: weights once per step, and the KV cache of each row
     busy_s: float = 0.0
 
     def __add__(self, other: Work) -> Work:
-        """The sum of both."""
         return Work(**{name: value + getattr(other, name) for name, value in dataclasses.asdict(self).items()})
 
 
 class WorkMeter:
-    """Adds up work, each piece under the phase in which it was begun."""
+    """Sums work per phase; work belongs to the phase in which it was started."""
 
-    def __init__(self, model: ModelConfig, adapting: LoRASettings | None = None) -> None:
-        """Nothing has been done, in no phase.
-
-        Args:
-          adapting: the adapters that are trained in the place of the model.
-        """
-        self.num_tokens = 0  # sampled, since the start
-        self._model, self._adapting = model, adapting
+    def __init__(self, model: ModelConfig, lora_config: LoRASection | None = None) -> None:
+        """`lora_config` describes adapters that are trained instead of the model."""
+        self.num_tokens = 0  # sampled since the start
+        self._model, self._lora_config = model, lora_config
         self._phase = ""
         self._work: dict[str, Work] = {}
         self._lock = threading.Lock()
-        self._begun: queue.Queue[tuple[str, float, jax.Array]] = queue.Queue()
-        self._watching: threading.Thread | None = None
+        self._started: queue.Queue[tuple[str, float, jax.Array]] = queue.Queue()
+        self._watcher: threading.Thread | None = None
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Work that is begun in this context is of that phase."""
+        """Assigns work that is started in this context to a phase."""
         outer, self._phase = self._phase, name
         try:
             yield
@@ -61,42 +53,38 @@ class WorkMeter:
             self._phase = outer
 
     def take(self) -> dict[str, Work]:
-        """The work of each phase since the last call, when all that was begun is done."""
-        self._begun.join()
+        """Waits for all started programs, and returns and clears the work per phase."""
+        self._started.join()
         with self._lock:
             taken, self._work = self._work, {}
         return taken
 
     def watch(self, result: jax.Array) -> None:
-        """Notes when the devices are done with a program that has just been started, by one of its results.
-
-        Args:
-          result: is never given away to another program.
-        """
-        if self._watching is None:
-            self._watching = threading.Thread(target=self._watch, daemon=True)
-            self._watching.start()
-        self._begun.put((self._phase, time.perf_counter(), result))
+        """Times a program that was just dispatched, by one of its results, which must never be donated."""
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._watch, daemon=True)
+            self._watcher.start()
+        self._started.put((self._phase, time.perf_counter(), result))
 
     def _watch(self) -> None:
         end = 0.0
         while True:
-            phase, begun, result = self._begun.get()
-            with contextlib.suppress(jax.errors.JaxRuntimeError):  # whoever uses the result says why
+            phase, started, result = self._started.get()
+            with contextlib.suppress(jax.errors.JaxRuntimeError):  # raised again where the result is used
                 result.block_until_ready()
-            # Programs run one after another, so one that was started early begins when the one before it ends.
-            before, end = end, time.perf_counter()
-            self._add(Work(busy_s=end - max(begun, before)), phase)
+            # Programs run in order, so a program dispatched early begins when the previous one ends.
+            previous_end, end = end, time.perf_counter()
+            self._add(Work(busy_s=end - max(started, previous_end)), phase)
             del result
-            self._begun.task_done()
+            self._started.task_done()
 
-    def prefilled(self, prompt_lengths: np.ndarray) -> None:
-        """Adds prompts that were read."""
+    def add_prefill(self, prompt_lengths: np.ndarray) -> None:
+        """Adds prefilled prompts of lengths [R]."""
         flops = prompt_lengths.size * costs.prefill_flops(self._model, round(float(prompt_lengths.mean())))
         self._add(Work(flops=flops), self._phase)
 
-    def sampled(self, prompt_lengths: np.ndarray, lengths: np.ndarray, num_slots: int) -> None:
-        """Adds completions: lengths [R] of their prompts and their own; a read of the weights serves `num_slots`."""
+    def add_completions(self, prompt_lengths: np.ndarray, lengths: np.ndarray, num_slots: int) -> None:
+        """Adds completions of lengths [R] to prompts of lengths [R]; `num_slots` rows share a read of the weights."""
         num_tokens, prompt, completion = int(lengths.sum()), float(prompt_lengths.mean()), float(lengths.mean())
         read = num_tokens / num_slots * costs.matrix_bytes(self._model)
         context = float(np.sum(lengths * (prompt_lengths.reshape(-1) + lengths / 2)))
@@ -105,12 +93,14 @@ class WorkMeter:
         self.num_tokens += num_tokens
         self._add(Work(sampled_tokens=num_tokens, flops=flops, decoding_bytes=read), self._phase)
 
-    def trained(self, num_rows: int, prompt_tokens: float, completion_tokens: float, has_reference: bool) -> None:
-        """Adds rows that were trained on, of so many tokens on average."""
+    def add_training(self, num_rows: int, prompt_tokens: float, completion_tokens: float, has_reference: bool) -> None:
+        """Adds rows that were trained on, with mean token counts."""
         if num_rows == 0:
             return
         prompt, completion = round(prompt_tokens), max(1, round(completion_tokens))
-        flops = costs.useful_training_flops(self._model, prompt, completion_tokens=completion, adapting=self._adapting)
+        flops = costs.useful_training_flops(
+            self._model, prompt, completion_tokens=completion, lora_config=self._lora_config
+        )
         if has_reference:
             flops += costs.reference_flops(self._model, prompt, completion)
         self._add(Work(flops=num_rows * flops), self._phase)

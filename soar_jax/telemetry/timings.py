@@ -1,4 +1,4 @@
-"""How fast a run's phases were, against what its devices can do."""
+"""Throughput and utilization of a run's phases."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from soar_jax.telemetry.meter import Work
 
 
 def step_timings(step_s: float, seconds: Mapping[str, float], work: Mapping[str, Work], peaks: Peaks) -> dict[str, Any]:
-    """An outer step's row of `timings.jsonl`.
+    """Returns an outer step's row of `timings.jsonl`.
 
     Args:
-      step_s: seconds of the whole step, by the clock.
-      seconds: of each of its phases.
-      work: of each phase that had the devices do any.
+      step_s: wall-clock seconds of the step.
+      seconds: wall-clock seconds per phase.
+      work: device work per phase; phases without any may be missing.
 
     Returns:
-      `step_s`; `tokens_per_s` sampled; `device_idle_share` of the step in which no program ran; and for each phase its
-      seconds `s` and, where it used the devices, `tokens_per_s`, `device_idle_share`, `mfu` (operations of the model
-      against the devices' peak) and `decoding_bandwidth` (bytes that decoding had to read against the peak of memory;
-      above 1 where they lie in a processor's cache).
+      `step_s`; sampled `tokens_per_s`; `device_idle_share`, the fraction of the step in which no program ran; and per
+      phase its seconds `s` and, if it used the devices, `tokens_per_s`, `device_idle_share`, `mfu` (model FLOPs over
+      peak FLOPs) and `decoding_bandwidth` (bytes that decoding must read over peak bandwidth; above 1 if they fit in a
+      CPU cache).
     """
     total = sum(work.values(), Work())
     return {
@@ -36,7 +36,7 @@ def step_timings(step_s: float, seconds: Mapping[str, float], work: Mapping[str,
 def _phase(phase_s: float, work: Work | None, peaks: Peaks) -> dict[str, float]:
     if work is None or phase_s == 0:
         return {}
-    mfu, bandwidth = peaks.shares(work.flops, work.decoding_bytes, phase_s)
+    mfu, bandwidth = peaks.utilization(work.flops, work.decoding_bytes, phase_s)
     return {
         "tokens_per_s": work.sampled_tokens / phase_s,
         "device_idle_share": max(0.0, 1 - work.busy_s / phase_s),

@@ -1,0 +1,150 @@
+"""Reads and writes a Hugging Face `config.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from soar_jax.checkpoints.families import FAMILIES, rope_parameters
+from soar_jax.errors import SettingsError, require
+from soar_jax.model.config import ModelConfig, RopeScaling
+
+_MAX_SIZE = 2**31
+_ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu"}
+
+
+def from_hugging_face(raw: Mapping[str, Any], dtype: str = "float32") -> ModelConfig:
+    """Reads a Hugging Face `config.json`.
+
+    Raises:
+      SettingsError: the architecture is not supported, or a field is missing.
+    """
+    family = raw.get("model_type")
+    require(
+        isinstance(family, str) and family in FAMILIES,
+        f"model_type {family!r} is not supported; supported: {', '.join(FAMILIES)}",
+    )
+    require(
+        not raw.get("quantization_config"),
+        "config.json has a quantization_config, and quantised tensors cannot be read; fetch the model as it was before "
+        "it was quantised, or a GGUF file of it",
+    )
+    try:
+        config = _sizes(raw, str(family), dtype)
+        config = dataclasses.replace(config, **_family_fields(raw, config))
+        _check_sizes(config)
+        return config
+    except KeyError as missing:
+        raise SettingsError(f"config.json lacks {missing}; is it a {family} checkpoint?") from None
+    except SettingsError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise SettingsError(f"config.json has a value that is no size ({error}); fetch the checkpoint again") from None
+
+
+def _sizes(raw: Mapping[str, Any], family: str, dtype: str) -> ModelConfig:
+    num_heads, d_model = int(raw["num_attention_heads"]), int(raw["hidden_size"])
+    ties = raw.get("tie_word_embeddings", FAMILIES[family].ties_embeddings)  # config.json omits defaults
+    return ModelConfig(
+        vocab_size=int(raw["vocab_size"]),
+        d_model=d_model,
+        hidden_dim=int(raw["intermediate_size"]),
+        num_layers=int(raw["num_hidden_layers"]),
+        num_heads=num_heads,
+        num_kv_heads=int(raw.get("num_key_value_heads") or num_heads),
+        head_dim=int(raw.get("head_dim") or d_model // num_heads),
+        rope_theta=float(
+            rope_parameters(raw, "full_attention").get("rope_theta", raw.get("rope_theta", FAMILIES[family].rope_theta))
+        ),
+        norm_eps=float(raw["rms_norm_eps"]),
+        tie_embeddings=bool(ties),
+        max_position_tokens=int(raw["max_position_embeddings"]),
+        dtype=dtype,
+        family=family,
+        rope_scaling=_scaling(raw),
+    )
+
+
+def _family_fields(raw: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
+    """The fields in which a checkpoint differs from Llama."""
+    family = FAMILIES[config.family]
+    has_bias = bool(raw.get("attention_bias", False))
+    require(not has_bias and not raw.get("mlp_bias"), "biases are supported in Qwen2's queries, keys and values alone")
+    act = raw.get(family.activation_key, "silu")
+    require(act in _ACTIVATIONS, f"hidden_act {act!r} is not supported; supported: {', '.join(_ACTIVATIONS)}")
+    softcapping = "attn_logit_softcapping", "final_logit_softcapping"
+    for key in ("use_sliding_window", "use_bidirectional_attention", *softcapping):
+        require(not raw.get(key), f"{key} is not supported")
+    return {"activation": _ACTIVATIONS[act]} | family.fields(raw, config)
+
+
+def _scaling(raw: Mapping[str, Any]) -> RopeScaling | None:
+    found = rope_parameters(raw, "full_attention")
+    found = found if "rope_type" in found else (raw.get("rope_scaling") or {})
+    kind = found.get("rope_type", found.get("type", "default"))
+    require(kind in ("default", "llama3", "linear"), f"rope_type {kind!r} is not supported; supported: llama3, linear")
+    if kind == "default":
+        return None
+    if kind == "linear":
+        return RopeScaling(kind=str(kind), factor=float(found["factor"]))
+    return RopeScaling(
+        kind=str(kind),
+        factor=float(found["factor"]),
+        low_freq_factor=float(found["low_freq_factor"]),
+        high_freq_factor=float(found["high_freq_factor"]),
+        original_max_position_tokens=int(found["original_max_position_embeddings"]),
+    )
+
+
+def _check_sizes(config: ModelConfig) -> None:
+    sizes = [config.vocab_size, config.d_model, config.hidden_dim, config.num_layers, config.num_heads]
+    sizes += [config.num_kv_heads, config.head_dim, config.max_position_tokens]
+    if min(sizes) < 1 or max(sizes) > _MAX_SIZE or config.num_heads % config.num_kv_heads or config.head_dim % 2:
+        raise ValueError(f"sizes {sizes}")
+    constants = [config.rope_theta, config.norm_eps, config.query_scale, config.window_rope_theta]
+    constants += [config.rope_scaling.factor] if config.rope_scaling else []
+    if not all(math.isfinite(constant) for constant in constants):
+        raise ValueError(f"constants {constants}")
+
+
+def to_hugging_face(config: ModelConfig, *, bos_id: int | None, eos_id: int, pad_id: int) -> dict[str, Any]:
+    """Builds the `config.json` that transformers reads."""
+    family = FAMILIES[config.family]
+    raw = {
+        "architectures": [family.transformers_class],
+        "model_type": config.family,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.hidden_dim,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "rope_theta": config.rope_theta,
+        "rms_norm_eps": config.norm_eps,
+        "tie_word_embeddings": config.tie_embeddings,
+        "max_position_embeddings": config.max_position_tokens,
+        family.activation_key: {ours: theirs for theirs, ours in _ACTIVATIONS.items()}[config.activation],
+        "attention_bias": False,
+        "mlp_bias": False,
+        "torch_dtype": config.dtype,
+        "bos_token_id": bos_id,
+        "eos_token_id": eos_id,
+        "pad_token_id": pad_id,
+    }
+    if config.rope_scaling is not None:
+        raw["rope_scaling"] = _raw_scaling(config.rope_scaling)
+    return raw | family.raw_fields(config)
+
+
+def _raw_scaling(scaling: RopeScaling) -> dict[str, Any]:
+    raw: dict[str, Any] = {"rope_type": scaling.kind, "factor": scaling.factor}
+    if scaling.kind == "llama3":
+        raw |= {
+            "low_freq_factor": scaling.low_freq_factor,
+            "high_freq_factor": scaling.high_freq_factor,
+            "original_max_position_embeddings": scaling.original_max_position_tokens,
+        }
+    return raw

@@ -1,0 +1,117 @@
+"""Compiles every program of a run for a TPU slice that is not attached, and prints its memory and collectives.
+
+    python experiments/compile_check.py --config=configs/soar_math.py:llama3.2-3b --topology=v6e:4x4
+
+Needs the extra `tpu`, but no TPU and no weights. Exit code 0 if every program fits, 1 if not, 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the slice is described by its topology
+
+import jax
+
+from soar_jax.checkpoints import known_shapes
+from soar_jax.cli import command
+from soar_jax.errors import require
+from soar_jax.planning.compile_check import Compiled, abstract_run, compile_all, topology_devices
+from soar_jax.runs.memory import memory_summary
+from soar_jax.telemetry.devices import Device
+
+CONFIG = command.define_config_flag()
+TOPOLOGY = flags.DEFINE_string("topology", None, "TPU slice, e.g. v6e:4x4, v5e:4x8 or v5p:2x2x4.")
+MODEL_CONFIG = flags.DEFINE_string("model_config", "", "A config.json or its folder, instead of model.source.")
+ONLY = flags.DEFINE_string("only", "", "Compile only programs whose names hold this.")
+JSON = flags.DEFINE_bool("json", False, "Print JSON lines, one a program; tables go to stderr.")
+
+EXIT_DOES_NOT_FIT = 1
+_TABLE_WIDTH = 150
+_BYTES = ("arguments", "outputs", "temporaries", "code")
+
+
+def main() -> None:
+    """Compiles the programs and prints the tables."""
+    topology = command.required(TOPOLOGY)
+    config = command.run_config(CONFIG).for_platform("tpu")
+    jax.config.update("jax_enable_compilation_cache", False)  # programs for a TPU cannot be read back without one
+    device, devices = topology_devices(topology)
+    model = known_shapes.shape_of(config.model.source, config.model.dtype, MODEL_CONFIG.value)
+    run = abstract_run(config, model, devices)
+    console = Console(highlight=False, soft_wrap=True, width=_TABLE_WIDTH, stderr=JSON.value)
+    console.print(memory_summary(config, model, run.mesh))
+    found = []
+    for compiled in compile_all(run, device, ONLY.value):
+        found.append(compiled)
+        console.print(f"compiled {compiled.program.name} in {compiled.compile_s:.0f} s")
+        if JSON.value:
+            print(json.dumps(_values(compiled)), flush=True)
+    require(bool(found), f"no program's name holds {ONLY.value!r}; leave out --only to see all names")
+    console.print(_memory_table(found, device))
+    console.print(_work_table(found))
+    for compiled in found:
+        if not compiled.fits:
+            console.print(_complaint(compiled))
+    sys.exit(0 if all(compiled.fits for compiled in found) else EXIT_DOES_NOT_FIT)
+
+
+def _values(compiled: Compiled) -> dict[str, Any]:
+    fields = {name: getattr(compiled, name) for name in (*_BYTES, "compile_s", "needed", "peak", "fits", "beside")}
+    return fields | {
+        "program": compiled.program.name,
+        "capacity": compiled.capacity,
+        "flops": compiled.program.flops,
+        "collectives": {kind: {"count": n, "bytes": size} for kind, (n, size) in compiled.collectives.items()},
+        "largest": compiled.largest[0],
+        "advice": None if compiled.fits else compiled.advice,
+    }
+
+
+def _memory_table(found: list[Compiled], device: Device) -> Table:
+    capacity = f"{device.memory_bytes / 2**30:.1f} GiB of {device.title}"
+    table = Table(title=f"each device's memory in GiB, against {capacity}", title_justify="left")
+    table.add_column("program")
+    for name in (*_BYTES, "beside", "needed", "peak", "fits"):
+        table.add_column(name, justify="right")
+    for compiled in found:
+        sizes = [
+            *(getattr(compiled, name) for name in _BYTES),
+            sum(compiled.beside.values()),
+            compiled.needed,
+            compiled.peak,
+        ]
+        cells = [f"{size / 2**30:.2f}" for size in sizes]
+        table.add_row(compiled.program.name, *cells, "yes" if compiled.fits else "NO")
+    return table
+
+
+def _work_table(found: list[Compiled]) -> Table:
+    table = Table(title="operations of one call on all devices, and collectives in its text", title_justify="left")
+    table.add_column("program")
+    table.add_column("FLOP", justify="right")
+    table.add_column("collectives: instructions, GiB of results a device (those in loops counted once)")
+    for compiled in found:
+        kinds = [f"{kind} {n}, {size / 2**30:.3g}" for kind, (n, size) in compiled.collectives.items()]
+        table.add_row(compiled.program.name, f"{compiled.program.flops:.3g}", "; ".join(kinds))
+    return table
+
+
+def _complaint(compiled: Compiled) -> str:
+    name, size = compiled.largest
+    return (
+        f"{compiled.program.name} does not fit: {compiled.needed / 2**30:.1f} GiB of {compiled.capacity / 2**30:.1f}; "
+        f"the largest part is {name} with {size / 2**30:.1f} GiB. Try {compiled.advice}"
+    )
+
+
+def start(argv: list[str] | None = None) -> None:
+    """Starts the program; `argv` in place of `sys.argv`."""
+    command.start(main, argv)

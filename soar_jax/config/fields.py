@@ -1,0 +1,172 @@
+"""How a config key is declared: its default, meaning, rules, and the paper's value.
+
+A section is a frozen dataclass whose fields are made by `setting`. Everything that is said of a key stands in its
+field, and checks, help, documentation and a run's identity are derived from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from soar_jax.errors import SettingsError, check_choice, require
+from soar_jax.registry import registry
+
+Rule = Callable[[str, Any], None]  # of a key's name and value; raises SettingsError
+S = TypeVar("S", bound="Section")
+
+_KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
+
+
+def setting(
+    default: Any,
+    help: str,
+    *rules: Rule,
+    paper: str = "",
+    execution_only: bool = False,
+    legacy: Any = None,
+) -> Any:
+    """Declares a config key.
+
+    Args:
+      help: what the key means, with its unit.
+      rules: what its value must obey.
+      paper: the paper's value and its place, e.g. "64 (Table 3)".
+      execution_only: whether the key changes how a run executes but not its results. A run may resume with another
+        value.
+      legacy: the value of runs that were saved before the key existed.
+    """
+    meta = {"help": help, "rules": rules, "paper": paper, "execution_only": execution_only, "legacy": legacy}
+    return dataclasses.field(default=default, metadata=meta)
+
+
+def section(kind: type, help: str, execution_only: bool = False) -> Any:
+    """Declares a section, a dataclass of keys of its own."""
+    return dataclasses.field(
+        default_factory=kind, metadata={"help": help, "execution_only": execution_only, "legacy": None}
+    )
+
+
+def at_least(minimum: float, meaning: str = "") -> Rule:
+    """A value of at least `minimum`; `meaning` says what the minimum itself does, e.g. "off"."""
+    said = f"{minimum} ({meaning}) or more" if meaning else "0 or more" if minimum == 0 else f"at least {minimum}"
+    return satisfies(lambda value: value >= minimum, f"it must be {said}")
+
+
+def positive(value: Any) -> bool:
+    """More than zero."""
+    return bool(value > 0)
+
+
+def satisfies(test: Callable[[Any], bool], message: str) -> Rule:
+    """A value that passes a test; `message` says what it must be."""
+
+    def rule(name: str, value: Any) -> None:
+        shown = "empty" if value in ("", ()) else value
+        require(test(value), f"{name} is {shown}; {message}")
+
+    return rule
+
+
+def one_of(*choices: str) -> Rule:
+    """One of a fixed set of texts."""
+    return lambda name, value: check_choice(name, value, choices)
+
+
+def each_of(*choices: str) -> Rule:
+    """Texts, each one of a fixed set."""
+
+    def rule(name: str, values: Sequence[str]) -> None:
+        for value in values:
+            check_choice(name, value, choices)
+
+    return rule
+
+
+def contains(text: str, why: str) -> Rule:
+    """A text that contains another one."""
+    return lambda name, value: require(text in value, f"{name} lacks {text}: {why}")
+
+
+def integers(name: str, values: Sequence[Any]) -> None:
+    """At least one whole number, each 1 or more."""
+    require(
+        len(values) > 0 and all(type(value) is int and value >= 1 for value in values),
+        f"{name} is {tuple(values)}; give at least one whole number, each 1 or more",
+    )
+
+
+def integers_or_none(name: str, values: Sequence[Any]) -> None:
+    """Whole numbers, each 1 or more, or none at all."""
+    if values:
+        integers(name, values)
+
+
+def registered(name: str, value: str | Sequence[str]) -> None:
+    """The name, or names, of entries of the registry behind the key."""
+    for each in (value,) if isinstance(value, str) else value:
+        check_choice(name, each, tuple(registry(name)))
+
+
+def known_source(name: str, value: str) -> None:
+    """The name of a benchmark, or "arithmetic"."""
+    check_choice(name, value, ("arithmetic", *registry("problems.source")))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Section:
+    """Base class of config sections."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested dicts with sorted keys."""
+        return {
+            name: value.to_dict() if isinstance(value, Section) else value
+            for name, value in sorted((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """`to_dict` without execution-only keys: everything that a run's results depend on, except for rounding."""
+        kept = {field.name for field in dataclasses.fields(self) if not field.metadata["execution_only"]}
+        return {
+            name: getattr(self, name).identity() if isinstance(value, dict) else value
+            for name, value in self.to_dict().items()
+            if name in kept
+        }
+
+
+def read_section(kind: type[S], values: Mapping[str, Any], name: str = "") -> S:
+    """Makes a section of nested mappings, and checks each key by its type and rules. Missing keys have their default.
+
+    Raises:
+      SettingsError: a key does not exist, or its value is not usable.
+    """
+    types = get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    prefix = f"{name}." if name else ""
+    for key in values:
+        require(key in fields, f"no such config key: {prefix}{key}; there are {', '.join(sorted(fields))}")
+    read = {key: _read_value(types[key], value, prefix + key) for key, value in values.items()}
+    made = kind(**read)
+    for key, field in fields.items():
+        for rule in field.metadata.get("rules", ()):
+            rule(prefix + key, getattr(made, key))
+    return made
+
+
+def _read_value(kind: Any, value: Any, name: str) -> Any:
+    """The value of a key in its declared type; JSON's lists become tuples."""
+    if isinstance(kind, type) and issubclass(kind, Section):
+        require(isinstance(value, Mapping), f"{name} is {value!r}; it is a section and has keys of its own")
+        return read_section(kind, value, name)
+    if get_origin(kind) is tuple:
+        require(isinstance(value, list | tuple), f"{name} is {value!r}; it must be a tuple")
+        item = get_args(kind)[0]
+        return tuple(float(each) if item is float and type(each) is int else each for each in value)
+    if kind is float and type(value) is int:
+        value = float(value)
+    require(type(value) is kind, f"{name} is {value!r}; it must be {_KINDS.get(kind, kind)}")
+    if kind is float and math.isnan(value):
+        raise SettingsError(f"{name} is nan; give a number")
+    return value

@@ -1,0 +1,48 @@
+"""From the ConfigDict of a config file and its overrides to the typed config, once, at a program's start."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import ml_collections
+from absl import flags
+
+from soar_jax.config import cross_rules
+from soar_jax.config.fields import read_section
+from soar_jax.config.run_config import RunConfig
+from soar_jax.errors import SettingsError
+
+
+def read_config(values: ml_collections.ConfigDict | ml_collections.FrozenConfigDict | Mapping[str, Any]) -> RunConfig:
+    """The typed config, each key checked by itself and with the others.
+
+    Raises:
+      SettingsError: with the key, its value and what is allowed.
+    """
+    plain = values if isinstance(values, Mapping) else values.to_dict()
+    config = read_section(RunConfig, plain)
+    cross_rules.check(config)
+    return config
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Makes what goes wrong in reading flags and config files a `SettingsError` of one line."""
+    try:
+        yield
+    except (KeyError, AttributeError) as error:
+        raise SettingsError(f"no such config key: {_first_line(error)}") from None
+    except (flags.Error, TypeError, ValueError, OSError, ImportError, SyntaxError) as error:
+        raise SettingsError(_first_line(error)) from None
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error.args[0]) if error.args else type(error).__name__
+    # A config file's own error comes wrapped in its traceback.
+    text = text.rpartition(f"{SettingsError.__name__}: ")[2]
+    text = text.partition("The above exception was")[0]
+    if "Traceback (most recent call last)" in text:
+        text = text.strip().splitlines()[-1]
+    return " ".join(text.split())

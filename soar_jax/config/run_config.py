@@ -1,0 +1,122 @@
+"""The typed config of a run: all sections, and what follows from several keys."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from soar_jax.config.fields import Section, at_least, section, setting
+from soar_jax.config.sections import (
+    AUTO,
+    SEED,
+    AnalysisSection,
+    CheckpointsSection,
+    CurriculumSection,
+    EvaluationSection,
+    FinalSection,
+    GradingSection,
+    HardSubsetSection,
+    InnerSection,
+    LoRASection,
+    MeshSection,
+    ModelSection,
+    OuterSection,
+    PromotionSection,
+    PromptsSection,
+    SamplingSection,
+    SelfPlaySection,
+    SourceSection,
+    StudentSection,
+    TeacherSection,
+    TransferSection,
+)
+from soar_jax.integers import ceil_div
+from soar_jax.registry import registry
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig(Section):
+    """All that a run is told."""
+
+    method: str = setting("", "name of the method", legacy="")
+    scale: str = setting("", "name of the scale", legacy="")
+    seed: int = setting(0, "seed of all draws, except for the choice of problems", SEED)
+    num_outer_steps: int = setting(200, "outer steps at most", at_least(0), paper="200 (Table 3)")
+    model: ModelSection = section(ModelSection, "the base model")
+    lora: LoRASection = section(LoRASection, "adapters")
+    problems: SourceSection = section(SourceSection, "problems, of which the hard ones become the target")
+    transfer: TransferSection = section(TransferSection, "problems of another kind")
+    prompts: PromptsSection = section(PromptsSection, "prompt templates")
+    grading: GradingSection = section(GradingSection, "how answers are graded")
+    hard_subset: HardSubsetSection = section(HardSubsetSection, "search for hard problems")
+    outer: OuterSection = section(OuterSection, "outer loop")
+    promotion: PromotionSection = section(PromotionSection, "promotion rule")
+    inner: InnerSection = section(InnerSection, "inner loop")
+    student: StudentSection = section(StudentSection, "students")
+    teacher: TeacherSection = section(TeacherSection, "teacher")
+    curriculum: CurriculumSection = section(CurriculumSection, "questions of the final students")
+    final: FinalSection = section(FinalSection, "final students")
+    self_play: SelfPlaySection = section(SelfPlaySection, "SeRL")
+    analysis: AnalysisSection = section(AnalysisSection, "analysis of questions")
+    evaluation: EvaluationSection = section(EvaluationSection, "tests")
+    mesh: MeshSection = section(MeshSection, "mesh axes", execution_only=True)
+    sampling: SamplingSection = section(SamplingSection, "sampling", execution_only=True)
+    checkpoints: CheckpointsSection = section(CheckpointsSection, "checkpoints", execution_only=True)
+
+    @property
+    def num_students(self) -> int:
+        """P = g * r students of an outer step; student p trains on dataset p // r."""
+        return self.outer.num_datasets * self.outer.students_per_dataset
+
+    @property
+    def students_at_once(self) -> int:
+        """Students of a wave, trained and measured together."""
+        return self.inner.students_at_once or self.num_students
+
+    @property
+    def num_written(self) -> int:
+        """G * n questions that the teacher writes in an outer step."""
+        return self.outer.num_datasets * self.outer.questions_per_dataset
+
+    @property
+    def trains_students(self) -> bool:
+        """Whether the teacher's reward comes from students that are trained in the outer loop."""
+        return bool(registry("teacher.reward")[self.teacher.reward].trains_students)
+
+    @property
+    def promotes(self) -> bool:
+        """Whether the outer loop measures students on reward questions, and promotes them."""
+        return self.num_outer_steps > 0 and self.trains_students
+
+    @property
+    def embeds_questions(self) -> bool:
+        """Whether questions that are not hard problems are compared by the model's own embeddings."""
+        own = self.num_outer_steps > 0 or self.curriculum.source != "none" or "self_play" in self.final.students
+        return self.analysis.embeddings == "model" and own
+
+    @property
+    def trained_lora(self) -> LoRASection | None:
+        """The adapters that are trained; None where the whole model is."""
+        return self.lora if self.lora.rank else None
+
+    @property
+    def params_dtype(self) -> str:
+        """Dtype of the base model's parameters in memory.
+
+        What is trained is float32: in bfloat16 an update of 1e-6 would be rounded away.
+        """
+        return self.model.dtype if self.lora.rank else "float32"
+
+    def for_platform(self, platform: str) -> RunConfig:
+        """The config with `model.dtype` "auto" settled for devices of a platform ("cpu", "gpu" or "tpu")."""
+        if self.model.dtype != AUTO:
+            return self
+        dtype = "float32" if platform == "cpu" else "bfloat16"
+        return dataclasses.replace(self, model=dataclasses.replace(self.model, dtype=dtype))
+
+    def num_curriculum_stages(self) -> int:
+        """Stages of questions that are known before the run: of the teacher's and of curated ones."""
+        by_source = {
+            "teacher": ceil_div(self.curriculum.num_questions, self.outer.questions_per_dataset),
+            "curated": len(self.curriculum.levels),
+        }
+        return by_source.get(self.curriculum.source, 0)

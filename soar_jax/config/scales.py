@@ -1,0 +1,116 @@
+"""Scales: which model, which problems, and the sizes that fit them. `method.py:SCALE` picks one.
+
+The defaults of `sections.py` are the paper's protocol. A scale is the list of its departures from them, each with its
+reason.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import ml_collections
+
+from soar_jax.config.run_config import RunConfig
+from soar_jax.config.sections import EXAMPLES, TEACHER_PROMPT
+from soar_jax.errors import require
+
+
+def scale_config(scale: str) -> ml_collections.ConfigDict:
+    """All keys that every method has, set for a scale; an empty name is "nano".
+
+    Raises:
+      SettingsError: there is no such scale.
+    """
+    scale = scale or "nano"
+    require(scale in SCALES, f"unknown scale {scale!r}; choose one of {', '.join(SCALES)}")
+    config = ml_collections.ConfigDict(RunConfig().to_dict())
+    SCALES[scale](config)
+    config.scale = scale
+    return config
+
+
+def scale_names() -> tuple[str, ...]:
+    """All scales."""
+    return tuple(SCALES)
+
+
+def nano(c: ml_collections.ConfigDict) -> None:
+    """The embedded model in the arithmetic world: runs anywhere in minutes, no download.
+
+    Values were measured for this model (docs/nano_world.md).
+    """
+    c.num_outer_steps = 40  # at most: the search ends by outer.stop_at_validation
+    c.model.update(source="embedded:nano", dtype="float32")
+    # Operations of the candidates. Their seed is not the run's, so that all seeds choose from the same problems.
+    c.problems.update(source="arithmetic", path="", topic="dial", levels=(6, 6, 7, 7, 7, 8, 8, 8, 8, 8), seed=2)
+    c.transfer.update(source="arithmetic", path="", topic="mirror", levels=(6, 7, 8), seed=2, num_problems=96)
+    # A model of 34 words, which knows no instructions.
+    c.prompts.update(student="exam {question} ?", teacher="teacher", teacher_opening="", from_seed="teacher {opening}")
+    c.prompts.update(opening_words=4, chat=False, subjects=(), teacher_format="separator", bucket_tokens=(4, 15))
+    c.grading.update(extraction=("after_equals",), equivalence="text", num_workers=2)  # answers are digits
+    c.hard_subset.update(num_candidates=384, samples_per_round=128)  # one compiled shape
+    # 8 datasets of 16 questions: a step of this size takes seconds, and 16 questions are enough to move a student.
+    c.outer.update(num_datasets=8, questions_per_dataset=16, students_per_dataset=1)
+    # Greedy accuracy of this model jumps from 0 to 1 and gives no early signal: accuracy is that of 16 samples.
+    c.outer.update(reward_temperature=1.0, reward_samples=16, stop_at_validation=0.9)
+    c.promotion.student = "window_best"  # with one student a dataset, a step's best is often luck
+    c.inner.update(group_size=16, students_at_once=0)  # all students fit into memory
+    # Epsilon is large against the gradients' size: one lucky hit must not become a full step.
+    c.student.update(learning_rate=3e-4, adam_eps=1e-3, max_completion_tokens=27)
+    c.teacher.update(learning_rate=8e-4, adam_eps=1e-5, max_completion_tokens=40)
+    for policy in (c.student, c.teacher):
+        policy.update(rows_per_micro_batch=16, logprob_chunk_tokens=4096, remat="none", bucket_tokens=())
+    c.curriculum.update(num_questions=64, levels=(3, 4, 5, 6), schedule="then_hard")  # easy ones first teach the work
+    c.final.num_steps = 50  # enough for all methods to level off
+    c.analysis.judge = "world"  # the world knows every answer
+    c.evaluation.problems_per_call = 64
+    c.mesh.update(population=-1, fsdp=1, tensor=1)  # the two halves of a CPU
+    c.sampling.max_slots = 64
+
+
+def language_model(c: ml_collections.ConfigDict, source: str) -> None:
+    """An instruction model on MATH.
+
+    Step sizes and the teacher's length are choices from before the paper's were known, kept so that runs stay
+    comparable.
+    """
+    c.model.source = source
+    for policy in (c.student, c.teacher):
+        policy.learning_rate = 1e-6
+    c.teacher.max_completion_tokens = 768
+
+
+def qwen3_1_7b(c: ml_collections.ConfigDict) -> None:
+    """Qwen3-1.7B on MATH, told not to think first: thoughts would fill the whole completion."""
+    language_model(c, "Qwen/Qwen3-1.7B")
+    c.prompts.system = "/no_think"
+
+
+def smollm2_135m(c: ml_collections.ConfigDict) -> None:
+    """SmolLM2-135M-Instruct on GSM8K: small enough for a CPU, too weak to learn much; it proves the machinery."""
+    language_model(c, "HuggingFaceTB/SmolLM2-135M-Instruct")
+    c.mesh.update(population=-1, fsdp=1, tensor=1)
+    c.inner.students_at_once = 0
+    c.sampling.max_slots = 32
+    c.problems.update(source="gsm8k", path="hf:openai/gsm8k:main:train")
+    c.transfer.update(source="gsm8k", path="hf:openai/gsm8k:main:test", num_problems=256)
+    c.grading.extraction = ("boxed", "last_number")
+    # One example and temperature 1 give 1 parsable question in 8; three and 0.7 give 9 in 16.
+    c.prompts.teacher = TEACHER_PROMPT + "\n\n".join(EXAMPLES)
+    c.prompts.subjects = ("everyday arithmetic",)
+    c.teacher.temperature = 0.7
+    c.student.max_completion_tokens = c.teacher.max_completion_tokens = 256
+    c.curriculum.levels = (1,)  # all that the benchmark has
+    c.student.bucket_tokens = (128,)
+
+
+SCALES: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
+    "nano": nano,
+    "smollm2-135m": smollm2_135m,
+    "llama3.2-1b": functools.partial(language_model, source="meta-llama/Llama-3.2-1B-Instruct"),
+    "llama3.2-3b": functools.partial(language_model, source="meta-llama/Llama-3.2-3B-Instruct"),
+    "llama3.1-8b": functools.partial(language_model, source="meta-llama/Llama-3.1-8B-Instruct"),
+    "qwen2.5-1.5b": functools.partial(language_model, source="Qwen/Qwen2.5-1.5B-Instruct"),
+    "qwen3-1.7b": qwen3_1_7b,
+}

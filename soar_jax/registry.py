@@ -1,0 +1,77 @@
+"""Registries: named implementations of one idea, to which a user's file can add its own.
+
+    @PROMOTION_RULES.register("any_gain")
+    def any_gain(window, settings): ...
+
+A config key picks an entry by its name. `EXTENSION_POINTS` lists all registries.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from soar_jax.errors import SettingsError
+
+T = TypeVar("T")
+
+# The config key that picks an entry, and the registry's place. Modules are imported only when an entry is needed.
+EXTENSION_POINTS: dict[str, str] = {
+    "method": "soar_jax.config.methods:METHODS",
+    "problems.source": "soar_jax.problems.benchmarks:BENCHMARKS",
+    "grading.extraction": "soar_jax.grading.extraction:ANSWER_FORMATS",
+    "model.source": "soar_jax.checkpoints.families:FAMILIES",
+    "inner.advantage": "soar_jax.rl.advantages:ADVANTAGES",
+    "student.reward": "soar_jax.soar.student_rewards:STUDENT_REWARDS",
+    "teacher.reward": "soar_jax.soar.teacher_rewards:TEACHER_REWARDS",
+    "promotion.rule": "soar_jax.soar.promotion:PROMOTION_RULES",
+    "curriculum.source": "soar_jax.soar.curricula:CURRICULA",
+    "curriculum.schedule": "soar_jax.soar.curricula:SCHEDULES",
+    "final.students": "soar_jax.soar.final_students:FINAL_STUDENTS",
+}
+
+
+class Registry(Mapping[str, T]):
+    """Entries by name. A name is registered once; an unknown name raises `SettingsError` with the names that exist."""
+
+    def __init__(self, key: str) -> None:
+        """`key` is the config key whose value names an entry."""
+        self.key = key
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that adds an entry.
+
+        Raises:
+          SettingsError: the name is taken.
+        """
+
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise SettingsError(f"{self.key}: {name!r} is registered twice; choose another name")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._entries:
+            raise SettingsError(f"{self.key} is {name!r}; choose one of {', '.join(self._entries)}")
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def registry(key: str) -> Registry[Any]:
+    """The registry behind a config key of `EXTENSION_POINTS`."""
+    module, _, name = EXTENSION_POINTS[key].partition(":")
+    found: Registry[Any] = getattr(importlib.import_module(module), name)
+    return found

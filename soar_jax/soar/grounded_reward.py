@@ -1,0 +1,139 @@
+"""The grounded reward: students train, and their improvement is measured (paper, Algorithm 1, steps 3 to 5)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from soar_jax.evaluation.hard_subset import HardSplit
+from soar_jax.model.parameters import Params
+from soar_jax.rl.population import take_student
+from soar_jax.rng import stream_generator, stream_key
+from soar_jax.sampling.text import Draw
+from soar_jax.soar.inner_loop import EpisodeName, QuestionSets, QuestionStats, train_population
+from soar_jax.soar.setup import Setup
+from soar_jax.soar.teacher_rewards import dataset_rewards
+from soar_jax.types import Phase
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RewardEval:
+    """Accuracies on the reward questions, and the rewards R_k."""
+
+    baseline: float
+    students: np.ndarray  # [g, r]
+    rewards: np.ndarray  # [g]
+
+    @property
+    def best_dataset(self) -> int:
+        """k*, the dataset with the largest reward; ties go to the first."""
+        return int(np.argmax(self.rewards))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedStudents:
+    """Statistics of a step's trained students, and the weights of the best one."""
+
+    stats: QuestionStats
+    mean_rewards: np.ndarray  # [inner steps, P] mean reward of the rollouts
+    measured: RewardEval
+    best: Params
+
+
+class RewardEvaluator:
+    """Measures students and the baseline student on fresh reward questions (paper, steps 3 and 5).
+
+    Students and baseline use the same random keys, so that common noise cancels and a student that training did not
+    change has reward zero (up to draws that differ by rounding).
+    """
+
+    def __init__(self, setup: Setup, baseline: Params, split: HardSplit, step: int) -> None:
+        """Draws a step's reward questions without replacement, and evaluates the baseline student on them."""
+        config, outer = setup.config, setup.config.outer
+        rng = stream_generator(config.seed, "reward_questions", step)
+        picks = rng.choice(len(split.train), outer.num_reward_questions, replace=False)
+        self._setup = setup
+        self._problems = [split.train[index] for index in picks]
+        self._draw = Draw(
+            key=stream_key(config.seed, "reward_sample", step),
+            settings=setup.evaluation_sampling(outer.reward_temperature),
+            num_samples=outer.reward_samples,
+        )
+        counts = setup.evaluator.count_correct(baseline, self._problems, self._draw)
+        self._baseline = float(counts.mean() / outer.reward_samples)
+
+    def evaluate(self, students: Params, num_students: int) -> RewardEval:
+        """Computes the rewards of datasets from their students, weights with leaves [num_students, ...]."""
+        outer = self._setup.config.outer
+        counts = self._setup.evaluator.count_correct(students, self._problems, self._draw, num_students=num_students)
+        accuracy = counts.mean(axis=1).reshape(-1, outer.students_per_dataset) / outer.reward_samples
+        rewards = dataset_rewards(accuracy, self._baseline)
+        return RewardEval(baseline=self._baseline, students=accuracy, rewards=rewards)
+
+
+def train_students(
+    setup: Setup, baseline: Params, question_sets: QuestionSets, split: HardSplit, step: int, phase: Phase
+) -> TrainedStudents:
+    """Trains and measures copies of the baseline student (paper, steps 3 to 5).
+
+    Students are trained in waves of `inner.students_at_once`. A wave is freed before the next one starts, except for
+    the best student so far.
+
+    Raises:
+      NotFiniteError: a loss or gradient is not finite.
+    """
+    with phase("measuring improvement"):
+        evaluator = RewardEvaluator(setup, baseline, split=split, step=step)
+    size = setup.config.students_at_once
+    waves = []
+    best, best_reward = baseline, -np.inf
+    for first in range(0, len(question_sets), size):
+        wave = question_sets[first : first + size]
+        with phase("training students"):
+            name = EpisodeName(stream="inner", indices=(step,), first_student=first)
+            episode = train_population(setup, baseline, wave, name)
+        with phase("measuring improvement"):
+            measured = evaluator.evaluate(episode.states.weights, len(wave))
+            if measured.rewards.max() > best_reward:
+                best, best_reward = best_student(setup, episode.states.weights, measured), measured.rewards.max()
+        waves.append((episode.stats, episode.mean_rewards, measured))
+        del episode  # frees the wave's students
+    return TrainedStudents(
+        stats=QuestionStats(
+            asked=[asked for stats, _, _ in waves for asked in stats.asked],
+            agreed=[agreed for stats, _, _ in waves for agreed in stats.agreed],
+        ),
+        mean_rewards=np.concatenate([mean_rewards for _, mean_rewards, _ in waves], axis=1),
+        measured=RewardEval(
+            baseline=waves[0][2].baseline,
+            students=np.concatenate([measured.students for *_, measured in waves]),
+            rewards=np.concatenate([measured.rewards for *_, measured in waves]),
+        ),
+        best=best,
+    )
+
+
+def best_student(setup: Setup, students: Params, measured: RewardEval) -> Params:
+    """Takes the best dataset's best student.
+
+    Departure: the paper takes the one with the median reward among the r students of the best dataset (step 6).
+    """
+    replica = int(np.argmax(measured.students[measured.best_dataset]))
+    index = measured.best_dataset * setup.config.outer.students_per_dataset + replica
+    return take_student(students, index, mesh=setup.mesh, model=setup.sampler.model)
+
+
+def solve_rates(stats: QuestionStats, is_valid: np.ndarray, repeats: int) -> np.ndarray:
+    """Computes each question's fraction of right answers [g, n], over the `repeats` students of its dataset.
+
+    Right is what equals the teacher's answer. NaN if a question was never asked.
+    """
+    rates = np.full(is_valid.shape, np.nan)
+    for dataset, valid in enumerate(is_valid):
+        members = range(dataset * repeats, (dataset + 1) * repeats)
+        asked = np.sum([stats.asked[member] for member in members], axis=0)
+        agreed = np.sum([stats.agreed[member] for member in members], axis=0)
+        if valid.any():
+            rates[dataset, valid] = np.where(asked > 0, agreed / np.maximum(asked, 1), np.nan)
+    return rates

@@ -1,0 +1,147 @@
+"""Teacher rewards, chosen by `teacher.reward`, and their advantages.
+
+The grounded reward is the students' improvement (paper, Algorithm 1, step 5; its advantages: step 7). The others are
+functions of the answers that a fixed solver samples for each question:
+
+    @question_reward("hardest")
+    def hardest(votes, questions):
+        return 1.0 - votes.agreement
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from soar_jax.evaluation.diversity import repetition_penalties
+from soar_jax.registry import Registry
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Votes:
+    """Statistics of a solver's answers to each of N questions."""
+
+    agreement: np.ndarray  # [N] fraction of answers that equal the teacher's
+    majority: np.ndarray  # [N] fraction of answers that equal the most common one
+    majority_answers: tuple[str | None, ...]  # [N]; None where no answer could be extracted
+
+
+QuestionReward = Callable[[Votes, Sequence[str]], np.ndarray]  # (votes, texts of N questions) -> [N] float64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeacherReward:
+    """A source of rewards: students that are trained, or a function of each question's votes."""
+
+    trains_students: bool
+    of_questions: QuestionReward | None  # None for the grounded reward
+
+
+TEACHER_REWARDS: Registry[TeacherReward] = Registry("teacher.reward")
+TEACHER_REWARDS.register("grounded")(TeacherReward(trains_students=True, of_questions=None))
+
+
+def question_reward(name: str) -> Callable[[QuestionReward], QuestionReward]:
+    """Decorator that registers a reward computed from votes, without training students."""
+
+    def add(function: QuestionReward) -> QuestionReward:
+        TEACHER_REWARDS.register(name)(TeacherReward(trains_students=False, of_questions=function))
+        return function
+
+    return add
+
+
+@question_reward("learnability")
+def learnability(votes: Votes, questions: Sequence[str]) -> np.ndarray:
+    """1 - |2p - 1|, where p is the fraction of answers that equal the teacher's; our variant of Intrinsic-T."""
+    return 1.0 - np.abs(2.0 * votes.agreement - 1.0)
+
+
+@question_reward("r_zero")
+def r_zero(votes: Votes, questions: Sequence[str]) -> np.ndarray:
+    """min(p, 1 - p) - repetition penalty, where p is the fraction of the majority answer (R-Zero, arXiv 2508.05004)."""
+    is_written = np.array([bool(question) for question in questions])
+    penalties = np.zeros(len(questions))
+    penalties[is_written] = repetition_penalties([question for question in questions if question])
+    return np.minimum(votes.majority, 1.0 - votes.majority) - penalties
+
+
+@question_reward("absolute_zero")
+def absolute_zero(votes: Votes, questions: Sequence[str]) -> np.ndarray:
+    """1 - p where p > 0, else 0 (Absolute Zero, arXiv 2505.03335; paper: Intrinsic-T).
+
+    Departure: the paper rewards all rollouts of a dataset with the dataset's mean. Here each has its own reward, see
+    `question_advantages`.
+    """
+    return np.where(votes.agreement > 0, 1.0 - votes.agreement, 0.0)
+
+
+def count_votes(answers: Sequence[Sequence[str | None]], references: Sequence[str]) -> Votes:
+    """Counts the votes of N lists of answers; None, an answer that could not be extracted, is no vote."""
+    tops = [Counter(filter(None, group)).most_common(1) for group in answers]
+    sizes = np.array([len(group) for group in answers])
+    equal = [sum(answer == reference for answer in group) for group, reference in zip(answers, references, strict=True)]
+    return Votes(
+        agreement=np.array(equal) / sizes,
+        majority=np.array([top[0][1] if top else 0 for top in tops]) / sizes,
+        majority_answers=tuple(top[0][0] if top else None for top in tops),
+    )
+
+
+def dataset_rewards(student_accuracy: np.ndarray, baseline_accuracy: float) -> np.ndarray:
+    """Computes R_k, the mean over r students of accuracy - baseline accuracy (paper, Algorithm 1, step 5).
+
+    Args:
+      student_accuracy: [g, r] fraction of right answers to the reward questions.
+      baseline_accuracy: the baseline student's on the same questions.
+
+    Returns:
+      [g] float64.
+    """
+    # Subtract before averaging, so that students as good as the baseline get exactly zero for every r.
+    return (np.asarray(student_accuracy, np.float64) - baseline_accuracy).mean(axis=1)
+
+
+def rollout_advantages(rewards: np.ndarray, is_valid: np.ndarray, invalid_penalty: float) -> np.ndarray:
+    """Computes RLOO advantages of the g dataset rewards, one for all rollouts of a dataset (paper, step 7).
+
+    A_k = R_k - mean of the other g - 1 rewards.
+
+    Departure: the paper samples until g * n completions are well formed, and needs no correction for that rejection
+    sampling (Proposition 1). Here an unparsable rollout keeps its place and gets -invalid_penalty * max_k |A_k|.
+
+    Args:
+      rewards: [g].
+      is_valid: [g, n] bool, whether question and answer could be parsed.
+      invalid_penalty: 0 or more, in units of the largest advantage.
+
+    Returns:
+      [g, n] float32.
+    """
+    size = rewards.shape[0]
+    advantages = (rewards - rewards.mean()) * size / max(1, size - 1)  # zero if g = 1
+    penalty = -invalid_penalty * np.abs(advantages).max()
+    return np.where(is_valid, advantages[:, None], penalty).astype(np.float32)
+
+
+def question_advantages(rewards: np.ndarray, is_valid: np.ndarray, invalid_penalty: float) -> np.ndarray:
+    """Computes RLOO advantages over all valid questions, each with its own reward.
+
+    A_i = R_i - mean of the other valid questions' rewards; unparsable rollouts as in `rollout_advantages`.
+
+    Args:
+      rewards: [g, n]; ignored where not valid.
+      is_valid: [g, n] bool.
+
+    Returns:
+      [g, n] float32; zeros if fewer than two are valid.
+    """
+    size = int(is_valid.sum())
+    if size < 2:
+        return np.zeros(rewards.shape, np.float32)
+    advantages = (rewards - rewards[is_valid].mean()) * size / (size - 1)
+    penalty = -invalid_penalty * np.abs(advantages[is_valid]).max()
+    return np.where(is_valid, advantages, penalty).astype(np.float32)
