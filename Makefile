@@ -2,12 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint setup clean
+.PHONY: run test test-all lint setup clean
 
 run: setup
 	$(BIN)/python experiments/run.py --config=configs/soar_math.py
 
+# Every feature once, in at most 5 minutes on 2 cores: a tiny run, its resume after a kill -9, sampling and training
+# against references, the grader, configs.
 test: setup
+	$(BIN)/python -m pytest -q -m "not slow"
+
+# All tests, in at most 15 minutes: also every method's kills, several processes, buckets, studies, compilers.
+test-all: setup
 	$(BIN)/python -m pytest -q
 
 lint: setup
@@ -17,7 +23,7 @@ lint: setup
 
 setup: .venv/installed
 
-.venv/installed: requirements.txt setup.py
+.venv/installed: pyproject.toml requirements.txt setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 1; }
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv

@@ -1,11 +1,19 @@
+import atexit
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# What one test compiles, all load: tests, workers (which inherit these variables) and the processes that tests start.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="soar_jax_tests_")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 from soar_jax import parallel
 
@@ -16,9 +24,11 @@ import jax  # noqa: E402
 from soar_jax.checkpoints.base_model import load_model  # noqa: E402
 from soar_jax.model import parameters  # noqa: E402
 from soar_jax.model.config import ModelConfig  # noqa: E402
-from soar_jax.problems.prompts import PromptSettings  # noqa: E402
+from soar_jax.runs.build import build  # noqa: E402
 from soar_jax.sampling.text import TextSampler  # noqa: E402
-from tests.experiments.runs import TINY  # noqa: E402
+from soar_jax.telemetry.meter import WorkMeter  # noqa: E402
+from tests.configs import make_config, plain_prompts  # noqa: E402
+from tests.experiments.runs import tiny  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -51,34 +61,47 @@ def mesh():
 
 
 @pytest.fixture(scope="session")
-def nano_sampler(mesh):
+def nano_model():
+    """The embedded model."""
+    return load_model("embedded:nano", "float32")
+
+
+@pytest.fixture(scope="session")
+def nano_setup(nano_model):
+    """What a run of SOAR at the scale nano computes with."""
+    return build(make_config(), nano_model)
+
+
+@pytest.fixture(scope="session")
+def nano_sampler(mesh, nano_model):
     """The text sampler of the embedded model, and its parameters."""
-    base = load_model("embedded:nano", "float32")
-    prompts = PromptSettings(student="exam {question} ?", teacher="teacher", bucket_tokens=(4, 15))
+    prompts = plain_prompts(student="exam {question} ?", teacher="teacher", bucket_tokens=(4, 15))
     sampler = TextSampler(
-        mesh=mesh, model=base.config, tokenizer=base.tokenizer, prompts=prompts, max_slots=64, population_batch=1
+        mesh=mesh,
+        model=nano_model.config,
+        tokenizer=nano_model.tokenizer,
+        prompts=prompts,
+        max_slots=64,
+        population_batch=1,
+        meter=WorkMeter(nano_model.config),
     )
-    return sampler, parallel.replicate(mesh, base.params)
+    return sampler, parallel.replicate(mesh, nano_model.params)
 
 
 @pytest.fixture(scope="session")
-def compilation_cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("xla")
+def compilation_cache():
+    """The folder of compiled programs."""
+    return pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
 @pytest.fixture(scope="session")
-def launch(compilation_cache):
+def launch():
     """Starts `experiments/PROGRAM.py` with arguments; a Popen with text pipes."""
 
     def start(program: str, *arguments: str) -> subprocess.Popen:
-        environment = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
         return subprocess.Popen(
             [sys.executable, f"experiments/{program}.py", *arguments],
             cwd=ROOT,
-            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -92,7 +115,6 @@ def command(launch):
     """Starts `experiments/PROGRAM.py --config=CONFIG` with a tiny run's overrides."""
 
     def start(program: str, config: str, *arguments: str) -> subprocess.Popen:
-        overrides = [f"--config.{key}={value}" for key, value in TINY.items()]
-        return launch(program, f"--config={config}", *overrides, *arguments)
+        return launch(program, *tiny(config, *arguments))
 
     return start

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.interleave import interleave, ratio, shown
-from benchmarks.report import Part, Section
+from benchmarks.report import Section, SuiteReport
 from benchmarks.suites import grading, outer_step, sampler
 from soar_jax.grading.grader import Grader, Verdict
 from soar_jax.telemetry.devices import Peaks
@@ -17,7 +17,7 @@ from soar_jax.telemetry.timings import step_timings
 PEERS = pathlib.Path(__file__).parents[2] / "benchmarks" / "peers"
 
 
-def test_sides_take_turns_and_the_first_round_is_not_counted():
+def test_sides_are_interleaved_after_a_warm_up_round():
     calls = []
 
     def side(name):
@@ -28,23 +28,23 @@ def test_sides_take_turns_and_the_first_round_is_not_counted():
     assert found == {"a": [1, 2], "b": [1, 2]}
 
 
-def test_a_ratio_pairs_the_rounds():
+def test_ratio_pairs_the_rounds():
     assert ratio([10.0, 1.0, 4.0], [5.0, 1.0, 1.0]) == 2.0
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(12345.6, "12,346"), (1.23456, "1.23"), (0.0, "0"), (1200, "1,200"), (True, "True"), ("a", "a")]
 )
-def test_values_in_a_table(value, text):
+def test_table_values_are_rounded(value, text):
     assert shown(value) == text
 
 
-def test_a_part_is_appended_a_table_at_a_time_under_one_head(tmp_path):
+def test_report_appends_tables_under_one_heading(tmp_path):
     environment = {"date": "2026-01-02 03:04", "versions": {"jax": "1.2"}}
-    part = Part(suite="sampler", command="python run.py", environment=environment, folder=tmp_path)
-    part.add(Section(title="first", rows=[{"batch": 1, "rate": 2.5}]), keep=True)
-    part.add(Section(title="second", rows=[{"batch": 3, "rate": 4.5}], note="Medians."), keep=True)
-    part.add(Section(title="third", rows=[{"batch": 5}]), keep=False)
+    report = SuiteReport(suite="sampler", command="python run.py", environment=environment, folder=tmp_path)
+    report.add(Section(title="first", rows=[{"batch": 1, "rate": 2.5}]), keep=True)
+    report.add(Section(title="second", rows=[{"batch": 3, "rate": 4.5}], note="Medians."), keep=True)
+    report.add(Section(title="third", rows=[{"batch": 5}]), keep=False)
     text = (tmp_path / "RESULTS.md").read_text()
     assert text.count("## sampler, 2026-01-02") == 1
     assert "| batch | rate |\n| --- | --- |\n| 1 | 2.5 |\n" in text
@@ -54,7 +54,7 @@ def test_a_part_is_appended_a_table_at_a_time_under_one_head(tmp_path):
     assert rows[0]["environment"] == environment
 
 
-def test_a_worker_answers_errors_too_and_keeps_what_is_printed_off_the_line():
+def test_worker_answers_errors_and_sends_prints_to_stderr():
     script = f"""
 import sys
 sys.path.insert(0, {str(PEERS)!r})
@@ -72,12 +72,12 @@ serve.serve({{"double": double}})
     assert "noise" in done.stderr
 
 
-def test_stop_tokens_are_drawn_about_as_often_as_asked():
+def test_stop_tokens_give_the_mean_length():
     tokens = np.repeat([7, 8, 9, 10], [50, 30, 12, 8])
     assert sampler.stops_for_mean_length(tokens, mean=5) == (9, 10)
 
 
-def test_pairs_to_grade_differ_and_are_what_they_say():
+def test_pairs_to_grade_are_distinct_and_labelled_right():
     pairs = grading.pairs(300)
     assert len(set(pairs)) == 300
     assert 0.2 < np.mean([pair.same for pair in pairs]) < 0.8
@@ -88,7 +88,7 @@ def test_pairs_to_grade_differ_and_are_what_they_say():
     assert [verdict is Verdict.CORRECT for verdict in verdicts] == [pair.same for pair in made]
 
 
-def test_the_phases_of_a_step_are_those_of_the_timings():
+def test_outer_step_table_summarises_the_timings():
     peaks = Peaks(flops_per_s=100.0, bytes_per_s=10.0, are_measured=False)
     work = {"sampling": Work(sampled_tokens=40, flops=50.0, busy_s=1.5)}
     steps = [step_timings(2.0 + s, {"grading": s, "sampling": 2.0}, work=work, peaks=peaks) for s in (1.0, 2.0, 3.0)]

@@ -1,13 +1,12 @@
-"""Each family of models against transformers, on tiny random checkpoints that transformers has written."""
+"""Compares each model family with transformers, on tiny random checkpoints written by transformers."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from soar_jax.checkpoints import hugging_face
+from soar_jax.checkpoints import config_json, hugging_face
 from soar_jax.checkpoints.safetensors_folder import SafetensorsFolder
-from soar_jax.model import config as model_config
 from soar_jax.model import decoder
 from soar_jax.model.kv_cache import KVCache
 
@@ -39,7 +38,7 @@ CHECKPOINTS = {
     "llama_tied": ("Llama", {"tie_word_embeddings": True}),
     "llama3": ("Llama", {"rope_theta": 500000.0, "rope_scaling": LLAMA3_ROPE, "tie_word_embeddings": True}),
     "linear_rope": ("Llama", {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}),
-    "deep_llama": ("Llama", {"num_hidden_layers": 7}),  # layers are scanned
+    "deep_llama": ("Llama", {"num_hidden_layers": 7}),  # its layers are scanned
     "qwen2": ("Qwen2", {"tie_word_embeddings": True, "rope_theta": 1e6}),
     "qwen3": ("Qwen3", {"tie_word_embeddings": True, "rope_theta": 1e6}),
     "gemma3": ("Gemma3Text", {"num_hidden_layers": 7, "sliding_window": 8, "query_pre_attn_scalar": 24}),
@@ -62,14 +61,14 @@ def reference(name, seed=0):
     config = getattr(transformers, f"{family}Config")(**(SIZES | changes))
     model = getattr(transformers, CLASSES[family])(config).float().eval()
     with torch.no_grad():
-        for parameter in model.parameters():  # norms and biases too: at their start they hide mistakes
+        for parameter in model.parameters():  # also norms and biases, whose initial values hide mistakes
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model
 
 
 @pytest.fixture(scope="module", params=CHECKPOINTS)
 def pair(request, tmp_path_factory):
-    """A model of transformers, and what we load of its checkpoint, saved in several files."""
+    """A model of transformers, and its config and params loaded from its sharded checkpoint."""
     folder = tmp_path_factory.mktemp(request.param)
     theirs = reference(request.param)
     theirs.save_pretrained(folder, max_shard_size="20KB")
@@ -85,7 +84,7 @@ def padded(rng, lengths, vocab):
     return tokens, valid
 
 
-def test_logits_of_padded_batches_are_those_of_transformers(pair):
+def test_logits_of_padded_batches_equal_transformers(pair):
     theirs, config, params = pair
     tokens, valid = padded(np.random.default_rng(1), (40, 17, 3, 29), config.vocab_size)
     positions = np.tile(np.arange(tokens.shape[1]), (len(tokens), 1))
@@ -98,11 +97,11 @@ def test_logits_of_padded_batches_are_those_of_transformers(pair):
     assert np.abs(ours - expected)[valid].max() <= 2e-4
 
 
-def test_decoding_with_a_cache_is_the_full_forward(pair):
+def test_cached_decoding_equals_the_full_forward(pair):
     _, config, params = pair
     tokens = jnp.array(np.random.default_rng(2).integers(3, config.vocab_size, (2, 20)))
     positions, valid = jnp.tile(jnp.arange(20), (2, 1)), jnp.ones((2, 20), bool)
-    whole, _ = decoder.hidden_states(params, config, tokens=tokens, positions=positions, key_valid=valid)
+    full, _ = decoder.hidden_states(params, config, tokens=tokens, positions=positions, key_valid=valid)
     _, cache = decoder.hidden_states(
         params, config, tokens=tokens[:, :12], positions=positions[:, :12], key_valid=valid[:, :12], keep_cache=True
     )
@@ -122,12 +121,12 @@ def test_decoding_with_a_cache_is_the_full_forward(pair):
             cache=cache,
             first_slot=slot,
         )
-        np.testing.assert_allclose(step[:, 0], whole[:, slot], atol=1e-5)
+        np.testing.assert_allclose(step[:, 0], full[:, slot], atol=1e-5)
 
 
-def test_a_saved_model_is_the_same_in_transformers(pair, tmp_path):
+def test_a_saved_model_has_the_same_logits_in_transformers(pair, tmp_path):
     theirs, config, params = pair
-    raw = model_config.to_hugging_face(config, bos_id=1, eos_id=2, pad_id=0)
+    raw = config_json.to_hugging_face(config, bos_id=1, eos_id=2, pad_id=0)
     hugging_face.save_params(tmp_path, params, config=config, raw_config=raw)
     loaded, report = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path, dtype=torch.float32, output_loading_info=True

@@ -1,4 +1,4 @@
-"""GGUF files written here: layout, quantisations, tokenizer; hostile and broken ones."""
+"""Reads GGUF files written here: layout, quantisations, tokenizer, and broken or hostile files."""
 
 import struct
 
@@ -7,9 +7,9 @@ import pytest
 
 from soar_jax.checkpoints import base_model
 from soar_jax.checkpoints.gguf_file import GGUFFile
+from soar_jax.errors import SettingsError
 from soar_jax.model import decoder
 from soar_jax.model.config import RopeScaling
-from soar_jax.settings import SettingsError
 
 gguf = pytest.importorskip("gguf")
 
@@ -18,7 +18,7 @@ TYPES = gguf.GGMLQuantizationType
 BYTES = sorted({*range(33, 127), *range(161, 173), *range(174, 256)})
 PRINTABLE = {byte: chr(byte) for byte in BYTES} | {
     byte: chr(256 + place) for place, byte in enumerate(byte for byte in range(256) if byte not in BYTES)
-}  # how byte-level BPE writes bytes
+}  # the characters of bytes in byte-level BPE
 TOKENS = ["<|end|>", "<|im_start|>", "<|im_end|>", *(PRINTABLE[byte] for byte in range(256)), "Ġt", "he", "12", "Ġthe"]
 MERGES = ["Ġ t", "h e", "1 2", "Ġt he"]
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}<|im_start|>assistant "
@@ -87,14 +87,14 @@ def weights():
     return tensors(np.random.default_rng(0))
 
 
-def test_shapes_and_layout_are_ours(weights, tmp_path):
+def test_weights_are_read_in_our_shapes_and_layout(weights, tmp_path):
     model = base_model.load_model(str(write(tmp_path / "m.gguf", weights)), "float32")
     assert (model.config.d_model, model.config.num_kv_heads, model.config.head_dim) == (D, KV_HEADS, H)
     assert model.config.tie_embeddings
     layers = model.params["layers"]
     np.testing.assert_array_equal(model.params["embedding"], weights["token_embd"])
     np.testing.assert_array_equal(layers["down"][1], weights["blk.1.ffn_down"].T)
-    # llama.cpp keeps the two numbers of a rotary pair side by side, we half a head apart
+    # rotary pairs are adjacent in llama.cpp, half a head apart here
     query = weights["blk.0.attn_q"].reshape(HEADS, H, D)
     np.testing.assert_array_equal(layers["query"][0][:, 3, 5], query[3, 10])
     np.testing.assert_array_equal(layers["query"][0][:, 3, 5 + H // 2], query[3, 11])
@@ -106,7 +106,7 @@ def normal(rng, *shape):
     return rng.normal(size=shape).astype(np.float32)
 
 
-def test_qwen2_has_biases_and_its_rotary_pairs_lie_as_ours(weights, tmp_path):
+def test_qwen2_has_biases_and_half_split_rotary_pairs(weights, tmp_path):
     rng = np.random.default_rng(2)
     sizes = {"q": HEADS, "k": KV_HEADS, "v": KV_HEADS}
     biases = {f"blk.{i}.attn_{part}.bias": normal(rng, sizes[part] * H) for i in range(LAYERS) for part in sizes}
@@ -121,7 +121,7 @@ def test_qwen2_has_biases_and_its_rotary_pairs_lie_as_ours(weights, tmp_path):
             np.testing.assert_array_equal(found[1], bias.reshape(sizes[part], H))
 
 
-def test_qwen3_has_norms_of_queries_and_keys_and_heads_of_its_own_width(tmp_path):
+def test_qwen3_has_qk_norms_and_its_own_head_dim(tmp_path):
     rng, head_dim = np.random.default_rng(3), H // 2
     names = [f"blk.{layer}.attn_{part}_norm" for layer in range(LAYERS) for part in "qk"]
     weights = tensors(rng, head_dim) | {name: normal(rng, head_dim) for name in names}
@@ -138,7 +138,7 @@ def test_qwen3_has_norms_of_queries_and_keys_and_heads_of_its_own_width(tmp_path
     np.testing.assert_array_equal(layers["out"][1], weights["blk.1.attn_output"].T.reshape(HEADS, head_dim, D))
 
 
-def test_an_output_of_its_own_is_not_the_embedding(weights, tmp_path):
+def test_an_untied_unembedding_is_read(weights, tmp_path):
     output = normal(np.random.default_rng(4), len(TOKENS), D)
     model = base_model.load_model(str(write(tmp_path / "m.gguf", weights | {"output": output})), "float32")
     assert not model.config.tie_embeddings
@@ -146,7 +146,7 @@ def test_an_output_of_its_own_is_not_the_embedding(weights, tmp_path):
     np.testing.assert_array_equal(model.params["embedding"], weights["token_embd"])
 
 
-def test_llama_3s_factors_of_rotary_frequencies_are_its_rope_scaling(weights, tmp_path):
+def test_llama_3_frequency_factors_become_its_rope_scaling(weights, tmp_path):
     plain = 10000.0 ** (-np.arange(0, H, 2) / H)
     kept = np.clip((8192 * plain / (2 * np.pi) - 1) / (4 - 1), 0, 1)
     factors = (1 / (kept + (1 - kept) / 8)).astype(np.float32)  # as llama.cpp writes them
@@ -176,7 +176,7 @@ def test_k_quantised_weights_are_read(weights, tmp_path, kind):
         if array.ndim == 2:
             data = rng.integers(0, 256, (*array.shape[:-1], array.shape[-1] // block, size), np.uint8)
             scales = np.array([0.01], np.float16).view(np.uint8)
-            places = (0, 2) if kind == "Q4_K" else (size - 2,)  # half-precision scales, else random ones may be NaN
+            places = (0, 2) if kind == "Q4_K" else (size - 2,)  # half-precision scales; random ones may be NaN
             for place in places:
                 data[..., place : place + 2] = scales
             packed[name] = data.reshape(*array.shape[:-1], -1)
@@ -188,7 +188,7 @@ def test_k_quantised_weights_are_read(weights, tmp_path, kind):
     np.testing.assert_array_equal(model.params["layers"]["up"][1].T, expected)
 
 
-def test_the_tokenizer_keeps_digits_apart_and_special_tokens_special(weights, tmp_path):
+def test_the_tokenizer_splits_digits_and_special_tokens(weights, tmp_path):
     tokenizer = base_model.load_model(str(write(tmp_path / "m.gguf", weights)), "float32").tokenizer
     pieces = tokenizer.backend.convert_ids_to_tokens(tokenizer.encode_prompt("the 12 the é"))
     assert pieces == ["t", "he", "Ġ", "1", "2", "Ġthe", "Ġ", "Ã", "©"]
@@ -196,13 +196,13 @@ def test_the_tokenizer_keeps_digits_apart_and_special_tokens_special(weights, tm
     assert tokenizer.encode_prompt("<|im_start|>") == [1]
     assert tokenizer.decode([[1, 2, 0]]) == [""]
     assert (tokenizer.pad_id, tokenizer.eos_id, tokenizer.adds_bos) == (2, 2, False)
-    assert tokenizer.holds_special("a <|im_end|> b")
+    assert tokenizer.contains_special_token("a <|im_end|> b")
     chat = tokenizer.chat("the", "")
     assert chat == "<|im_start|>user the<|im_end|><|im_start|>assistant "
-    assert tokenizer.encode_prompt(chat).count(1) == 2  # as the template says, none added
+    assert tokenizer.encode_prompt(chat).count(1) == 2  # those of the template, none added
 
 
-def test_another_pre_tokenizer_reads_digits_otherwise(weights, tmp_path):
+def test_another_pre_tokenizer_joins_digits(weights, tmp_path):
     tokenizer = base_model.load_model(str(write(tmp_path / "m.gguf", weights, pre="gpt-2")), "float32").tokenizer
     assert "12" in tokenizer.backend.convert_ids_to_tokens(tokenizer.encode_prompt("a12"))
 
@@ -217,14 +217,14 @@ def test_another_pre_tokenizer_reads_digits_otherwise(weights, tmp_path):
         ({"lists": {"tokenizer.chat_template": ["a"]}}, r"tokenizer.chat_template of .* is no text"),
     ],
 )
-def test_what_is_not_supported_is_named(weights, tmp_path, changes, message):
+def test_unsupported_settings_are_named(weights, tmp_path, changes, message):
     path = write(tmp_path / "m.gguf", weights, **changes)
     with pytest.raises(SettingsError, match=message):
         base_model.load_model(str(path), "float32")
 
 
 @pytest.mark.parametrize("name", ["blk.0.attn_q.scale", "blk.1.ffn_gate_inp", "blk.0.attn_q_norm", "output.scale"])
-def test_a_tensor_that_a_llama_has_not_is_not_left_out_unsaid(weights, tmp_path, name):
+def test_a_tensor_that_llama_lacks_is_refused(weights, tmp_path, name):
     path = write(tmp_path / "m.gguf", weights | {name: np.ones((D, D), np.float32)})
     with pytest.raises(SettingsError, match="tensors that are not read"):
         GGUFFile(path)
@@ -237,7 +237,7 @@ def test_a_rope_factor_alone_is_linear(weights, tmp_path, key):
     assert base_model.load_model(str(write(tmp_path / "n.gguf", weights)), "float32").config.rope_scaling is None
 
 
-def test_llama_3_begins_with_bos_and_cuts_no_word_that_is_a_token(weights, tmp_path, monkeypatch):
+def test_llama_3_adds_bos_and_keeps_words_that_are_tokens(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.TOKENS", [*TOKENS[:-1], "Ġheh"])
     monkeypatch.setattr(f"{__name__}.MERGES", MERGES[:-1])
     tokenizer = base_model.load_model(str(write(tmp_path / "m.gguf", weights, pre="llama-bpe")), "float32").tokenizer
@@ -245,7 +245,7 @@ def test_llama_3_begins_with_bos_and_cuts_no_word_that_is_a_token(weights, tmp_p
     assert tokenizer.encode_prompt("he heh") == [1, TOKENS.index("he"), len(TOKENS) - 1]
 
 
-def test_marks_of_a_turn_end_a_completion(weights, tmp_path):
+def test_end_of_turn_tokens_are_stop_ids(weights, tmp_path):
     none = {"tokenizer.ggml.eom_token_id": 2**32 - 1}
     path = write(tmp_path / "m.gguf", weights, numbers={"tokenizer.ggml.eot_token_id": 0, **none})
     assert base_model.load_model(str(path), "float32").tokenizer.stop_ids == (0, 2)
@@ -259,7 +259,7 @@ def test_truncated_files_are_one_line(weights, tmp_path, kept):
         GGUFFile(path).config()
 
 
-def test_an_array_longer_than_its_file_ends_with_the_file(tmp_path):
+def test_an_array_longer_than_its_file_is_refused(tmp_path):
     header = struct.pack("<4sIQQ", b"GGUF", 3, 0, 1)
     array = struct.pack("<Q3sIIQ", 3, b"a.b", 9, 4, 2**60)  # an array of 2**60 32-bit integers
     (tmp_path / "m.gguf").write_bytes(header + array + bytes(16))

@@ -9,11 +9,10 @@ import pytest
 import safetensors.numpy
 from huggingface_hub import errors
 
-from soar_jax.checkpoints import base_model, hugging_face
+from soar_jax.checkpoints import base_model, config_json, hugging_face
 from soar_jax.checkpoints.safetensors_folder import SafetensorsFolder
-from soar_jax.model import config as model_config
+from soar_jax.errors import SettingsError
 from soar_jax.model import decoder
-from soar_jax.settings import SettingsError
 
 
 @pytest.fixture
@@ -24,14 +23,14 @@ def folder(tmp_path):
 
 
 def test_saved_parameters_load_again_exactly(tmp_path, tiny_model, tiny_params):
-    raw = model_config.to_hugging_face(tiny_model, bos_id=1, eos_id=2, pad_id=0)
+    raw = config_json.to_hugging_face(tiny_model, bos_id=1, eos_id=2, pad_id=0)
     hugging_face.save_params(tmp_path, tiny_params, config=tiny_model, raw_config=raw)
     assert hugging_face.read_config(tmp_path, "float32") == tiny_model
     loaded = hugging_face.load_params(SafetensorsFolder(tmp_path), tiny_model, "float32")
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(tiny_params), loaded)
 
 
-def test_the_embedded_model_is_a_llama_that_transformers_computes_alike():
+def test_the_embedded_model_has_the_logits_of_transformers():
     torch = pytest.importorskip("torch", reason="torch is not installed: the parity with transformers is not checked")
     from transformers import AutoModelForCausalLM
 
@@ -69,7 +68,7 @@ def test_truncated_weights_are_refused(folder, kept):
         base_model.load_model(str(folder), "float32")
 
 
-def test_a_shape_that_config_does_not_imply_is_refused(folder):
+def test_a_tensor_of_another_shape_is_refused(folder):
     raw = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(raw | {"intermediate_size": 128}))
     with pytest.raises(SettingsError, match=r"tensor .*mlp.* has shape .* config.json implies"):
@@ -97,14 +96,14 @@ def test_a_shape_that_config_does_not_imply_is_refused(folder):
         ({"quantization_config": {"quant_method": "compressed-tensors"}}, "quantised tensors cannot be read"),
     ],
 )
-def test_another_architecture_is_refused_and_not_computed_wrongly(folder, change, message):
+def test_unsupported_architectures_are_refused(folder, change, message):
     raw = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(raw | change))
     with pytest.raises(SettingsError, match=message):
         base_model.load_model(str(folder), "float32")
 
 
-def test_a_broken_config_and_tokenizer_are_refused(folder):
+def test_a_broken_tokenizer_is_refused(folder):
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(SettingsError, match="cannot load the tokenizer"):
         base_model.load_model(str(folder), "float32")
@@ -112,20 +111,20 @@ def test_a_broken_config_and_tokenizer_are_refused(folder):
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
 @pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, b"\xff\xfe", b"\xef\xbb\xbf{}"])
-def test_what_is_no_json_object_is_refused(folder, name, text):
+def test_invalid_json_is_refused(folder, name, text):
     (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SettingsError, match=rf"{name} holds no JSON object"):
         base_model.load_model(str(folder), "float32")
 
 
-def test_where_generation_config_is_missing_the_config_names_what_ends_a_completion(folder):
+def test_stop_ids_come_from_config_without_generation_config(folder):
     raw = json.loads((folder / "config.json").read_text())
     (folder / "generation_config.json").unlink(missing_ok=True)
     (folder / "config.json").write_text(json.dumps(raw | {"eos_token_id": [2, 5]}))
     assert base_model.load_model(str(folder), "float32").tokenizer.stop_ids == (2, 5)
 
 
-def test_a_tokenizer_that_fails_at_its_first_use_is_one_line(folder):
+def test_a_tokenizer_that_fails_at_first_use_is_one_line(folder):
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": "x"}))
     with pytest.raises(SettingsError, match=r"the tokenizer in .* is broken"):
@@ -160,7 +159,7 @@ def test_a_missing_shard_or_tensor_is_named(folder):
 
 
 @pytest.mark.parametrize(("dtype", "name_there"), [(np.int8, "I8"), (ml_dtypes.float8_e4m3fn, "F8_E4M3")])
-def test_quantised_weights_are_not_taken_for_numbers(folder, dtype, name_there):
+def test_quantised_weights_are_refused(folder, dtype, name_there):
     tensors = safetensors.numpy.load_file(folder / "model.safetensors")
     name = "model.layers.0.mlp.up_proj.weight"
     safetensors.numpy.save_file(tensors | {name: tensors[name].astype(dtype)}, folder / "model.safetensors")
@@ -169,7 +168,7 @@ def test_quantised_weights_are_not_taken_for_numbers(folder, dtype, name_there):
 
 
 @pytest.mark.parametrize("name", ["runs/llama--lr1e-6", "some/repository.git"])
-def test_a_name_that_the_hub_cannot_have_is_one_line(name):
+def test_an_invalid_hub_id_is_one_line(name):
     with pytest.raises(SettingsError, match=f"model.source '{name}' is no local folder, and no name"):
         base_model.load_model(name, "float32")
 
@@ -192,14 +191,14 @@ UNREACHABLE = (
         (errors.HfHubHTTPError, UNREACHABLE.format("HfHubHTTPError")),
         (errors.RevisionNotFoundError, UNREACHABLE.format("RevisionNotFoundError")),
         (TimeoutError, UNREACHABLE.format("TimeoutError")),
-        (RuntimeError, UNREACHABLE.format("RuntimeError")),  # HTTP clients have errors of their own
+        (RuntimeError, UNREACHABLE.format("RuntimeError")),  # from an HTTP client
         (errors.LocalEntryNotFoundError, UNREACHABLE.format("LocalEntryNotFoundError")),
         (ConnectionError, UNREACHABLE.format("ConnectionError")),
     ],
 )
-def test_what_the_hub_refuses_is_one_line(monkeypatch, error, message):
+def test_errors_of_the_hub_are_one_line(monkeypatch, error, message):
     def download(*args, **named):
-        raise error.__new__(error)  # some want the response that they came with
+        raise error.__new__(error)  # skips __init__: some want an HTTP response
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     with pytest.raises(SettingsError) as raised:

@@ -4,8 +4,8 @@ import tokenizers
 
 from soar_jax.checkpoints.base_model import EMBEDDED_FOLDER
 from soar_jax.checkpoints.tokenizer import load_tokenizer, prompt_batch
+from soar_jax.errors import SettingsError
 from soar_jax.problems import arithmetic
-from soar_jax.settings import SettingsError
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +27,18 @@ def test_a_prompt_has_exactly_one_bos(tokenizer):
     assert ids.count(tokenizer.bos_id) == 1
 
 
-def test_special_tokens_are_not_text(tokenizer):
+def test_special_tokens_are_not_decoded(tokenizer):
     assert tokenizer.decode([[tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id]]) == [""]
 
 
-def test_a_special_token_without_a_role_is_no_text_for_a_question(tmp_path):
+def test_special_tokens_without_a_role_are_found_in_texts(tmp_path):
     backend = load_tokenizer(EMBEDDED_FOLDER).backend
     backend.add_tokens([tokenizers.AddedToken("<|turn|>", special=True), tokenizers.AddedToken("plain")])
     backend.save_pretrained(str(tmp_path))
     loaded = load_tokenizer(tmp_path)
     assert "<|turn|>" not in loaded.backend.all_special_tokens
-    assert loaded.holds_special("a <|turn|> b")
-    assert not loaded.holds_special("a plain b")
+    assert loaded.contains_special_token("a <|turn|> b")
+    assert not loaded.contains_special_token("a plain b")
 
 
 def test_a_chat_is_the_same_on_every_day():

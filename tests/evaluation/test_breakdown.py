@@ -11,7 +11,7 @@ PROBLEMS = [
 VERDICTS = np.array([["correct", "wrong"]] * 4 + [["correct", "correct"]] * 2 + [["unparsable", "timeout"]] * 4)
 
 
-def test_groups_are_counted_apart():
+def test_counts_by_subject_and_level():
     tables = breakdown(PROBLEMS, VERDICTS, (1, 2))
     assert tables["overall"]["num_problems"] == 10
     assert tables["overall"]["verdicts"] == {"correct": 8, "wrong": 4, "unparsable": 4, "timeout": 4}
@@ -23,8 +23,8 @@ def test_groups_are_counted_apart():
     assert {name: row["num_problems"] for name, row in tables["levels"].items()} == {"1": 5, "2": 5}
 
 
-def test_an_interval_is_as_wide_as_problems_differ():
+def test_interval_has_the_width_of_the_normal_approximation():
     interval = breakdown(PROBLEMS, VERDICTS, (2,))["overall"]["pass@2"]
-    deviation = np.sqrt(0.6 * 0.4 / 10)  # of a mean of ten draws
+    deviation = np.sqrt(0.6 * 0.4 / 10)  # of the mean of ten problems
     assert interval["low"] == pytest.approx(0.6 - 1.96 * deviation, abs=0.05)
     assert interval["high"] == pytest.approx(0.6 + 1.96 * deviation, abs=0.05)

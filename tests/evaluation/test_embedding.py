@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
+from soar_jax.errors import SettingsError
 from soar_jax.evaluation.diversity import vendi_score
 from soar_jax.evaluation.embedding import CentredEmbedder, ModelEmbedder, make_embedder
 from soar_jax.model import decoder
 from soar_jax.problems import arithmetic
-from soar_jax.settings import SettingsError
 
 TEXTS = ["sum 3 1 4", "largest 9 2 2 rotate", "coin 0 0 0"]
 
 
-def test_a_vector_is_the_mean_of_the_texts_own_hidden_states(nano_sampler):
+def test_vector_is_the_mean_hidden_state_without_padding(nano_sampler):
     sampler, params = nano_sampler
     vectors = ModelEmbedder(sampler=sampler, weights=params, rows_per_call=2).embed(TEXTS)
     assert vectors.shape == (3, sampler.model.d_model)
@@ -24,13 +24,13 @@ def test_a_vector_is_the_mean_of_the_texts_own_hidden_states(nano_sampler):
         np.testing.assert_allclose(vector, np.asarray(hidden)[0].mean(axis=0), rtol=1e-4, atol=1e-5)
 
 
-def test_a_text_has_the_same_vector_in_any_company(nano_sampler):
+def test_vector_does_not_depend_on_the_batch(nano_sampler):
     embedder = ModelEmbedder(sampler=nano_sampler[0], weights=nano_sampler[1], rows_per_call=2)
     np.testing.assert_allclose(embedder.embed(TEXTS)[2], embedder.embed(TEXTS[::-1])[0], rtol=1e-5, atol=1e-6)
     assert embedder.embed([]).shape[0] == 0
 
 
-def test_centred_vectors_tell_questions_apart(nano_sampler):
+def test_centred_vectors_distinguish_questions(nano_sampler):
     plain = ModelEmbedder(sampler=nano_sampler[0], weights=nano_sampler[1], rows_per_call=2)
     questions = [problem.question for problem in arithmetic.generate_problems(np.random.default_rng(0), (1, 2, 3), 30)]
     centred = CentredEmbedder(embedder=plain, centre=plain.embed(questions).mean(axis=0))
@@ -40,6 +40,6 @@ def test_centred_vectors_tell_questions_apart(nano_sampler):
 
 
 @pytest.mark.parametrize("name", ["bert", "sentence-transformers:"])
-def test_an_unknown_embedder_is_one_line(nano_sampler, name):
+def test_unknown_embedder_is_refused(nano_sampler, name):
     with pytest.raises(SettingsError, match=r"analysis\.embeddings is"):
         make_embedder(name, *nano_sampler, rows_per_call=2)

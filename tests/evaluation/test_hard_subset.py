@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from soar_jax.errors import SettingsError
 from soar_jax.evaluation import hard_subset
 from soar_jax.problems.arithmetic import generate_problems
-from soar_jax.settings import SettingsError
 
 
 @pytest.fixture(scope="module")
@@ -13,23 +13,27 @@ def problems():
     return generate_problems(np.random.default_rng(0), (6, 7, 8), 40)
 
 
-def test_split_is_in_halves_disjoint_and_the_seeds(problems):
+def test_split_is_halved_disjoint_and_depends_on_the_seed(problems):
     split = hard_subset.split_hard(problems, seed=0, validation_share=0.25)
     assert (len(split.train), len(split.validation), len(split.test)) == (15, 5, 20)
     again, other = (hard_subset.split_hard(problems, seed=seed, validation_share=0.25) for seed in (0, 1))
-    assert (split.train, split.validation, split.test.marks) == (again.train, again.validation, again.test.marks)
+    assert (split.train, split.validation, split.test.fingerprints) == (
+        again.train,
+        again.validation,
+        again.test.fingerprints,
+    )
     assert split.train != other.train
     split.test.unseal()
-    parts = [{problem.id for problem in part} for part in (split.train, split.validation, split.test.problems)]
-    assert set.union(*parts) == {problem.id for problem in problems}
+    ids = [{problem.id for problem in each} for each in (split.train, split.validation, split.test.problems)]
+    assert set.union(*ids) == {problem.id for problem in problems}
 
 
-def test_test_problems_cannot_be_read_before_they_are_unsealed(problems):
+def test_sealed_problems_cannot_be_read(problems):
     sealed = hard_subset.SealedProblems(problems[:5])
     with pytest.raises(hard_subset.SealedError):
         _ = sealed.problems
-    assert sealed.holds("  " + problems[0].question.upper())
-    assert not sealed.holds(problems[6].question)
+    assert sealed.contains("  " + problems[0].question.upper())
+    assert not sealed.contains(problems[6].question)
     assert len(sealed) == 5
     sealed.unseal()
     assert sealed.problems == tuple(problems[:5])
@@ -41,7 +45,7 @@ def test_too_few_problems_are_refused(problems, count):
         hard_subset.split_hard(problems[:count], seed=0, validation_share=0.25)
 
 
-def test_a_shared_question_is_refused_even_under_another_id(problems):
+def test_shared_question_is_refused_even_with_another_id(problems):
     twin = dataclasses.replace(problems[0], id="other", question=problems[0].question.upper())
     split = hard_subset.HardSplit(
         train=(problems[0],), validation=(problems[1],), test=hard_subset.SealedProblems([twin])
@@ -50,7 +54,7 @@ def test_a_shared_question_is_refused_even_under_another_id(problems):
         hard_subset.check_disjoint(split)
 
 
-def test_counts_are_read_again_only_under_their_key(problems, tmp_path):
+def test_counts_are_read_only_with_their_key(problems, tmp_path):
     path, counts = tmp_path / "hard.jsonl", np.arange(40)
     key = hard_subset.cache_key("weights", problems, 128)
     assert hard_subset.read_counts(path, key) is None

@@ -1,4 +1,4 @@
-"""The judge behind an endpoint, against a server on loopback that speaks the chat protocol."""
+"""EndpointJudge against a chat-completions server on loopback."""
 
 import json
 import threading
@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from soar_jax.errors import SettingsError
 from soar_jax.evaluation.judge_endpoint import EndpointJudge, parse_verdict
 from soar_jax.evaluation.quality import UNKNOWN, Judgement
-from soar_jax.settings import SettingsError
 from soar_jax.types import QuestionAnswer
 
 GOOD = QuestionAnswer(question="what is 1 + 1 ?", answer="2")
@@ -19,14 +19,14 @@ REFUSED = QuestionAnswer(question="refused", answer="0")
 
 @pytest.fixture
 def endpoint(monkeypatch):
-    """A chat endpoint; its list of questions asked."""
-    asked = []
+    """Starts a chat endpoint; returns the list of questions it received."""
+    received = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             pair = json.loads(body["messages"][-1]["content"])
-            asked.append(pair["question"])
+            received.append(pair["question"])
             if pair["question"] == REFUSED.question:
                 self.send_error(400)
                 return
@@ -48,7 +48,7 @@ def endpoint(monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    yield asked
+    yield received
     server.shutdown()
     server.server_close()
 
@@ -68,16 +68,16 @@ def test_verdicts_are_cached_and_failures_counted(endpoint, tmp_path):
     assert judge.num_failures == 2
     assert sorted(endpoint) == sorted(pair.question for pair in (GOOD, WRONG, SILENT, REFUSED))
 
-    cache.write_text(cache.read_text() + '{"name": "half')  # as a killed start leaves it
+    cache.write_text(cache.read_text() + '{"name": "half')  # as a killed run leaves it
     again = EndpointJudge("m", cache)
     assert again.judge([GOOD, WRONG]) == expected[:2]
-    assert len(endpoint) == 4  # nothing was asked again
+    assert len(endpoint) == 4  # nothing was sent again
     other = EndpointJudge("another", cache)
     assert other.judge([GOOD]) == expected[:1]
-    assert len(endpoint) == 5  # another model's word is its own
+    assert len(endpoint) == 5  # verdicts of another model are not reused
 
 
-def test_a_missing_address_or_model_is_one_line(monkeypatch, tmp_path):
+def test_missing_url_or_model_is_refused(monkeypatch, tmp_path):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(SettingsError, match="OPENAI_BASE_URL is not set"):
         EndpointJudge("m", tmp_path / "cache.jsonl")
@@ -96,5 +96,5 @@ def test_a_missing_address_or_model_is_one_line(monkeypatch, tmp_path):
         ("", None),
     ],
 )
-def test_a_verdict_is_the_last_line_or_nothing(text, expected):
+def test_verdict_is_parsed_from_the_last_line_only(text, expected):
     assert parse_verdict(text) == expected

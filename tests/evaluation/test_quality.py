@@ -14,7 +14,7 @@ from soar_jax.problems import arithmetic
         ("sum rotate", "1", Judgement(well_posed=False, right=False)),
     ],
 )
-def test_the_world_judges_exactly(question, answer, expected):
+def test_facts_give_exact_judgements(question, answer, expected):
     assert judge_by_facts(arithmetic.facts(question), answer) == expected
 
 
@@ -27,5 +27,5 @@ def test_the_world_judges_exactly(question, answer, expected):
         ([None, None, None, None], "1", Judgement(well_posed=False, right=False)),
     ],
 )
-def test_votes_need_the_agreed_share_of_all_samples(votes, answer, expected):
+def test_majority_needs_the_agreed_fraction_of_all_samples(votes, answer, expected):
     assert judge_by_votes(votes, answer, agreement=0.5) == expected

@@ -5,13 +5,13 @@ from soar_jax.evaluation.statistics import Interval, mean_interval, paired_diffe
 
 
 def studies(num_seeds, num_problems, seed_sd, count, rng):
-    """Simulated studies: each seed has a mean of its own around 0.4, each problem a value around its seed's."""
+    """Yields simulated studies: the means of seeds vary around 0.4, the values of problems around their seed's."""
     for _ in range(count):
         means = rng.normal(0.4, seed_sd, num_seeds)
         yield [rng.normal(mean, 0.3, num_problems) for mean in means]
 
 
-def test_one_seed_is_the_normal_theory_of_problems():
+def test_one_seed_gives_the_normal_interval_over_problems():
     values = np.random.default_rng(1).normal(0.5, 0.2, 400)
     interval = mean_interval([values])
     half = 1.96 * values.std() / np.sqrt(len(values))
@@ -25,14 +25,14 @@ def test_one_seed_is_the_normal_theory_of_problems():
     ("num_seeds", "seed_sd", "least", "most"),
     [(20, 0.3, 0.89, 0.97), (5, 0.3, 0.79, 0.90), (5, 0.03, 0.92, 1.0)],
 )
-def test_intervals_hold_the_truth_as_often_as_they_say(num_seeds, seed_sd, least, most):
+def test_coverage_of_the_true_mean(num_seeds, seed_sd, least, most):
     rng = np.random.default_rng(2)
     intervals = [mean_interval(study) for study in studies(num_seeds, 40, seed_sd=seed_sd, count=300, rng=rng)]
     covered = np.mean([interval.low <= 0.4 <= interval.high for interval in intervals])
     assert least <= covered <= most
 
 
-def test_seeds_that_succeed_or_fail_as_a_whole_are_told_worst():
+def test_coverage_is_lowest_for_all_or_nothing_seeds():
     rng = np.random.default_rng(7)
     succeeded = rng.random((300, 5)) < 0.8
     intervals = [mean_interval([np.full(40, float(seed)) for seed in study]) for study in succeeded]
@@ -40,16 +40,16 @@ def test_seeds_that_succeed_or_fail_as_a_whole_are_told_worst():
     assert 0.6 < covered < 0.74
 
 
-def test_pairing_takes_out_what_both_share():
+def test_pairing_removes_common_variation():
     rng = np.random.default_rng(3)
     base = [rng.normal(mean, 0.3, 60) for mean in (0.1, 0.4, 0.9)]
     better = [values + 0.05 + rng.normal(0, 0.01, 60) for values in base]
     difference = paired_difference(better, base)
     assert 0.04 < difference.low < difference.mean < difference.high < 0.06
-    assert not mean_interval(better).is_above(mean_interval(base))  # unpaired they cannot be told apart
+    assert not mean_interval(better).is_above(mean_interval(base))  # unpaired, the intervals overlap
 
 
-def test_pairs_of_unequal_problems_are_refused():
+def test_pairs_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match="same shape"):
         paired_difference([np.zeros(3)], [np.zeros(4)])
     with pytest.raises(ValueError, match="zip"):
@@ -69,7 +69,7 @@ def test_ratios():
     assert np.isnan([nothing.mean, nothing.low, nothing.high]).all()
 
 
-def test_the_same_values_give_the_same_interval_each_time():
+def test_interval_is_deterministic():
     values = [np.random.default_rng(5).random(30), np.random.default_rng(6).random(50)]
     assert mean_interval(values) == mean_interval(values)
     assert Interval(mean=0.5, low=0.4, high=0.6, num_seeds=2).is_above(

@@ -1,7 +1,16 @@
 """What the tests of whole runs share: their size, starting, ending and comparing them."""
 
+import contextlib
+import importlib
+import io
 import json
+import signal
 import socket
+import sys
+import time
+
+import pytest
+from absl import app, flags
 
 # A whole run in seconds: the embedded model, few of everything. Problems are easy and steps large, so that students
 # move and their teacher is rewarded.
@@ -39,9 +48,65 @@ def read(workdir, name):
     return (workdir / name).read_text()
 
 
-def finish(process, timeout=300):
+# No process of a test takes a tenth of it on a quiet machine.
+PATIENCE_S = 900
+
+
+def finish(process, timeout=PATIENCE_S):
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err
+
+
+def run_program(name, *arguments):
+    """Runs `experiments/NAME.py` in this process, which compiles nothing twice; exit code, stdout and stderr."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    app.define_help_flags()
+    others = set(flags.FLAGS)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", [f"experiments/{name}.py", *arguments])
+        patch.delitem(sys.modules, f"soar_jax.cli.{name}", raising=False)  # so that it defines its flags again
+        try:
+            importlib.import_module(f"soar_jax.cli.{name}").start()
+        except SystemExit as ended:
+            code = ended.code or 0
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            for flag in set(flags.FLAGS) - others:  # the next program may define them otherwise
+                delattr(flags.FLAGS, flag)
+            flags.FLAGS.unparse_flags()
+    return code, out.getvalue(), err.getvalue()
+
+
+def tiny(config, *arguments):
+    """The flags of a tiny run of a config file."""
+    return (f"--config={config}", *(f"--config.{key}={value}" for key, value in TINY.items()), *arguments)
+
+
+def run_tiny(workdir, *arguments, config="configs/soar_math.py"):
+    """A tiny run in this process; exit code, stdout and stderr."""
+    return run_program("run", *tiny(config, f"--workdir={workdir}", *arguments))
+
+
+def the_error(err):
+    """The one line that a program ended with."""
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in err
+    return line
+
+
+def wait_until(is_so, process, every_s=0.005):
+    """Waits for something that a process does; a test that goes on after its end sees it in the exit code."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(every_s)
+
+
+def kill(process):
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "the program ended before it could be killed"
 
 
 def rows(path):

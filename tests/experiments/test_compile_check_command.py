@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from tests.experiments.runs import finish, run_program
+
 MESH = [f"--config.mesh.{axis}=2" for axis in ("population", "fsdp", "tensor")]
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra `tpu`")
 
@@ -12,13 +14,12 @@ needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, re
 @pytest.fixture
 def check(launch):
     def run(*arguments):
-        process = launch("compile_check", "--config=configs/soar_math.py", *MESH, *arguments)
-        out, err = process.communicate(timeout=120)
-        return process.returncode, out, err
+        return finish(launch("compile_check", "--config=configs/soar_math.py", *MESH, *arguments))
 
     return run
 
 
+@pytest.mark.slow
 @needs_libtpu
 def test_a_program_that_fits_is_a_json_line_and_exit_0(check):
     code, out, err = check("--topology=v6e:2x4", "--json", "--only=copying")
@@ -34,6 +35,7 @@ def test_a_program_that_fits_is_a_json_line_and_exit_0(check):
     assert "mesh: population 2 x data 1 x fsdp 2 x tensor 2" in err
 
 
+@pytest.mark.slow
 @needs_libtpu
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -52,7 +54,7 @@ def test_what_cannot_be_compiled_is_one_line_and_exit_2(check, arguments, messag
     assert message in line
 
 
-def test_a_topology_is_asked_for(check):
-    code, _, err = check()
+def test_a_topology_is_asked_for():
+    code, _, err = run_program("compile_check", "--config=configs/soar_math.py", *MESH)
     assert code == 2
     assert "--topology is missing" in err

@@ -3,14 +3,13 @@
 import json
 import math
 import shutil
-import signal
-import time
 
 import numpy as np
 import pytest
 
+from soar_jax.config.sections import FieldsSection
 from soar_jax.problems import arithmetic, benchmarks
-from tests.experiments.runs import finish, two_processes
+from tests.experiments.runs import finish, kill, run_program, tiny, two_processes, wait_until
 from tests.runs.saved_runs import save_run
 
 FIELDS = {"question": "q", "answer": "a", "subject": "topic", "level": "steps"}
@@ -34,13 +33,12 @@ def benchmark_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def evaluate(command, benchmark_file):
-    """Starts evaluate.py on the benchmark."""
+def flags(benchmark_file):
+    """The flags of an evaluation on the benchmark."""
 
-    def start(out, *more):
+    def make(out, *more):
         fields = [f"--config.problems.fields.{name}={field}" for name, field in FIELDS.items()]
-        return command(
-            "evaluate",
+        return tiny(
             "configs/soar_math.py",
             f"--out={out}",
             "--config.problems.source=jsonl",
@@ -55,16 +53,21 @@ def evaluate(command, benchmark_file):
             *more,
         )
 
-    return start
+    return make
+
+
+@pytest.fixture(scope="module")
+def evaluate(flags):
+    """Runs evaluate.py on the benchmark in this process; exit code, stdout and stderr."""
+    return lambda *arguments: run_program("evaluate", *flags(*arguments))
 
 
 @pytest.fixture(scope="module")
 def evaluated(evaluate, tmp_path_factory):
     """An uninterrupted evaluation: its folder, and what it printed."""
     out = tmp_path_factory.mktemp("evaluate") / "out"
-    process = evaluate(out)
-    printed, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    code, printed, err = evaluate(out)
+    assert code == 0, err
     return out, printed
 
 
@@ -79,7 +82,10 @@ def by_hand(counts, k):
 def test_the_tables_are_those_of_the_completions(evaluated, benchmark_file):
     out, printed = evaluated
     result = json.loads((out / "evaluation.json").read_text())
-    known = {problem.id: problem for problem in benchmarks.load("jsonl", str(benchmark_file), FIELDS).problems}
+    known = {
+        problem.id: problem
+        for problem in benchmarks.load("jsonl", str(benchmark_file), FieldsSection(**FIELDS)).problems
+    }
     completions = rows(out / "completions.jsonl")
     counts = {}
     for row in completions:
@@ -124,22 +130,19 @@ def test_what_cannot_be_asked_is_counted(evaluated):
     assert "embedded:nano is asked 32 problems; left out: " in printed
 
 
-def test_a_killed_evaluation_goes_on_to_the_same_completions(evaluate, evaluated, tmp_path):
+@pytest.mark.slow
+def test_a_killed_evaluation_ends_with_the_same_completions(launch, flags, evaluate, evaluated, tmp_path):
     out = tmp_path / "out"
-    process = evaluate(out)
-    partial, deadline = out / "completions.jsonl.partial", time.monotonic() + 200
-    while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.002)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL, "the evaluation ended before it could be killed"
+    partial = out / "completions.jsonl.partial"
+    process = launch("evaluate", *flags(out))
+    wait_until(lambda: partial.exists() and partial.stat().st_size, process, every_s=0.002)
+    kill(process)
     assert not (out / "completions.jsonl").exists()
     kept = partial.read_text()
     with partial.open("a") as file:
         file.write('{"id": "jsonl-0')  # a row that was being written
-    process = evaluate(out)
-    printed, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    code, printed, err = evaluate(out)
+    assert code == 0, err
     assert (out / "completions.jsonl").read_text().startswith(kept)
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in evaluated[0].iterdir())
     assert (out / "completions.jsonl").read_text() == (evaluated[0] / "completions.jsonl").read_text()
@@ -148,15 +151,14 @@ def test_a_killed_evaluation_goes_on_to_the_same_completions(evaluate, evaluated
     assert printed.splitlines()[-2] == evaluated[1].splitlines()[-2]
 
 
-def test_whole_answers_without_their_tables_are_not_asked_again(evaluate, evaluated, tmp_path):
+def test_answers_without_their_tables_are_not_drawn_again(evaluate, evaluated, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(evaluated[0], out)
     (out / "evaluation.json").unlink()
     marked = (out / "completions.jsonl").read_text().replace('"completion": "', '"completion": "kept ')
     (out / "completions.jsonl").write_text(marked)
-    process = evaluate(out)
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    code, _, err = evaluate(out)
+    assert code == 0, err
     assert (out / "completions.jsonl").read_text() == marked
     first, second = (json.loads((folder / "evaluation.json").read_text()) for folder in (out, evaluated[0]))
     assert first["tables"] == second["tables"]
@@ -165,9 +167,8 @@ def test_whole_answers_without_their_tables_are_not_asked_again(evaluate, evalua
 def test_a_folder_keeps_the_results_of_its_policy(evaluate, evaluated, tmp_path):
     save_run(tmp_path / "run", steps=(1,))
     before = (evaluated[0] / "completions.jsonl").read_bytes()
-    process = evaluate(evaluated[0], f"--model={tmp_path / 'run'}:teacher")
-    printed, err = process.communicate(timeout=200)
-    assert process.returncode == 2
+    code, printed, err = evaluate(evaluated[0], f"--model={tmp_path / 'run'}:teacher")
+    assert code == 2
     assert f"{tmp_path / 'run'}: teacher, after outer step 1 is asked 32 problems" in printed
     assert "holds results of other settings (different: model, params_sha256); choose another folder" in err
     assert "Traceback" not in err
@@ -182,37 +183,39 @@ def test_a_folder_keeps_the_results_of_its_policy(evaluate, evaluated, tmp_path)
         (("--out=configs",), "--out=configs holds other files; choose a new or empty folder"),
     ],
 )
-def test_what_is_missing_is_said_in_a_line(launch, arguments, message):
-    process = launch("evaluate", "--config=configs/soar_math.py", *arguments)
-    _, err = process.communicate(timeout=100)
-    assert process.returncode == 2
+def test_what_is_missing_is_one_line(arguments, message):
+    code, _, err = run_program("evaluate", "--config=configs/soar_math.py", *arguments)
+    assert code == 2
     assert err.startswith(f"error: {message}")
     assert len(err.splitlines()) == 1
 
 
 def test_calls_that_the_devices_do_not_divide_draw_the_same(evaluate, evaluated, tmp_path):
-    code, _, err = finish(evaluate(tmp_path / "out", "--config.evaluation.problems_per_call=3"))
+    code, _, err = evaluate(tmp_path / "out", "--config.evaluation.problems_per_call=3")
     assert code == 0, err
     assert (tmp_path / "out" / "completions.jsonl").read_text() == (evaluated[0] / "completions.jsonl").read_text()
 
 
-def test_two_processes_with_other_problems_are_refused(evaluate, benchmark_file, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_two_processes_with_other_problems_are_refused(launch, flags, benchmark_file, tmp_path, monkeypatch):
     """Each host has a file of that name, but they are not the same."""
     lines, both = benchmark_file.read_text().splitlines(keepends=True), []
-    for home, count, flags in zip(("a", "b"), (len(lines), 20), two_processes(), strict=True):
+    for home, count, each in zip(("a", "b"), (len(lines), 20), two_processes(), strict=True):
         (tmp_path / home).mkdir()
         (tmp_path / home / "problems.jsonl").write_text("".join(lines[:count]))
         monkeypatch.setenv("HOME", str(tmp_path / home))
         more = ("--config.mesh.cpu_devices=1", "--config.problems.path=~/problems.jsonl")
-        both.append(evaluate(tmp_path / "out", *more, *flags))
+        both.append(launch("evaluate", *flags(tmp_path / "out", *more, *each)))
     for code, _, err in map(finish, both):
         assert code == 2
         assert "the processes do not agree on the model, the problems or the settings" in err
     assert not (tmp_path / "out" / "completions.jsonl").exists()
 
 
-def test_two_processes_evaluate_as_one_does(evaluate, evaluated, tmp_path):
-    both = [evaluate(tmp_path / "out", "--config.mesh.cpu_devices=1", *flags) for flags in two_processes()]
+@pytest.mark.slow
+def test_two_processes_evaluate_as_one_does(launch, flags, evaluated, tmp_path):
+    one_device = "--config.mesh.cpu_devices=1"
+    both = [launch("evaluate", *flags(tmp_path / "out", one_device, *each)) for each in two_processes()]
     ended = [finish(process) for process in both]
     assert [code for code, _, _ in ended] == [0, 0], ended
     assert "answers: " in ended[0][1]

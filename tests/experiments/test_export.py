@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from soar_jax.checkpoints import base_model, export
+from soar_jax.errors import SettingsError
 from soar_jax.model import decoder
 from soar_jax.runs import policies
-from soar_jax.settings import SettingsError
 from tests.checkpoints import test_gguf_file as gguf_files
+from tests.experiments.runs import run_program
 from tests.runs.saved_runs import save_run
 
 TEXTS = ["exam 7 dial 3 ?", "teacher", "exam 1 2 3 ? 4 = 5"]
@@ -29,14 +30,13 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def program(launch, runs, tmp_path_factory):
-    """Runs export.py on a policy of `runs`; the new folder and what was printed."""
+def program(runs, tmp_path_factory):
+    """Runs export.py on a policy of `runs` in this process; the new folder and what was printed."""
 
     def run(policy, *flags):
         out = tmp_path_factory.mktemp("exported") / "model"
-        process = launch("export", f"--model={runs / policy}", f"--out={out}", *flags)
-        printed, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
+        code, printed, err = run_program("export", f"--model={runs / policy}", f"--out={out}", *flags)
+        assert code == 0, err
         return out, printed
 
     return run
@@ -147,19 +147,17 @@ def test_several_stop_tokens_stay_stop_tokens(tmp_path):
     check_same(tmp_path / "model", model)
 
 
-def test_a_folder_that_holds_something_is_kept(launch, tmp_path):
+def test_a_folder_that_holds_something_is_kept(tmp_path):
     (tmp_path / "notes").write_text("mine")
-    process = launch("export", "--model=embedded:nano", f"--out={tmp_path}")
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
+    code, _, err = run_program("export", "--model=embedded:nano", f"--out={tmp_path}")
+    assert code == 2
     assert err == f"error: --out={tmp_path} is not empty; choose another folder\n"
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
 
-def test_a_bucket_is_refused(launch):
-    process = launch("export", "--model=embedded:nano", "--out=gs://bucket/student")
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
+def test_a_bucket_is_refused():
+    code, _, err = run_program("export", "--model=embedded:nano", "--out=gs://bucket/student")
+    assert code == 2
     assert err == "error: gs://bucket/student: only a path on this machine's disks is supported here\n"
 
 

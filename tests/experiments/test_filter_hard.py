@@ -3,11 +3,12 @@
 import json
 import random
 import signal
-import time
 
 import pytest
 
+from soar_jax.config.sections import FieldsSection
 from soar_jax.problems import benchmarks
+from tests.experiments.runs import finish, kill, run_program, tiny, wait_until
 
 SETTINGS = (
     "--config.problems.levels=(2,3,6)",
@@ -23,29 +24,23 @@ def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def filter_hard(command, out, *more):
-    return command("filter_hard", "configs/soar_math.py", f"--out={out}", *SETTINGS, *more)
+def flags(out):
+    return tiny("configs/soar_math.py", f"--out={out}", *SETTINGS)
 
 
-def stop(process, path, num_rows, number):
-    """Sends a signal once a file has so many rows; the exit status and what was said on stderr."""
-    deadline = time.monotonic() + 200
-    while process.poll() is None and time.monotonic() < deadline:
-        if path.exists() and path.read_bytes().count(b"\n") > num_rows:
-            break
-        time.sleep(0.002)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    return process.returncode, err
+def start(launch, out, num_rows):
+    """Starts a search in a process of its own, and waits until its file has more than so many rows."""
+    process, path = launch("filter_hard", *flags(out)), out / ROUNDS
+    wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") > num_rows, process, every_s=0.002)
+    return process
 
 
 @pytest.fixture(scope="module")
-def filtered(command, tmp_path_factory):
+def filtered(tmp_path_factory):
     """An uninterrupted search: its folder, and what it printed."""
     out = tmp_path_factory.mktemp("filter") / "out"
-    process = filter_hard(command, out)
-    printed, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    code, printed, err = run_program("filter_hard", *flags(out))
+    assert code == 0, err
     return out, printed
 
 
@@ -68,7 +63,7 @@ def test_hard_problems_are_those_without_a_right_answer(filtered):
 def test_hard_problems_are_a_benchmark(filtered):
     out, printed = filtered
     fields = {name: name for name in ("question", "answer", "subject", "level")}
-    read = benchmarks.load("jsonl", str(out / "hard_problems.jsonl"), fields)
+    read = benchmarks.load("jsonl", str(out / "hard_problems.jsonl"), FieldsSection(**fields))
     assert [{name: getattr(problem, name) for name in fields} for problem in read.problems] == [
         {name: row[name] for name in fields} for row in rows(out / "hard_problems.jsonl")
     ]
@@ -76,14 +71,16 @@ def test_hard_problems_are_a_benchmark(filtered):
     assert all(f"--config.problems.fields.{name}={name}" in printed for name in fields)
 
 
-def test_a_search_that_was_killed_and_stopped_ends_with_the_same_counts(command, filtered, tmp_path):
+@pytest.mark.slow
+def test_a_killed_and_a_stopped_search_end_as_a_whole_one(launch, filtered, tmp_path):
     whole, _ = filtered
     out, rng = tmp_path / "out", random.Random(0)
     first, second = rng.randrange(1, 25), rng.randrange(25, 50)  # of about 85 rows
-    code, _ = stop(filter_hard(command, out), out / ROUNDS, num_rows=first, number=signal.SIGKILL)
-    assert code == -signal.SIGKILL, "the search ended before it could be killed"
+    kill(start(launch, out, num_rows=first))
     kept = (out / ROUNDS).read_text().rpartition("\n")[0]
-    code, err = stop(filter_hard(command, out), out / ROUNDS, num_rows=second, number=signal.SIGTERM)
+    process = start(launch, out, num_rows=second)
+    process.send_signal(signal.SIGTERM)
+    code, _, err = finish(process)
     assert code == 75, err
     assert "error: stopped; all graded answers are saved. Resume with: " in err
     assert "experiments/filter_hard.py --config=configs/soar_math.py" in err
@@ -92,8 +89,7 @@ def test_a_search_that_was_killed_and_stopped_ends_with_the_same_counts(command,
     assert (out / ROUNDS).read_text().startswith(kept)  # nothing is lost
     drawn = [(row["round"], row["id"]) for row in rows(out / ROUNDS)[1:]]
     assert len(set(drawn)) == len(drawn)  # and nothing is drawn twice
-    process = filter_hard(command, out)
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
+    code, _, err = run_program("filter_hard", *flags(out))
+    assert code == 0, err
     for name in ("hard_subset.jsonl", "hard_problems.jsonl"):
         assert (out / name).read_text() == (whole / name).read_text()

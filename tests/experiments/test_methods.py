@@ -7,6 +7,9 @@ import shutil
 import pytest
 
 from soar_jax.checkpoints.base_model import EMBEDDED_FOLDER
+from tests.experiments.runs import run_tiny
+
+pytestmark = pytest.mark.usefixtures("whole_run")  # which compiles for all
 
 METHODS = sorted(
     path.stem
@@ -47,13 +50,12 @@ def test_every_method_is_tested():
 
 
 @pytest.mark.parametrize("method", POLICIES)
-def test_a_method_runs_to_its_tested_policies(command, tmp_path, method):
+def test_a_method_runs_to_its_tested_policies(tmp_path, method):
     workdir = tmp_path / "run"
     steps = [] if method in ("base_teacher", "curated", "hard_only", "hard_only_large_group", "serl") else ["2"]
     overrides = [f"--config.num_outer_steps={count}" for count in steps or ["0"]]
-    process = command("run", f"configs/{method}.py", f"--workdir={workdir}", *SMALL, *overrides)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    code, _, err = run_tiny(workdir, *SMALL, *overrides, config=f"configs/{method}.py")
+    assert code == 0, err
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["method"] == method
     assert set(summary["policies"]) == {"base"} | POLICIES[method]
@@ -89,7 +91,7 @@ AS_LANGUAGE_MODELS = (
     "--config.student.learning_rate=0.1",
     "--config.model.int8_cache",
     "--config.sampling.population_batch=2",
-    "--config.mesh.cpu_devices=1",
+    "--config.mesh.population=1",
     "--config.prompts.chat",
     "--config.prompts.teacher={subject}",
     "--config.prompts.subjects=('teacher','teacher .')",
@@ -102,21 +104,14 @@ AS_LANGUAGE_MODELS = (
 )
 
 
-def test_a_run_as_those_of_language_models(command, tmp_path):
+@pytest.mark.slow
+def test_a_run_as_those_of_language_models(tmp_path):
     model = tmp_path / "model"
     shutil.copytree(EMBEDDED_FOLDER, model)
     (model / "chat_template.jinja").write_text("{% for turn in messages %}{{ turn.content }}{% endfor %}")
     workdir = tmp_path / "run"
-    process = command(
-        "run",
-        "configs/soar_math.py",
-        f"--workdir={workdir}",
-        *SMALL,
-        *AS_LANGUAGE_MODELS,
-        f"--config.model.source={model}",
-    )
-    _, err = process.communicate(timeout=500)
-    assert process.returncode == 0, err
+    code, _, err = run_tiny(workdir, *SMALL, *AS_LANGUAGE_MODELS, f"--config.model.source={model}")
+    assert code == 0, err
     (row,) = read_lines(workdir / "metrics.jsonl")
     assert row["any_reward"]
     assert row["teacher_grad_norm"] > 0
@@ -128,36 +123,36 @@ def test_a_run_as_those_of_language_models(command, tmp_path):
     assert all(0 <= row["solve_rate"] <= 1 for row in asked if row["solve_rate"] is not None)
 
 
-def test_a_search_ends_when_its_goal_is_reached(command, tmp_path):
+def test_a_search_ends_when_its_goal_is_reached(tmp_path):
     flags = ("--config.num_outer_steps=3", "--config.outer.stop_at_validation=0.01", "--config.seed=1")
-    process = command("run", "configs/frozen_teacher.py", f"--workdir={tmp_path}", *SMALL, *flags)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    code, _, err = run_tiny(tmp_path, *SMALL, *flags, config="configs/frozen_teacher.py")
+    assert code == 0, err
     rows = read_lines(tmp_path / "metrics.jsonl")
     assert len(rows) < 3
     assert [row["validation_accuracy"] >= 0.01 for row in rows] == [False] * (len(rows) - 1) + [True]
     assert json.loads((tmp_path / "summary.json").read_text())["outer_steps"] == len(rows)
 
 
-def test_finished_results_are_not_made_again(command, tmp_path):
+def test_finished_results_are_not_made_again(tmp_path):
     workdir = tmp_path / "run"
-    arguments = ("run", "configs/base_teacher.py", f"--workdir={workdir}", *SMALL, "--config.num_outer_steps=0")
-    assert command(*arguments).wait(timeout=300) == 0
+
+    def run():
+        code, _, err = run_tiny(workdir, *SMALL, "--config.num_outer_steps=0", config="configs/base_teacher.py")
+        assert code == 0, err
+
+    run()
     (workdir / "summary.json").unlink()
     (workdir / "results" / "curriculum.json").unlink()
     kept = (workdir / "results" / "base.json").stat().st_mtime_ns
-    assert command(*arguments).wait(timeout=300) == 0
+    run()
     assert (workdir / "results" / "base.json").stat().st_mtime_ns == kept
     assert (workdir / "results" / "curriculum.json").exists()
 
 
-def test_questions_are_judged_where_the_world_is_not_asked(command, tmp_path):
+def test_questions_are_judged_without_the_world(tmp_path):
     judge = ("--config.analysis.judge=self_consistency", "--config.analysis.judge_questions=3")
-    process = command(
-        "run", "configs/curated.py", f"--workdir={tmp_path}", *SMALL, *judge, "--config.num_outer_steps=0"
-    )
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    code, _, err = run_tiny(tmp_path, *SMALL, *judge, "--config.num_outer_steps=0", config="configs/curated.py")
+    assert code == 0, err
     rows = read_lines(tmp_path / "judgements.jsonl")
     assert len(rows) == 3
     assert {row["judge"] for row in rows} == {"self_consistency"}

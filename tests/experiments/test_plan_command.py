@@ -6,22 +6,13 @@ import pytest
 
 from soar_jax.checkpoints import known_shapes
 from soar_jax.telemetry import costs
+from tests.experiments.runs import run_program
 
 FLAGS = ("--topology=v6e:4x4", "--json", "--tokens_per_s=500")
 
 
-@pytest.fixture(scope="module")
-def finish(launch):
-    def run(*arguments):
-        process = launch("plan", *arguments)
-        out, err = process.communicate(timeout=120)
-        return process.returncode, out, err
-
-    return run
-
-
-def lines(finish, scale, *more):
-    code, out, err = finish(f"--config=configs/soar_math.py:{scale}", *FLAGS, *more)
+def lines(scale, *more):
+    code, out, err = run_program("plan", f"--config=configs/soar_math.py:{scale}", *FLAGS, *more)
     assert code == 0, err
     *phases, total = [json.loads(line) for line in out.splitlines()]
     return {phase["phase"]: phase for phase in phases}, total["total"]
@@ -31,8 +22,8 @@ def lines(finish, scale, *more):
     ("nano", 8 * 10 * 8 * 16, 15, (27,), False),
     ("llama3.2-3b", 16 * 10 * 8 * 32, 256, (512, 1024), True),  # half of the rows each
 ])  # fmt: skip
-def test_totals_are_those_counted_by_hand(finish, scale, num_rows, prompt, widths, rematerialised):
-    phases, total = lines(finish, scale)
+def test_totals_are_those_counted_by_hand(scale, num_rows, prompt, widths, rematerialised):
+    phases, total = lines(scale)
     source, dtype = {
         "nano": ("embedded:nano", "float32"),
         "llama3.2-3b": ("meta-llama/Llama-3.2-3B-Instruct", "bfloat16"),
@@ -54,9 +45,10 @@ def test_totals_are_those_counted_by_hand(finish, scale, num_rows, prompt, width
     assert total["usd"] == pytest.approx(2.7 * total["chip_hours"])
 
 
-def test_the_table_names_phases_and_assumptions(finish, tmp_path):
+def test_the_table_names_phases_and_assumptions(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(known_shapes.KNOWN_SHAPES["Qwen/Qwen3-1.7B"]))
-    code, out, err = finish(
+    code, out, err = run_program(
+        "plan",
         "--config=configs/soar_math.py:llama3.2-3b",
         "--topology=h100:8",
         f"--model_config={tmp_path / 'config.json'}",
@@ -73,12 +65,12 @@ def test_the_table_names_phases_and_assumptions(finish, tmp_path):
     ("arguments", "message"),
     [
         (("--topology=v6e:4x4",), "--config is missing"),
-        (("--config=configs/soar_math.py",), "JAX sees 1 x 'cpu' here"),
+        (("--config=configs/soar_math.py",), "JAX sees 2 x 'cpu' here"),
         (("--config=configs/soar_math.py", "--topology=v6e"), "has not the form DEVICE:CHIPS"),
     ],
 )
-def test_mistakes_are_one_line(finish, arguments, message):
-    code, out, err = finish(*arguments)
+def test_mistakes_are_one_line(arguments, message):
+    code, out, err = run_program("plan", *arguments)
     assert (code, out) == (2, "")
     assert message in err
     assert len(err.strip().splitlines()) == 1

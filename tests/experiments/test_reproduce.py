@@ -7,27 +7,23 @@ import time
 
 import pytest
 
-from tests.experiments.runs import TINY
+from tests.experiments.runs import PATIENCE_S, TINY, finish, run_program
 
 METHODS = ("curated", "soar_math", "hard_only")
 
 
-@pytest.fixture(scope="module")
-def begin(launch):
-    def start(out, *more, methods=METHODS):
-        settings = [f"--set={key}={value}" for key, value in TINY.items() if key != "num_outer_steps"]
-        return launch("reproduce", f"--out={out}", f"--methods={','.join(methods)}", "--seeds=1", *settings, *more)
-
-    return start
+def flags(out, *more, methods=METHODS):
+    settings = [f"--set={key}={value}" for key, value in TINY.items() if key != "num_outer_steps"]
+    return (f"--out={out}", f"--methods={','.join(methods)}", "--seeds=1", *settings, *more)
 
 
-def finish(process):
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
+def reproduce(*arguments, **methods):
+    """Runs a study, whose runs are processes, from this one; exit code, stdout and stderr."""
+    return run_program("reproduce", *flags(*arguments, **methods))
 
 
 def wait_for(path, process):
-    deadline = time.time() + 200
+    deadline = time.time() + PATIENCE_S
     while not path.exists():
         assert process.poll() is None, process.communicate()
         assert time.time() < deadline, path
@@ -40,9 +36,10 @@ def alive(workdir):
     return found.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_killed_and_started_again_repeats_no_finished_work(begin, tmp_path, number):
-    first = begin(tmp_path)
+def test_killed_and_started_again_repeats_no_finished_work(launch, tmp_path, number):
+    first = launch("reproduce", *flags(tmp_path))
     wait_for(tmp_path / "curated/seed0/summary.json", first)
     wait_for(tmp_path / "soar_math/seed0/metrics.jsonl", first)
     finished = (tmp_path / "curated/seed0/summary.json").stat()
@@ -51,27 +48,28 @@ def test_killed_and_started_again_repeats_no_finished_work(begin, tmp_path, numb
     if number == signal.SIGTERM:
         assert code == 75
         assert "Resume with:" in err
-    deadline = time.time() + 60
+    deadline = time.time() + PATIENCE_S
     while alive(tmp_path / "soar_math/seed0"):  # no orphan goes on
         assert time.time() < deadline
         time.sleep(0.05)
     assert not (tmp_path / "hard_only/seed0").exists()
 
-    code, out, err = finish(begin(tmp_path))
+    code, out, err = reproduce(tmp_path)
     assert code == 0, err
     assert "3 runs, 1 finished before" in out
     now = (tmp_path / "curated/seed0/summary.json").stat()
     assert (now.st_mtime_ns, now.st_ino) == (finished.st_mtime_ns, finished.st_ino)
     assert all((tmp_path / method / "seed0/summary.json").exists() for method in METHODS)
     assert (tmp_path / "report.html").stat().st_size > 10_000
-    code, out, _ = finish(begin(tmp_path))
+    code, out, _ = reproduce(tmp_path)
     assert code == 0
     assert "3 runs, 3 finished before" in out
 
 
-def test_a_failed_run_is_listed_and_stops_no_other(begin, tmp_path):
+@pytest.mark.slow
+def test_a_failed_run_is_listed_and_stops_no_other(tmp_path):
     broken = "--sweep=model.source=no/such/model,embedded:nano"
-    code, out, err = finish(begin(tmp_path, broken, methods=("curated",)))
+    code, out, err = reproduce(tmp_path, broken, methods=("curated",))
     assert code == 1
     assert out.count("FAILED") == 1
     assert err.count("error: curated model.source=no/such/model seed 0 failed: error:") == 1
@@ -80,8 +78,9 @@ def test_a_failed_run_is_listed_and_stops_no_other(begin, tmp_path):
     assert [json.loads(path.read_text())["config"]["model"]["source"] for path in summaries] == ["embedded:nano"]
 
 
-def test_a_study_whose_runs_all_fail_lists_them(begin, tmp_path):
-    code, out, err = finish(begin(tmp_path, "--set=model.source=no/such/model", methods=("curated",)))
+@pytest.mark.slow
+def test_a_study_whose_runs_all_fail_lists_them(tmp_path):
+    code, out, err = reproduce(tmp_path, "--set=model.source=no/such/model", methods=("curated",))
     assert code == 1
     assert "report:" not in out
     assert err.startswith("error: curated seed 0 failed: error:")
@@ -97,8 +96,8 @@ def test_a_study_whose_runs_all_fail_lists_them(begin, tmp_path):
         ("--seeds=none", "--seeds=none"),
     ],
 )
-def test_a_bad_study_is_one_line_and_starts_nothing(begin, tmp_path, flag, message):
-    code, _, err = finish(begin(tmp_path / "out", flag))
+def test_a_bad_study_is_one_line_and_starts_nothing(tmp_path, flag, message):
+    code, _, err = reproduce(tmp_path / "out", flag)
     assert code == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1

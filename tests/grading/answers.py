@@ -1,4 +1,4 @@
-"""Answers by family: those of one group are the same, those of different groups of a family are not."""
+"""Answers by family: those in one group are equal, those in different groups of a family differ."""
 
 FAMILIES: dict[str, list[list[str]]] = {
     "fractions": [

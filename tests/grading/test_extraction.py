@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soar_jax.grading.extraction import EXTRACTORS, extract
+from soar_jax.grading.extraction import ANSWER_FORMATS, extract
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from soar_jax.grading.extraction import EXTRACTORS, extract
         ("boxed", r"\boxed {7}", "7"),
         ("boxed", r"\boxed{\{1,2\}}", r"\{1,2\}"),
         ("boxed", r"\boxed{\text{a } and {b}}", r"\text{a } and {b}"),
-        ("boxed", r"\boxed{1} then \boxed{2", None),  # a box that was begun last and never closed is no answer
+        ("boxed", r"\boxed{1} then \boxed{2", None),  # an unfinished last box is not an answer
         ("boxed", r"\boxed{}", None),
         ("boxed", r"\boxed 5", None),
         ("boxed", "12", None),
@@ -44,7 +44,7 @@ def test_extractors(name, text, answer):
     assert extract(text, (name,)) == answer
 
 
-def test_extractors_are_tried_in_turn():
+def test_extractors_are_tried_in_order():
     names = ("boxed", "hash_marks", "last_number")
     assert extract(r"\boxed{1} #### 2", names) == "1"
     assert extract("3 #### 2", names) == "2"
@@ -58,12 +58,12 @@ def test_only_the_end_of_a_long_text_is_searched():
 
 
 @given(st.text())
-def test_any_text_is_read_without_an_error(text):
-    extract(text, tuple(EXTRACTORS))
+def test_any_text_is_searched_without_an_error(text):
+    extract(text, tuple(ANSWER_FORMATS))
 
 
 @given(st.text(alphabet="\\boxed{}#= 1", max_size=60))
-def test_what_looks_like_answers_is_read_without_an_error(text):
-    for name in EXTRACTORS:
+def test_text_like_answers_is_searched_without_an_error(text):
+    for name in ANSWER_FORMATS:
         found = extract(text, (name,))
         assert found is None or (found and found == " ".join(found.split()))

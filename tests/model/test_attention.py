@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from soar_jax import parallel
+from soar_jax.errors import SettingsError
 from soar_jax.model import attention, decoder, parameters
 from soar_jax.model.attention import AUTO, CUDNN, PLAIN, SPLASH
 from soar_jax.model.kv_cache import KVCache
-from soar_jax.settings import SettingsError
 
 
 class Chip:
@@ -20,7 +20,7 @@ class Chip:
 
 
 class Chips:
-    """What `choose` asks of a mesh."""
+    """Stands in for a mesh: `choose` reads only its devices."""
 
     def __init__(self, platform):
         self.devices = np.array([Chip(platform)])
@@ -33,7 +33,7 @@ def section(name, int8_cache=False):
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    """The TPU's kernel, run step by step on this machine."""
+    """Runs the TPU kernel in Pallas' interpreter."""
     make = functools.partial(attention.splash.make_splash_mha_single_device, interpret=True)
     monkeypatch.setattr(attention.splash, "make_splash_mha_single_device", make)
 
@@ -43,15 +43,15 @@ def inputs(num_heads, num_kv_heads, num_slots, head_dim, seed):
     query, cotangent = (jax.random.normal(key, (3, num_heads, num_slots, head_dim)) for key in keys[:2])
     key = jax.random.normal(keys[2], (3, num_kv_heads, head_dim, num_slots))
     value = jax.random.normal(keys[3], (3, num_kv_heads, num_slots, head_dim))
-    # Rows as `decoder.py` lays them out: prompts of three lengths in a third of the slots.
+    # Rows in the layout of `decoder.py`: the first third of the slots has prompts of three lengths.
     third = num_slots // 3
     slots = jnp.arange(num_slots)
     valid = (slots < jnp.array([1, third // 2, third])[:, None]) | (slots >= third)
     return query, key, value, valid, cotangent * valid[:, None, :, None]
 
 
-def check_against_the_plain_form(name, num_heads, num_kv_heads, num_slots, head_dim):
-    """A kernel's values and gradients."""
+def check_against_plain_attention(name, num_heads, num_kv_heads, num_slots, head_dim):
+    """Compares a kernel's values and gradients with those of plain attention."""
     query, key, value, valid, cotangent = inputs(
         num_heads, num_kv_heads, num_slots=num_slots, head_dim=head_dim, seed=num_slots
     )
@@ -71,28 +71,32 @@ def check_against_the_plain_form(name, num_heads, num_kv_heads, num_slots, head_
     jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4), found, expected)
 
 
-@pytest.mark.parametrize("sizes", [(4, 2, 200, 64), (2, 2, 37, 16), (6, 1, 384, 128)])
-def test_the_tpu_kernel_gives_what_the_plain_form_gives_and_its_gradients(interpreted, sizes):
-    check_against_the_plain_form(SPLASH, *sizes)
+@pytest.mark.parametrize(
+    "sizes",
+    [(4, 2, 200, 64), *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in ((2, 2, 37, 16), (6, 1, 384, 128)))],
+)
+def test_the_tpu_kernel_equals_plain_attention(interpreted, sizes):
+    check_against_plain_attention(SPLASH, *sizes)
 
 
-@pytest.mark.parametrize("sizes", [(4, 2, 24, 16), (6, 1, 37, 8)])
-def test_what_the_gpu_kernel_is_asked_gives_what_the_plain_form_gives_and_its_gradients(monkeypatch, sizes):
-    asked, compute = [], jax.nn.dot_product_attention
+@pytest.mark.parametrize("sizes", [pytest.param((4, 2, 24, 16), marks=pytest.mark.slow), (6, 1, 37, 8)])
+def test_the_call_of_the_gpu_kernel_equals_plain_attention(monkeypatch, sizes):
+    calls, compute = [], jax.nn.dot_product_attention
 
     def on_the_cpu(*args, implementation, **named):
-        asked.append((implementation, args[0].shape[1] % 2))
+        calls.append((implementation, args[0].shape[1] % 2))
         return compute(*args, implementation="xla", **named)
 
     monkeypatch.setattr(jax.nn, "dot_product_attention", on_the_cpu)
-    check_against_the_plain_form(CUDNN, *sizes)
-    assert set(asked) == {("cudnn", 0)}
+    check_against_plain_attention(CUDNN, *sizes)
+    assert set(calls) == {("cudnn", 0)}
 
 
-@pytest.mark.parametrize("num_slots", [1535, 37, 64])  # cuDNN trains even numbers alone
-def test_the_gpu_kernel_takes_rows_of_any_length_with_their_gradients(monkeypatch, num_slots):
+@pytest.mark.slow
+@pytest.mark.parametrize("num_slots", [1535, 37, 64])  # cuDNN trains only even numbers
+def test_the_gpu_kernel_takes_rows_of_any_length(monkeypatch, num_slots):
     cudnn = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
-    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91200)  # what it says of shapes, without a GPU
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91200)  # to check shapes without a GPU
     monkeypatch.setattr(cudnn, "check_compute_capability", lambda _: True)
     monkeypatch.setattr(cudnn, "is_cuda_compute_capability_equal", lambda _: False)
     query, key, value, valid, _ = inputs(4, 2, num_slots=num_slots, head_dim=64, seed=0)
@@ -109,8 +113,8 @@ def test_the_gpu_kernel_takes_rows_of_any_length_with_their_gradients(monkeypatc
     assert [leaf.shape for leaf in gradients] == [leaf.shape for leaf in half]
 
 
-@pytest.mark.parametrize("num_layers", [2, 6])  # unrolled, and scanned
-def test_whole_rows_have_the_same_hidden_states_by_the_kernel(interpreted, tiny_model, num_layers):
+@pytest.mark.parametrize("num_layers", [2, pytest.param(6, marks=pytest.mark.slow)])  # unrolled, and scanned
+def test_hidden_states_by_the_kernel_equal_plain_ones(interpreted, tiny_model, num_layers):
     model = dataclasses.replace(tiny_model, num_layers=num_layers)
     params = parameters.init_params(model, jax.random.key(1))
     tokens = jax.random.randint(jax.random.key(2), (2, 9), 0, model.vocab_size)
@@ -119,12 +123,12 @@ def test_whole_rows_have_the_same_hidden_states_by_the_kernel(interpreted, tiny_
     valid = (jnp.arange(9) < lengths[:, None]) | (jnp.arange(9) >= 4)
     plain, _ = decoder.hidden_states(params, model, tokens=tokens, positions=positions, key_valid=valid)
     by_kernel = dataclasses.replace(model, attention=SPLASH)
-    with jax.set_mesh(parallel.make_mesh(1, 1, 2, 1)):  # each device its rows
+    with jax.set_mesh(parallel.make_mesh(1, 1, 2, 1)):  # rows are sharded
         found, _ = jax.jit(decoder.hidden_states, static_argnums=1)(params, by_kernel, tokens, positions, valid)
     np.testing.assert_allclose(found * valid[..., None], plain * valid[..., None], atol=1e-5)
 
 
-def test_auto_is_the_kernel_on_tpus_where_it_can(tiny_model):
+def test_auto_is_the_kernel_on_tpus_without_windows(tiny_model):
     with_window = dataclasses.replace(tiny_model, layers_with_window=(0,))
     assert attention.choose(section(AUTO), tiny_model, Chips("tpu")).attention == SPLASH
     assert attention.choose(section(AUTO), with_window, Chips("tpu")).attention == PLAIN
@@ -132,7 +136,7 @@ def test_auto_is_the_kernel_on_tpus_where_it_can(tiny_model):
     assert attention.choose(section(AUTO), tiny_model, Chips("cpu")).attention == PLAIN
 
 
-def test_the_cache_is_rounded_where_the_config_says_so(tiny_model):
+def test_the_config_sets_the_int8_cache(tiny_model):
     assert attention.choose(section(AUTO, int8_cache=True), tiny_model, Chips("cpu")).int8_cache
     assert not attention.choose(section(AUTO), tiny_model, Chips("cpu")).int8_cache
 
@@ -151,11 +155,11 @@ def test_a_kernel_that_the_devices_lack_is_refused(name, platform, complaint):
 
 
 @pytest.mark.parametrize("name", [AUTO, PLAIN, SPLASH])
-def test_what_the_devices_have_is_not_refused(name):
+def test_kernels_of_the_platform_are_allowed(name):
     attention.check(section(name), Chips("tpu"))
 
 
-def test_a_kernel_that_cannot_do_the_model_is_refused(tiny_model):
+def test_a_kernel_without_windows_is_refused_for_them(tiny_model):
     with_window = dataclasses.replace(tiny_model, layers_with_window=(0,))
     with pytest.raises(SettingsError, match="cannot do layers with windows"):
         attention.choose(section(SPLASH), with_window, Chips("tpu"))

@@ -1,5 +1,6 @@
-"""Run with 8 CPU devices by `test_parity.py`: what one policy and a population compute on a mesh, as JSON."""
+"""Samples and updates policies on a mesh of 8 CPU devices and prints the results as JSON for `test_parity.py`."""
 
+import dataclasses
 import json
 import sys
 
@@ -11,8 +12,9 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from soar_jax.checkpoints.base_model import load_model, params_sha256  # noqa: E402
+from soar_jax.config.sections import LoRASection  # noqa: E402
 from soar_jax.model import layout, lora  # noqa: E402
-from soar_jax.model.lora import FrozenBase, LoRASettings  # noqa: E402
+from soar_jax.model.lora import FrozenBase  # noqa: E402
 from soar_jax.parallel import processes  # noqa: E402
 from soar_jax.rl.losses import LossSettings  # noqa: E402
 from soar_jax.rl.population import init_policy, init_population, update_policy, update_population  # noqa: E402
@@ -26,18 +28,18 @@ LOSS = LossSettings(temperature=1.0, clip_ratio=0.0, kl_coef=0.0, chunk_tokens=6
 POPULATION, PROMPTS, SAMPLES = 8, 8, 2
 
 
-def main(sizes: list[int], adapting: bool) -> None:
+def main(sizes: list[int], uses_lora: bool) -> None:
     mesh = parallel.make_mesh(*sizes)
     base = load_model("embedded:nano", "float32", mesh=mesh)
-    weights, frozen = base.params, None
-    if adapting:
-        settings = LoRASettings(rank=4, scale=1.0, layers=lora.LAYERS)
+    weights, frozen_base = base.params, None
+    if uses_lora:
+        settings = LoRASection(rank=4, scale=1.0, layers=lora.LAYERS)
         adapters = jax.tree.map(lambda leaf: leaf + 0.01, lora.init_adapters(settings, base.config, jax.random.key(1)))
         weights = layout.shard_params(mesh, base.config, adapters)
-        frozen = FrozenBase(base.params, parallel.replicate(mesh, np.float32(1.0)))
+        frozen_base = FrozenBase(base.params, parallel.replicate(mesh, np.float32(1.0)))
     rows = [base.tokenizer.encode_prompt(f"exam dial {n} 2 3 rotate add reverse . . . . . ?") for n in range(PROMPTS)]
     prompts = PromptBatch(tokens=np.array(rows, np.int32), lengths=np.full(PROMPTS, len(rows[0]), np.int32))
-    stop = SamplingSettings(
+    sampled = SamplingSettings(
         max_completion_tokens=20,
         temperature=1.0,
         top_p=1.0,
@@ -45,30 +47,17 @@ def main(sizes: list[int], adapting: bool) -> None:
         pad_id=base.tokenizer.pad_id,
     )
     options = {"mesh": mesh, "model": base.config, "samples_per_prompt": SAMPLES, "max_slots": 16}
-    rollouts = sharded.sample_policy(
-        weights,
-        frozen,
-        prompts=parallel.shard_population(mesh, prompts),
-        key=jax.random.key(0),
-        first_prompt=0,
-        settings=stop,
-        **options,
-    )
-    greedy = SamplingSettings(
-        max_completion_tokens=20,
-        temperature=0.0,
-        top_p=1.0,
-        stop_ids=base.tokenizer.stop_ids,
-        pad_id=base.tokenizer.pad_id,
-    )
-    answers = sharded.sample_policy(
-        weights,
-        frozen,
-        prompts=parallel.shard_population(mesh, prompts),
-        key=jax.random.key(0),
-        first_prompt=0,
-        settings=greedy,
-        **options,
+    rollouts, answers = (
+        sharded.sample_policy(
+            weights,
+            frozen_base,
+            prompts=parallel.shard_population(mesh, prompts),
+            key=jax.random.key(0),
+            first_prompt=0,
+            settings=settings,
+            **options,
+        )
+        for settings in (sampled, dataclasses.replace(sampled, temperature=0.0))
     )
     advantages = np.linspace(-1, 1, PROMPTS * SAMPLES).astype(np.float32)
     batch = parallel.replicate(
@@ -76,18 +65,18 @@ def main(sizes: list[int], adapting: bool) -> None:
     )
     update = {"mesh": mesh, "model": base.config, "loss": LOSS, "optimizer": ADAM, "rows_per_micro_batch": 8}
     state = init_policy(weights, mesh=mesh, model=base.config, optimizer=ADAM)
-    state, metrics = update_policy(state, batch, reference=None, frozen=frozen, **update)
+    state, metrics = update_policy(state, batch, reference=None, frozen_base=frozen_base, **update)
 
     many = jax.tree.map(lambda leaf: np.stack([leaf] * POPULATION), prompts)
     states = init_population(weights, mesh=mesh, model=base.config, optimizer=ADAM, size=POPULATION)
     keys = jax.random.split(jax.random.key(5), POPULATION)
     one_each = sharded.sample_population(
         states.weights,
-        frozen,
+        frozen_base,
         prompts=parallel.shard_population(mesh, many),
         keys=keys,
         first_prompt=0,
-        settings=stop,
+        settings=sampled,
         population_batch=1,
         **options,
     )
@@ -95,10 +84,10 @@ def main(sizes: list[int], adapting: bool) -> None:
         rollouts=one_each, advantages=parallel.shard_population(mesh, np.stack([advantages] * POPULATION))
     )
     states, population_metrics = update_population(
-        states, batches, reference=None, frozen=frozen, population_batch=1, **update
+        states, batches, reference=None, frozen_base=frozen_base, population_batch=1, **update
     )
     moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
-    held = max(leaf.addressable_shards[0].data.size for leaf in jax.tree.leaves(base.params))
+    largest_shard = max(leaf.addressable_shards[0].data.size for leaf in jax.tree.leaves(base.params))
     print(
         json.dumps(
             {
@@ -116,7 +105,7 @@ def main(sizes: list[int], adapting: bool) -> None:
                     for leaf in jax.tree.leaves(states.weights)
                 ],
                 "base_sha256": params_sha256(base.params),
-                "largest_part": int(held),
+                "largest_shard": int(largest_shard),
             }
         )
     )

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from soar_jax import parallel
+from soar_jax.errors import SettingsError
 from soar_jax.parallel import sharding
-from soar_jax.settings import SettingsError
 
 
 def test_minus_one_takes_all_devices():
@@ -25,7 +25,7 @@ def test_minus_one_takes_all_devices():
         ((-1, 1, 3, 1), r"3 devices or a multiple of them are needed, but JAX sees 2"),
     ],
 )
-def test_a_mesh_that_cannot_be_is_refused_with_its_numbers(sizes, message):
+def test_impossible_mesh_is_refused_with_its_numbers(sizes, message):
     with pytest.raises(SettingsError, match=message):
         parallel.make_mesh(*sizes)
 
@@ -48,7 +48,7 @@ def test_slices_are_crossed_by_one_axis_alone():
         parallel.make_mesh(1, tensor=8, devices=devices)
 
 
-def test_rules_lay_out_what_divides_and_refuse_the_rest():
+def test_rules_shard_what_divides_and_refuse_the_rest():
     mesh = jax.sharding.AbstractMesh((2, 1, 4, 2), parallel.AXES)
     spec = sharding.partition(
         mesh, sharding.SINGLE_POLICY_STORAGE_RULES, shape=(16, 8, 3), logical_axes=("model", "heads", None)
@@ -78,12 +78,12 @@ def test_devices_cannot_be_split_again_once_jax_runs():
 
 
 @pytest.mark.parametrize("population_batch", [1, 2, 3])
-def test_each_device_works_on_its_share(mesh, population_batch):
-    def share(values):
+def test_each_device_computes_its_shard(mesh, population_batch):
+    def shard(values):
         assert values.shape[0] == 3  # half of six
         return parallel.map_students(lambda value: value * 2, values, population_batch)
 
-    doubled = jax.jit(parallel.shard_over_population(mesh, share, parallel.BY_POPULATION, parallel.BY_POPULATION))(
+    doubled = jax.jit(parallel.shard_over_population(mesh, shard, parallel.BY_POPULATION, parallel.BY_POPULATION))(
         jnp.arange(6)
     )
     np.testing.assert_array_equal(doubled, np.arange(6) * 2)
@@ -91,7 +91,7 @@ def test_each_device_works_on_its_share(mesh, population_batch):
 
 @pytest.mark.parametrize(("fsdp", "tensor"), [(2, 1), (1, 2)])
 @pytest.mark.parametrize(("vocab_size", "num_rows"), [(6, 4), (6, 3), (7, 4)])
-def test_a_table_that_is_shared_out_gives_its_rows_and_takes_their_gradient(fsdp, tensor, vocab_size, num_rows):
+def test_embedding_lookup_on_a_sharded_table_and_its_gradient(fsdp, tensor, vocab_size, num_rows):
     rng = np.random.default_rng(0)
     table = rng.normal(size=(vocab_size, 8)).astype(np.float32)
     weights = rng.normal(size=(num_rows, 5, 8)).astype(np.float32)

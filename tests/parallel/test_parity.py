@@ -1,4 +1,4 @@
-"""The same numbers on every mesh, in processes of their own with 8 CPU devices."""
+"""Every mesh gives the same numbers; each runs in a process with 8 CPU devices."""
 
 import functools
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-# Mesh, what is trained, and parts of the largest parameter.
+# Mesh sizes, what is trained, and number of shards of the largest parameter.
 CASES = [
     ("8x1x1x1", "full", 1),
     ("2x2x2x1", "full", 4),
@@ -22,7 +22,7 @@ CASES = [
 
 def computed(sizes, kind):
     run = [sys.executable, "-m", "tests.parallel.on_eight_devices", sizes, kind]
-    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -32,8 +32,9 @@ def on_one_device(kind):
     return computed("1x1x1x1", kind)
 
 
-@pytest.mark.parametrize(("sizes", "kind", "parts"), CASES)
-def test_a_mesh_changes_nothing_but_where_things_are(sizes, kind, parts):
+@pytest.mark.slow
+@pytest.mark.parametrize(("sizes", "kind", "num_shards"), CASES)
+def test_mesh_changes_no_result(sizes, kind, num_shards):
     expected, found = on_one_device(kind), computed(sizes, kind)
     for name in ("tokens", "greedy", "population_tokens", "base_sha256"):
         assert found[name] == expected[name], name
@@ -43,4 +44,4 @@ def test_a_mesh_changes_nothing_but_where_things_are(sizes, kind, parts):
     for name in ("first_moments", "weights", "students"):
         for ours, theirs in zip(found[name], expected[name], strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-    assert found["largest_part"] * parts == expected["largest_part"]
+    assert found["largest_shard"] * num_shards == expected["largest_shard"]

@@ -1,4 +1,4 @@
-"""Processes that find each other by what their cluster says."""
+"""Processes that are connected by their cluster's environment."""
 
 import contextlib
 import http.server
@@ -11,8 +11,8 @@ import threading
 
 import pytest
 
+from soar_jax.errors import SettingsError
 from soar_jax.parallel import processes
-from soar_jax.settings import SettingsError
 from tests.conftest import ROOT
 
 PROGRAM = """
@@ -32,10 +32,10 @@ except processes.DisagreementError as error:
     print(error)
 processes.sync()
 """
-FIRST_PORT, NUM_PORTS = 61440, 4096  # JAX picks its port there, by the job's number
+FIRST_PORT, NUM_PORTS = 61440, 4096  # JAX derives its port from the job id
 
 
-# A host of a slice without its chips: JAX is told that it runs on one, and computes on the CPU.
+# A host of a TPU slice without its chips: cluster detection sees a TPU, computation runs on the CPU.
 ON_TPU = """
 import os
 import jax
@@ -45,7 +45,7 @@ jax.config.update("jax_platforms", "cpu")
 
 from soar_jax.parallel import processes
 
-processes._has_tpu = lambda: True
+processes._has_tpu = lambda: True  # private: nothing else tells a host without chips from one with them
 """
 
 
@@ -61,7 +61,7 @@ def free_port():
 
 
 def check_processes(program, environments):
-    """Runs the program once in each environment; all together must be one run."""
+    """Runs the program once in each environment and checks that they are one run."""
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", program],
@@ -74,19 +74,19 @@ def check_processes(program, environments):
         for environment in environments
     ]
     try:
-        finished = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+        finished = [(*process.communicate(timeout=600), process.returncode) for process in processes]
     finally:
         for process in processes:
             process.kill()
     for number, (out, err, code) in enumerate(finished):
         assert code == 0, err
-        first, told, second = out.splitlines()[-3:]  # gloo has its say before
-        assert told == "{'process': 0, 'values': [1, None, 0.5, 'é']}"
+        first, broadcast, second = out.splitlines()[-3:]  # after lines of gloo
+        assert broadcast == "{'process': 0, 'values': [1, None, 0.5, 'é']}"
         assert first == f"2 {number} {number == 0} [5, 6, 7]"
         assert second.startswith("the processes do not agree on its number")
 
 
-def test_the_tasks_of_a_slurm_step_are_the_processes_of_a_run():
+def test_tasks_of_a_slurm_step_are_connected():
     step = {
         "SLURM_JOB_ID": str(free_port() - FIRST_PORT),
         "SLURM_STEP_NODELIST": "localhost",
@@ -99,7 +99,7 @@ def test_the_tasks_of_a_slurm_step_are_the_processes_of_a_run():
 
 @contextlib.contextmanager
 def metadata(attributes):
-    """What a virtual machine of Google Cloud asks for its attributes; its address."""
+    """Serves the attributes of a Google Cloud virtual machine; yields the server's address."""
 
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -124,6 +124,7 @@ ONE_SLICE = {"worker-network-endpoints": "unknown:1:127.0.0.1,unknown:2:127.0.0.
 SLICES = "MEGASCALE_COORDINATOR_ADDRESS: '127.0.0.1:8080'\nMEGASCALE_NUM_SLICES: '2'\nMEGASCALE_SLICE_ID: '{}'"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra `tpu`")
 @pytest.mark.parametrize(
     "attributes",
@@ -136,7 +137,7 @@ SLICES = "MEGASCALE_COORDINATOR_ADDRESS: '127.0.0.1:8080'\nMEGASCALE_NUM_SLICES:
     ],
     ids=["one slice of two hosts", "two slices of one host"],
 )
-def test_the_hosts_of_cloud_tpu_slices_are_the_processes_of_a_run(attributes):
+def test_hosts_of_cloud_tpu_slices_are_connected(attributes):
     elsewhere = ("JAX_PLATFORMS", "SLURM_", "TPU_", "MEGASCALE_")
     ours = {name: value for name, value in os.environ.items() if not name.startswith(elsewhere)}
     ours |= {"JAX_FORCE_TPU_INIT": "1", "JAX_COORDINATOR_PORT": str(free_port()), "no_proxy": "127.0.0.1"}

@@ -13,7 +13,7 @@ ENTRY %main (p: f32[8,4]) -> f32[8,4] {
 """
 
 
-def test_collectives_are_counted_by_kind_with_the_bytes_of_their_results():
+def test_collectives_are_counted_with_the_bytes_of_their_results():
     assert collectives(HLO) == {
         "all-gather": (1, 8 * 16 * 2),
         "all-reduce": (2, 8 * 4 * 4 + 2 * 3 * 2 + 4),
@@ -22,5 +22,5 @@ def test_collectives_are_counted_by_kind_with_the_bytes_of_their_results():
     }
 
 
-def test_a_program_without_collectives_has_none():
+def test_program_without_collectives_has_none():
     assert collectives("%add.1 = f32[2]{0} add(%a, %b)") == {}

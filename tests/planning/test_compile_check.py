@@ -3,35 +3,35 @@ import importlib.util
 
 import pytest
 
-from configs.soar_math import get_config
 from soar_jax.checkpoints import known_shapes
+from soar_jax.errors import SettingsError
 from soar_jax.model.parameters import num_parameters
 from soar_jax.planning import compile_check
-from soar_jax.settings import SettingsError
+from tests.configs import make_config
 
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra `tpu`")
 STUDENTS = 8
 
 
-def run_shapes(devices):
-    config = get_config()
-    config.mesh.update(population=2, fsdp=2, tensor=2)
+def abstract_run(devices):
+    config = make_config(**{"mesh.population": 2, "mesh.fsdp": 2, "mesh.tensor": 2})
     model = known_shapes.shape_of(config.model.source, config.model.dtype)
-    return compile_check.run_shapes(config, model, devices)
+    return compile_check.abstract_run(config, model, devices)
 
 
+@pytest.mark.slow
 @needs_libtpu
-def test_the_students_update_compiles_for_a_slice_that_is_not_here():
+def test_students_update_compiles_for_an_absent_slice():
     device, devices = compile_check.topology_devices("v6e:2x4")
-    shapes = run_shapes(devices)
-    (found,) = compile_check.compile_all(shapes, device, only="updating students")
+    run = abstract_run(devices)
+    (found,) = compile_check.compile_all(run, device, only="updating students")
     assert found.fits
-    assert found.arguments > sum(shapes.population().values())  # the rollouts too
+    assert found.arguments > sum(run.population().values())  # the rollouts too
     assert found.outputs < 2**20  # the students lie where they lay
     assert found.peak > found.arguments + sum(found.beside.values())
     assert "all-gather" in found.collectives  # of parameters
     assert "all-to-all" in found.collectives  # of looked-up rows, instead of the embedding
-    assert found.program.flops > 6 * num_parameters(shapes.model) * STUDENTS * 8 * 16
+    assert found.program.flops > 6 * num_parameters(run.model) * STUDENTS * 8 * 16
 
     crowded = dataclasses.replace(found, capacity=found.needed - 1)
     assert not crowded.fits
@@ -43,6 +43,7 @@ def test_the_students_update_compiles_for_a_slice_that_is_not_here():
     assert "rows_per_micro_batch" in one_big.advice
 
 
+@pytest.mark.slow
 @needs_libtpu
 def test_chips_of_two_devices_are_one_line():
     with pytest.raises(SettingsError, match="libtpu sees 8 devices in the 4 chips of 'v4:2x2x1'"):

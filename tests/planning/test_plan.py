@@ -1,17 +1,19 @@
+"""A run's phases, and what they cost, against numbers worked out by hand."""
+
 import dataclasses
 
 import pytest
 
-from configs import base_teacher, hard_only, intrinsic_teacher, serl, soar_math
+from soar_jax.config import method_config, read_config
+from soar_jax.config.sections import LoRASection
+from soar_jax.errors import SettingsError
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import LoRASettings
-from soar_jax.planning.calls import END, PROMOTION, START, STEP, Draw, Sizes, Update, run_phases
 from soar_jax.planning.plan import Assumptions, Cost, make_plan
-from soar_jax.settings import SettingsError
+from soar_jax.runs.calls import END, PROMOTION, START, STEP, RunPhase, Sizes, run_calls
 from soar_jax.telemetry import costs
 from soar_jax.telemetry.devices import H100, Topology, parse_topology
 
-METHODS = (base_teacher, hard_only, intrinsic_teacher, serl, soar_math)
+METHODS = ("base_teacher", "hard_only", "intrinsic_teacher", "serl", "soar_math")
 MODEL = ModelConfig(
     vocab_size=384,
     d_model=128,
@@ -43,8 +45,8 @@ ONE = Topology(
 
 @pytest.fixture
 def config():
-    """Small numbers, all different, so that no two can be mistaken for each other."""
-    config = soar_math.get_config()
+    """An open config of small numbers, all different, so that no two can be mistaken for each other."""
+    config = method_config("soar_math")
     config.num_outer_steps = 6
     config.final.students = ("curriculum", "promoted")
     config.hard_subset.update(num_candidates=80, num_samples=12, samples_per_round=4, validation_share=0.25)
@@ -59,96 +61,107 @@ def config():
     return config
 
 
-def named(phases):
-    return {phase.name: phase for phase in phases}
+def phases_of(config):
+    """The calls that sample or train, by phase."""
+    phases = {}
+    for call in run_calls(read_config(config), SIZES):
+        if call.samples:
+            phases.setdefault(call.phase.name, []).append(call)
+    return phases
 
 
-def rollouts(phase):
-    return sum(draw.rollouts for draw in phase.draws)
+def sampled(calls):
+    return [
+        (call.policies, call.prompts, call.samples, call.max_tokens, call.prompts_per_call)
+        for call in calls
+        if call.rollouts
+    ]
+
+
+def rows_trained(calls):
+    return [(call.program, call.rows_trained) for call in calls if call.updates]
+
+
+def plan_of(config, topology=ONE, assumed=ASSUMED, model=MODEL, **more):
+    return make_plan(read_config(config), model, topology=topology, assumed=assumed, **more)
+
+
+def rollouts(calls):
+    return sum(call.rollouts for call in calls)
 
 
 def test_phases_of_an_outer_step(config):
-    phases = named(run_phases(config, SIZES))
-    assert [name for name, phase in phases.items() if phase.part == STEP] == [
+    phases = phases_of(config)
+    assert [name for name, calls in phases.items() if calls[0].phase.part == STEP] == [
         "writing questions",
         "students' answers",
         "students' updates",
         "measuring improvement",
         "updating the teacher",
     ]
-    assert all(phase.repeats == 6 for phase in phases.values() if phase.part == STEP)
-    assert phases["writing questions"].draws == (
-        Draw(policies=1, prompts=1, samples=10, max_tokens=21, prompts_per_call=1),
-    )
+    assert all(calls[0].phase.repeats == 6 for calls in phases.values() if calls[0].phase.part == STEP)
+    assert sampled(phases["writing questions"]) == [(1, 1, 10, 21, 1)]
     # 6 students, 2 steps of 3 questions, 4 answers each
-    assert phases["students' answers"].draws == (
-        Draw(policies=6, prompts=6, samples=4, max_tokens=11, prompts_per_call=3),
-    )
-    assert phases["students' updates"].updates == (
-        Update(rows=6 * 2 * 3 * 4, max_tokens=11, bucket_tokens=(), has_reference=False, rematerialised=False),
-    )
-    assert phases["measuring improvement"].draws == (
-        Draw(policies=6, prompts=7, samples=2, max_tokens=11, prompts_per_call=8),
-        Draw(policies=1, prompts=7, samples=2, max_tokens=11, prompts_per_call=8),
-    )
-    assert phases["updating the teacher"].updates == (
-        Update(rows=10, max_tokens=21, bucket_tokens=(), has_reference=False, rematerialised=False),
-    )
+    assert sampled(phases["students' answers"]) == [(6, 6, 4, 11, 3)]
+    assert rows_trained(phases["students' updates"]) == [("update_population", 6 * 2 * 3 * 4)]
+    assert sampled(phases["measuring improvement"]) == [(6, 7, 2, 11, 8), (1, 7, 2, 11, 8)]
+    assert rows_trained(phases["updating the teacher"]) == [("update_policy", 10)]
 
 
 def test_phases_before_and_after_the_outer_steps(config):
-    phases = named(run_phases(config, SIZES))
+    phases = phases_of(config)
     # 40 of the 80 candidates are hard: they are asked in all 3 rounds of 4, the others in the first
     assert rollouts(phases["finding the hard subset"]) == 80 * 4 + 40 * 2 * 4
-    assert (phases["finding the hard subset"].part, phases["finding the hard subset"].repeats) == (START, 1)
+    finding = RunPhase(name="finding the hard subset", part=START, repeats=1)
+    assert {call.phase for call in phases["finding the hard subset"]} == {finding}
     # 40 hard problems: 20 for the test, a quarter of the others for validation
-    assert (phases["validating a promotion"].part, phases["validating a promotion"].repeats) == (PROMOTION, 2)
+    validating = RunPhase(name="validating a promotion", part=PROMOTION, repeats=2)
+    assert {call.phase for call in phases["validating a promotion"]} == {validating}
     assert rollouts(phases["validating a promotion"]) == 5 * 9
-    assert phases["testing base and promoted student"].repeats == 2
+    assert {call.phase.repeats for call in phases["testing base and promoted student"]} == {2}
     assert rollouts(phases["testing base and promoted student"]) == (20 + 6) * 32
     assert rollouts(phases["curriculum: answers"]) == 4 * 10 * 3 * 4
     # the promoted student has 2 promotions of 2 steps behind it
     assert rollouts(phases["promoted: answers"]) == 4 * 6 * 3 * 4
     # looks before the first and after each of 5 episodes, and the tests
     assert rollouts(phases["curriculum: validation and tests"]) == 4 * (6 * 5 * 9 + (20 + 6) * 32)
-    assert all(phases[name].part == END for name in ("curriculum: answers", "testing base and promoted student"))
+    for name in ("curriculum: answers", "testing base and promoted student"):
+        assert {call.phase.part for call in phases[name]} == {END}
 
 
-def test_updates_may_be_several_and_need_a_reference(config):
-    config.student.update(updates_per_batch=3, kl_coef=0.1)
+def test_a_row_counts_once_for_each_update(config):
+    config.student.update(updates_per_batch=3, clip_ratio=0.2)
     config.teacher.train = False
-    phases = named(run_phases(config, SIZES))
-    assert phases["students' updates"].updates == (
-        Update(rows=3 * 6 * 2 * 3 * 4, max_tokens=11, bucket_tokens=(), has_reference=True, rematerialised=False),
-    )
+    phases = phases_of(config)
+    assert rows_trained(phases["students' updates"]) == [("update_population", 3 * 6 * 2 * 3 * 4)]
     assert "updating the teacher" not in phases
 
 
 @pytest.mark.parametrize(
     ("method", "there", "missing"),
     [
-        (hard_only, {"testing base", "hard_only: updates"}, {"writing questions", "validating a promotion"}),
-        (base_teacher, {"writing the curriculum", "curriculum: answers"}, {"writing questions"}),
+        ("hard_only", {"testing base", "hard_only: updates"}, {"writing questions", "validating a promotion"}),
+        ("base_teacher", {"writing the curriculum", "curriculum: answers"}, {"writing questions"}),
         (
-            intrinsic_teacher,
+            "intrinsic_teacher",
             {"answering questions", "updating the teacher", "testing base"},
             {"students' answers", "validating a promotion", "testing base and promoted student"},
         ),
-        (serl, {"self_play: answers"}, {"writing questions", "writing the curriculum"}),
+        ("serl", {"self_play: answers"}, {"writing questions", "writing the curriculum"}),
     ],
 )
 def test_methods_differ_in_their_phases(method, there, missing):
-    phases = named(run_phases(method.get_config(), SIZES))
+    phases = phases_of(method_config(method))
     assert there <= set(phases)
     assert not missing & set(phases)
-    assert missing <= {phase.name for other in METHODS for phase in run_phases(other.get_config(), SIZES)}
+    assert missing <= {name for other in METHODS for name in phases_of(method_config(other))}
 
 
 def test_self_play_writes_and_labels_before_it_trains():
-    config = serl.get_config()
-    draws = named(run_phases(config, SIZES))["self_play: answers"].draws
+    config = method_config("serl")
+    calls = phases_of(config)["self_play: answers"]
     episodes, replicas = config.final.num_steps // config.inner.num_steps, config.final.num_replicas
-    assert [draw.rollouts for draw in draws] == [
+    assert [call.rollouts for call in calls] == [
         replicas * episodes * config.self_play.questions_per_episode,
         replicas * episodes * config.self_play.questions_per_episode * config.self_play.label_samples,
         replicas * config.final.num_steps * config.inner.questions_per_step * config.inner.group_size,
@@ -156,8 +169,7 @@ def test_self_play_writes_and_labels_before_it_trains():
 
 
 def cost_of(config, name, topology=ONE, assumed=ASSUMED):
-    plan = make_plan(config, MODEL, topology=topology, assumed=assumed)
-    return {phase.name: cost for phase, cost in plan.phases}[name]
+    return {phase.name: cost for phase, cost in plan_of(config, topology, assumed).phases}[name]
 
 
 def test_tokens_and_operations_of_sampling_by_hand(config):
@@ -177,14 +189,14 @@ def test_time_of_decoding_by_hand(config):
     assert cost.sampling_s == pytest.approx(cost.sampling_bytes / 0.5e9 + prefill_s)
 
 
-def test_rows_that_wait_take_the_mean_length_and_the_last_the_whole(config):
+def test_waiting_rows_take_the_mean_length_the_last_the_limit(config):
     config.sampling.max_slots = 4
     cost = cost_of(config, "students' answers")
     step = costs.matrix_bytes(MODEL) + 4 * 30 * costs.cache_bytes_per_token(MODEL)
     assert cost.sampling_bytes == 6 * 2 * (2 * 6 + 10) * step
 
 
-def test_long_completions_are_read_as_far_as_the_ring_goes_and_the_last_in_fewer_slots(config):
+def test_long_completions_read_the_ring_and_end_in_fewer_slots(config):
     config.student.max_completion_tokens, config.inner.questions_per_step = 129, 4
     cost = cost_of(config, "students' answers")
     assert cost.sampled_tokens == 6 * 2 * 16 * 64
@@ -194,18 +206,18 @@ def test_long_completions_are_read_as_far_as_the_ring_goes_and_the_last_in_fewer
     assert cost.sampling_bytes == 6 * 2 * step_bytes
 
 
-def test_decoding_is_bound_by_operations_where_these_take_longer(config):
+def test_decoding_may_be_bound_by_operations(config):
     slow = dataclasses.replace(ONE, device=dataclasses.replace(ONE.device, peak_flops=1e9))
     cost = cost_of(config, "students' answers", slow)
     flops = 144 * costs.decode_flops(MODEL, 20, 11) + 36 * costs.prefill_flops(MODEL, 20)
     assert cost.sampling_s == pytest.approx(flops / 0.5e9)
 
 
-def test_operations_of_many_rows_of_a_large_model_do_not_overflow(config):
+def test_operations_of_a_large_model_do_not_overflow(config):
     config.inner.questions_per_step, config.inner.group_size = 5_000, 1_000
     large = dataclasses.replace(MODEL, num_layers=1_000, d_model=2**16, hidden_dim=2**18)
     slow = dataclasses.replace(ONE, device=dataclasses.replace(ONE.device, peak_flops=1.0))
-    plan = make_plan(config, large, topology=slow, assumed=ASSUMED)
+    plan = plan_of(config, slow, model=large)
     cost = next(cost for phase, cost in plan.phases if phase.name == "students' answers")
     rows = 6 * 2 * 5_000 * 1_000
     assert cost.sampling_s > rows * costs.decode_flops(large, 20, 6)
@@ -259,20 +271,20 @@ def test_adapters_train_cheaper_and_share_the_weights(config):
     config.lora.rank = 2
     config.sampling.population_batch = 3
     train, sample = cost_of(config, "students' updates"), cost_of(config, "students' answers")
-    adapting = LoRASettings(rank=2, scale=2.0, layers=tuple(config.lora.layers))
+    lora_config = LoRASection(rank=2, scale=2.0, layers=tuple(config.lora.layers))
     assert train.training_flops == 144 * costs.training_flops(
-        MODEL, 20, completion_tokens=11, rematerialised=False, adapting=adapting
+        MODEL, 20, completion_tokens=11, rematerialised=False, lora_config=lora_config
     )
     assert train.training_s < full[0].training_s
     saved = 12 * 10 * costs.matrix_bytes(MODEL) * 2 / 3
     assert sample.sampling_bytes == pytest.approx(full[1].sampling_bytes - saved)
     policies = 6 + 1
-    expected = policies * 12 * costs.adapter_parameters(MODEL, adapting) + costs.weight_bytes(MODEL)
-    assert make_plan(config, MODEL, topology=ONE, assumed=ASSUMED).state_bytes == expected
+    expected = policies * 12 * costs.adapter_parameters(MODEL, lora_config) + costs.weight_bytes(MODEL)
+    assert plan_of(config).state_bytes == expected
 
 
-def test_the_whole_is_the_sum_of_its_phases(config):
-    plan = make_plan(config, MODEL, topology=dataclasses.replace(ONE, num_chips=2), assumed=ASSUMED)
+def test_total_is_the_sum_of_the_phases(config):
+    plan = plan_of(config, dataclasses.replace(ONE, num_chips=2))
     seconds = sum(phase.repeats * (cost.sampling_s + cost.training_s) for phase, cost in plan.phases)
     assert plan.total.seconds == pytest.approx(seconds)
     assert plan.chip_hours == pytest.approx(2 * seconds / 3600)
@@ -282,11 +294,11 @@ def test_the_whole_is_the_sum_of_its_phases(config):
     assert plan.h100_hours == pytest.approx(2 * (sampling + training) / 3600)
     assert plan.memory_bytes == 2e9
     assert plan.state_bytes == 7 * 12 * (costs.weight_bytes(MODEL) // 2)
-    assert make_plan(config, MODEL, topology=ONE, assumed=ASSUMED, usd_per_chip_hour=0.0).usd == 0
+    assert plan_of(config, usd_per_chip_hour=0.0).usd == 0
 
 
 def test_hours_on_h100_are_h100_hours(config):
-    plan = make_plan(config, MODEL, topology=parse_topology("h100:8"), assumed=ASSUMED)
+    plan = plan_of(config, parse_topology("h100:8"))
     assert plan.h100_hours == pytest.approx(plan.chip_hours)
 
 
@@ -348,10 +360,10 @@ def test_costs_add_up():
 )
 def test_assumptions_out_of_range_are_refused(config, change, message):
     with pytest.raises(SettingsError, match=message):
-        make_plan(config, MODEL, topology=ONE, assumed=dataclasses.replace(ASSUMED, **change))
+        plan_of(config, assumed=dataclasses.replace(ASSUMED, **change))
 
 
 def test_adapters_that_the_model_cannot_have_are_refused(config):
     config.lora.update(rank=2, layers=("unembedding",))
     with pytest.raises(SettingsError, match=r"lora\.layers holds 'unembedding'"):
-        make_plan(config, MODEL, topology=ONE, assumed=ASSUMED)
+        plan_of(config)

@@ -3,23 +3,23 @@ import dataclasses
 import numpy as np
 import pytest
 
-from configs.pretrain_nano import get_config
 from soar_jax.grading.extraction import extract
 from soar_jax.pretraining import corpus
-from soar_jax.pretraining.pretrain import phase_from_config
+from soar_jax.pretraining.pretrain import make_phase
 from soar_jax.problems import arithmetic
-from soar_jax.problems.prompts import PromptSettings, question_and_answer
+from soar_jax.problems.prompts import parse_question_answer
+from tests.configs import plain_prompts, pretrain_config
 
-PROMPTS = PromptSettings(student=corpus.STUDENT_PROMPT, teacher=corpus.TEACHER_PROMPT, bucket_tokens=(16,))
+PROMPTS = plain_prompts(student=corpus.STUDENT_PROMPT, teacher=corpus.TEACHER_PROMPT, bucket_tokens=(16,))
 
 
 @pytest.fixture(scope="module")
 def mix():
-    return phase_from_config(get_config(), "prior").mix
+    return make_phase(pretrain_config(), "prior").mix
 
 
 def only(mix, **shares):
-    """The mix with the given format shares, nothing else."""
+    """The mix restricted to the given formats."""
     return dataclasses.replace(mix, **({"textbook": 0.0, "exam_worked": 0.0, "exam": 0.0} | shares))
 
 
@@ -28,11 +28,11 @@ def draw(mix, count=400):
     return [corpus.random_document(rng, mix) for _ in range(count)]
 
 
-def test_textbooks_and_worked_exams_are_right(mix):
+def test_worked_documents_are_right(mix):
     for document in draw(only(mix, textbook=0.5, exam_worked=0.5)):
         question = document.prompt.partition(" ")[2].partition(" ?")[0]
         assert extract(document.continuation, ("after_equals",)) == arithmetic.facts(question).true_answer
-        # the work mark is given, not chosen, in an exam
+        # in an exam, the work mark is part of the prompt
         assert document.prompt.endswith("? >") == document.prompt.startswith("exam")
         assert document.continuation.startswith(">") == document.prompt.startswith("textbook")
 
@@ -48,13 +48,13 @@ def test_wrong_direct_answers_to_exams_repeat_the_digits(mix):
     assert wrong > 50
 
 
-def test_the_teacher_format_is_a_question_and_an_answer(mix):
+def test_teacher_documents_parse_into_question_and_answer(mix):
     subjects = []
     for document in draw(only(mix)):
         assert document.prompt == corpus.TEACHER_PROMPT
-        pair = question_and_answer(PROMPTS, document.continuation, ("after_equals",))
+        pair = parse_question_answer(PROMPTS, document.continuation, ("after_equals",))
         subjects.append(arithmetic.facts(pair.question).subject)
-    assert set(subjects) == set(arithmetic.TOPICS) - {"mirror"}  # no teacher writes the topic of the transfer test
+    assert set(subjects) == set(arithmetic.TOPICS) - {"mirror"}  # the transfer test's topic
     assert 0.08 < subjects.count("dial") / len(subjects) < 0.22
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from configs.pretrain_nano import get_config
+from soar_jax.errors import SettingsError
 from soar_jax.pretraining.pretrain import pretrain
-from soar_jax.settings import SettingsError
+from tests.configs import pretrain_config
 
 
 @pytest.mark.parametrize(
@@ -14,20 +14,19 @@ from soar_jax.settings import SettingsError
         ("longest_document_tokens", 10**6, "longest_document_tokens is 1000000; it must be"),
     ],
 )
-def test_a_config_that_cannot_be_trained_is_refused_before_anything_is_written(tmp_path, key, value, message):
-    config = get_config()
-    config[key] = value
+def test_bad_config_is_refused(tmp_path, key, value, message):
+    """A config that cannot be trained is refused before anything is written."""
     with pytest.raises(SettingsError, match=message):
-        pretrain(config, tmp_path / "model")
+        pretrain(pretrain_config(**{key: value}), tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize(("name", "message"), [("", "is a file"), ("model.safetensors", "holds a model")])
-def test_what_is_there_is_not_overwritten(tmp_path, name, message):
+def test_existing_output_is_not_overwritten(tmp_path, name, message):
     out = tmp_path / "model"
     if name:
         out.mkdir()
     (out / name).write_text("there")
     with pytest.raises(SettingsError, match=message):
-        pretrain(get_config(), out)
+        pretrain(pretrain_config(), out)
     assert (out / name).read_text() == "there"

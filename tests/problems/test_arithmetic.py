@@ -54,7 +54,7 @@ def test_a_worked_answer_shows_every_state():
     assert arithmetic.Dial(digits=(3, 1, 4), operations=("rotate",)).worked() == "> = 1 4 3"
 
 
-def test_generated_problems_differ_and_take_turns_in_level():
+def test_generated_problems_differ_and_cycle_over_levels():
     problems = arithmetic.generate_problems(np.random.default_rng(0), (6, 8), 50)
     assert len({problem.id for problem in problems}) == 50
     assert [problem.level for problem in problems[:4]] == [6, 8, 6, 8]

@@ -3,12 +3,13 @@ import sys
 import zipfile
 from types import SimpleNamespace
 
-import ml_collections
 import pytest
 
+from soar_jax.config.sections import FieldsSection, SourceSection
+from soar_jax.errors import SettingsError
 from soar_jax.problems import benchmarks, sources
-from soar_jax.settings import SettingsError
 
+NO_FIELDS = FieldsSection()
 ROWS = {
     "math": [
         {"problem": "a?", "solution": r"so $\boxed{\frac{1}{2}}$", "type": "Algebra", "level": "Level 3"},
@@ -56,15 +57,15 @@ def write(path, rows):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_become_problems_or_are_counted(tmp_path, name):
-    loaded = benchmarks.load(name, write(tmp_path / "rows.jsonl", ROWS[name]), {})
+    loaded = benchmarks.load(name, write(tmp_path / "rows.jsonl", ROWS[name]), NO_FIELDS)
     problems, left_out = EXPECTED[name]
     assert [(p.question, p.answer, p.subject, p.level) for p in loaded.problems] == problems
     assert loaded.left_out == left_out
 
 
-def test_ids_are_those_of_the_question_alone(tmp_path):
-    first = benchmarks.load("math", write(tmp_path / "1.jsonl", ROWS["math"][:2]), {})
-    second = benchmarks.load("math", write(tmp_path / "2.jsonl", ROWS["math"][1::-1]), {})
+def test_ids_depend_on_the_question_alone(tmp_path):
+    first = benchmarks.load("math", write(tmp_path / "1.jsonl", ROWS["math"][:2]), NO_FIELDS)
+    second = benchmarks.load("math", write(tmp_path / "2.jsonl", ROWS["math"][1::-1]), NO_FIELDS)
     assert {p.question: p.id for p in first.problems} == {p.question: p.id for p in second.problems}
 
 
@@ -74,14 +75,14 @@ def test_a_zip_and_a_list_are_read_like_lines(tmp_path):
         archive.writestr("__MACOSX/HARP.jsonl", "junk")
         archive.writestr("readme.txt", "junk")
     (tmp_path / "harp.json").write_text(json.dumps(ROWS["harp"]))
-    zipped = benchmarks.load("harp", str(tmp_path / "HARP.jsonl.zip"), {})
-    assert zipped == benchmarks.load("harp", str(tmp_path / "harp.json"), {})
-    with zipfile.ZipFile(tmp_path / "each.zip", "w") as archive:  # a file a problem, as MATH first came
+    zipped = benchmarks.load("harp", str(tmp_path / "HARP.jsonl.zip"), NO_FIELDS)
+    assert zipped == benchmarks.load("harp", str(tmp_path / "harp.json"), NO_FIELDS)
+    with zipfile.ZipFile(tmp_path / "each.zip", "w") as archive:  # one file per problem, the original layout of MATH
         for number, row in enumerate(ROWS["harp"]):
             archive.writestr(f"test/{number}.json", json.dumps(row, indent=4))
-    assert zipped.problems == benchmarks.load("harp", str(tmp_path / "each.zip"), {}).problems
+    assert zipped.problems == benchmarks.load("harp", str(tmp_path / "each.zip"), NO_FIELDS).problems
     (tmp_path / "lines.json").write_text("".join(json.dumps(row) + "\n" for row in ROWS["harp"]))
-    assert zipped == benchmarks.load("harp", str(tmp_path / "lines.json"), {})
+    assert zipped == benchmarks.load("harp", str(tmp_path / "lines.json"), NO_FIELDS)
     assert len(zipped.problems) == 1
 
 
@@ -90,29 +91,30 @@ def test_a_byte_order_mark_costs_no_row(tmp_path):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8-sig")
     (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8-sig")
     for name in ("rows.jsonl", "rows.json"):
-        assert len(benchmarks.load("gsm8k", str(tmp_path / name), {}).problems) == 3
+        assert len(benchmarks.load("gsm8k", str(tmp_path / name), NO_FIELDS).problems) == 3
 
 
 def test_any_file_by_its_fields(tmp_path):
     path = write(tmp_path / "own.jsonl", [{"q": "x", "a": 5, "topic": "t", "hard": "4"}, {"q": "y"}])
-    names = {"question": "q", "answer": "a", "subject": "topic", "level": "hard"}
+    names = FieldsSection(question="q", answer="a", subject="topic", level="hard")
     loaded = benchmarks.load("jsonl", path, names)
     assert [(p.question, p.answer, p.subject, p.level) for p in loaded.problems] == [("x", "5", "t", 4)]
     with pytest.raises(SettingsError, match=r"problems\.fields names no answer"):
-        benchmarks.load("jsonl", path, {"question": "q"})
+        benchmarks.load("jsonl", path, FieldsSection(question="q"))
 
 
-def test_rows_that_could_never_be_graded_or_written_are_left_out(tmp_path):
+def test_ungradable_rows_are_left_out(tmp_path):
     rows = [
         {"question": "a", "answer": "1"},
-        {"question": " A\n", "answer": "1"},  # differs in case and layout alone
+        {"question": " A\n", "answer": "1"},  # differs only in case and layout
         {"question": "b", "answer": None},
         {"question": None, "answer": "1"},
         {"question": "c", "answer": "\ud835"},
         {"question": "\ud835", "answer": "1"},
         {"question": "d", "answer": "1" + " " * 2000 + "x"},
     ]
-    loaded = benchmarks.load("jsonl", write(tmp_path / "own.jsonl", rows), {"question": "question", "answer": "answer"})
+    names = FieldsSection(question="question", answer="answer")
+    loaded = benchmarks.load("jsonl", write(tmp_path / "own.jsonl", rows), names)
     assert [problem.question for problem in loaded.problems] == ["a"]
     reasons = {"a question twice": 1, "without question or answer": 2, "without valid text": 2, "too long": 1}
     assert loaded.left_out == reasons
@@ -122,30 +124,30 @@ def test_rows_that_could_never_be_graded_or_written_are_left_out(tmp_path):
 def test_a_file_without_rows_is_one_line(tmp_path, content):
     (tmp_path / "rows.jsonl").write_text(content)
     with pytest.raises(SettingsError, match="has no row that can be graded as 'math'"):
-        benchmarks.load("math", str(tmp_path / "rows.jsonl"), {})
+        benchmarks.load("math", str(tmp_path / "rows.jsonl"), NO_FIELDS)
 
 
-def test_what_cannot_be_read_is_named(tmp_path):
+def test_unreadable_files_are_named(tmp_path):
     with pytest.raises(SettingsError, match="there is no benchmark file"):
-        benchmarks.load("math", str(tmp_path / "no.jsonl"), {})
+        benchmarks.load("math", str(tmp_path / "no.jsonl"), NO_FIELDS)
     (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04junk")
     with pytest.raises(SettingsError, match="is broken"):
-        benchmarks.load("math", str(tmp_path / "bad.zip"), {})
+        benchmarks.load("math", str(tmp_path / "bad.zip"), NO_FIELDS)
     with zipfile.ZipFile(tmp_path / "cut.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("rows.jsonl", json.dumps(ROWS["harp"][0]) * 1000)
     damaged = bytearray((tmp_path / "cut.zip").read_bytes())
     damaged[45:60] = b"\xff" * 15  # in the member's data
     (tmp_path / "cut.zip").write_bytes(damaged)
     with pytest.raises(SettingsError, match="is broken"):
-        benchmarks.load("harp", str(tmp_path / "cut.zip"), {})
+        benchmarks.load("harp", str(tmp_path / "cut.zip"), NO_FIELDS)
     (tmp_path / "bad.json").write_text("[1")
     with pytest.raises(SettingsError, match="no row that can be graded as 'math'"):
-        benchmarks.load("math", str(tmp_path / "bad.json"), {})
+        benchmarks.load("math", str(tmp_path / "bad.json"), NO_FIELDS)
 
 
 @pytest.fixture
 def hub(monkeypatch):
-    """A hub of one data set of two configs; the calls that it was asked by."""
+    """A fake hub with one data set of two configs; returns the recorded calls."""
     calls = []
 
     def load_dataset(name, config, split):
@@ -159,7 +161,7 @@ def hub(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("place", "asked"),
+    ("place", "expected"),
     [
         ("owner/set", [("easy", "train"), ("hard", "train")]),
         ("owner/set:hard", [("hard", "train")]),
@@ -167,15 +169,15 @@ def hub(monkeypatch):
         ("owner/set::test", [("easy", "test"), ("hard", "test")]),
     ],
 )
-def test_the_hub_is_asked_for_a_config_and_split_or_all_configs(hub, place, asked):
-    problems = benchmarks.load("gsm8k", f"hf:{place}", {}).problems
-    assert hub == [("owner/set", *each) for each in asked]
-    assert [problem.question for problem in problems] == [" ".join(each) for each in asked]
+def test_the_hub_gives_one_config_or_all(hub, place, expected):
+    problems = benchmarks.load("gsm8k", f"hf:{place}", NO_FIELDS).problems
+    assert hub == [("owner/set", *each) for each in expected]
+    assert [problem.question for problem in problems] == [" ".join(each) for each in expected]
 
 
-def test_what_the_hub_does_not_have_is_one_line(hub, monkeypatch):
+def test_a_failed_hub_download_is_one_line(hub, monkeypatch):
     with pytest.raises(SettingsError, match=r"^cannot fetch hf:owner/no \(KeyError\); check the name, or give a file$"):
-        benchmarks.load("gsm8k", "hf:owner/no", {})
+        benchmarks.load("gsm8k", "hf:owner/no", NO_FIELDS)
 
     def broken(*_, **__):
         yield {"question": "q", "answer": "#### 1"}
@@ -183,17 +185,17 @@ def test_what_the_hub_does_not_have_is_one_line(hub, monkeypatch):
 
     monkeypatch.setattr(sys.modules["datasets"], "load_dataset", broken)
     with pytest.raises(SettingsError, match=r"^cannot fetch hf:owner/set \(ConnectionError\); check the name"):
-        benchmarks.load("gsm8k", "hf:owner/set", {})
+        benchmarks.load("gsm8k", "hf:owner/set", NO_FIELDS)
 
 
 def test_a_hub_without_its_library_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(SettingsError, match=r"^hf:owner/set needs: pip install 'soar-jax\[hub\]'$"):
-        benchmarks.load("gsm8k", "hf:owner/set", {})
+        benchmarks.load("gsm8k", "hf:owner/set", NO_FIELDS)
 
 
-@pytest.mark.parametrize(("place", "asked"), [("gsm8k", ("gsm8k", "train")), ("gsm8k:test", ("gsm8k", "test"))])
-def test_rows_of_tensorflow_datasets_are_bytes_made_text(monkeypatch, place, asked):
+@pytest.mark.parametrize(("place", "expected"), [("gsm8k", ("gsm8k", "train")), ("gsm8k:test", ("gsm8k", "test"))])
+def test_tensorflow_datasets_rows_are_decoded(monkeypatch, place, expected):
     calls = []
 
     def data_source(name, split):
@@ -201,32 +203,32 @@ def test_rows_of_tensorflow_datasets_are_bytes_made_text(monkeypatch, place, ask
         return [{"question": "é?".encode(), "answer": b"#### 1", "number": 3}]
 
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", SimpleNamespace(data_source=data_source))
-    (problem,) = benchmarks.load("gsm8k", f"tfds:{place}", {}).problems
+    (problem,) = benchmarks.load("gsm8k", f"tfds:{place}", NO_FIELDS).problems
     assert (problem.question, problem.answer) == ("é?", "1")
-    assert calls == [asked]
+    assert calls == [expected]
 
 
-def test_what_tensorflow_datasets_cannot_give_is_one_line(monkeypatch):
+def test_a_failed_tensorflow_download_is_one_line(monkeypatch):
     def data_source(name, split):
         raise ValueError("many\nlines")
 
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", SimpleNamespace(data_source=data_source))
     with pytest.raises(SettingsError, match=r"^cannot fetch tfds:gsm8k:no \(ValueError\); check the name, or give a"):
-        benchmarks.load("gsm8k", "tfds:gsm8k:no", {})
+        benchmarks.load("gsm8k", "tfds:gsm8k:no", NO_FIELDS)
 
 
 @pytest.mark.parametrize(
     ("levels", "count", "beyond"), [((), 3, 2), ((1, 3), 3, 1), ((1,), 3, 0), ((1,), 2, 0), ((), 0, 5)]
 )
-def test_problems_beyond_a_number_are_those_of_the_levels_that_are_left(tmp_path, levels, count, beyond):
+def test_problems_beyond_a_count_are_the_unused_ones(tmp_path, levels, count, beyond):
     rows = [{"problem": f"{n}?", "answer": "1", "type": "t", "level": level} for n, level in enumerate((1, 1, 2, 3, 3))]
     path = write(tmp_path / "rows.jsonl", rows)
-    section = ml_collections.ConfigDict({"source": "math", "path": path, "fields": {}, "levels": levels, "seed": 0})
+    section = SourceSection(source="math", path=path, levels=levels, seed=0)
     assert sources.num_beyond(section, count) == beyond
     taken = len(sources.load_problems(section, "problems", count))
     everything = len(sources.load_problems(section, "problems", 100))
     assert taken + beyond == everything
 
 
-def test_nothing_is_beyond_a_number_of_arithmetic_problems():
-    assert sources.num_beyond(ml_collections.ConfigDict({"source": "arithmetic", "levels": (3,)}), 1) == 0
+def test_no_arithmetic_problem_is_beyond_a_count():
+    assert sources.num_beyond(SourceSection(source="arithmetic", levels=(3,)), 1) == 0

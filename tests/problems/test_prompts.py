@@ -4,16 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soar_jax.problems.prompts import (
-    PromptSettings,
-    question_alone,
-    question_and_answer,
-    student_prompt,
-    teacher_prompts,
-)
+from soar_jax.problems.prompts import parse_question, parse_question_answer, student_prompt, teacher_prompts
 from soar_jax.types import QuestionAnswer
+from tests.configs import plain_prompts
 
-PLAIN = PromptSettings(student="exam {question} ?", teacher="teacher", bucket_tokens=(8,))
+PLAIN = plain_prompts(student="exam {question} ?", teacher="teacher")
 TAGS = dataclasses.replace(PLAIN, teacher_format="tags")
 
 
@@ -21,7 +16,7 @@ def test_a_question_is_inserted_and_not_interpreted():
     assert student_prompt(PLAIN, "{question} %s {0}") == "exam {question} %s {0} ?"
 
 
-def test_the_teacher_has_a_prompt_a_subject():
+def test_the_teacher_has_one_prompt_per_subject():
     settings = dataclasses.replace(PLAIN, teacher="write about {subject}", subjects=("a", "b"))
     assert teacher_prompts(settings) == ["write about a", "write about b"]
     assert teacher_prompts(PLAIN) == ["teacher"]
@@ -39,7 +34,7 @@ def test_the_teacher_has_a_prompt_a_subject():
     ],
 )
 def test_pairs_with_a_separator(text, pair):
-    assert question_and_answer(PLAIN, text, ("after_equals",)) == pair
+    assert parse_question_answer(PLAIN, text, ("after_equals",)) == pair
 
 
 @pytest.mark.parametrize(
@@ -74,7 +69,7 @@ def test_pairs_with_a_separator(text, pair):
     ],
 )
 def test_pairs_in_tags(text, pair):
-    assert question_and_answer(TAGS, text, ("boxed",)) == pair
+    assert parse_question_answer(TAGS, text, ("boxed",)) == pair
 
 
 @pytest.mark.parametrize(
@@ -88,24 +83,25 @@ def test_pairs_in_tags(text, pair):
         ("q" * 5000, None),
     ],
 )
-def test_a_question_alone_needs_neither_tags_nor_an_answer(text, question):
-    assert question_alone(TAGS, text, ("boxed",)) == question
+def test_a_question_needs_neither_tags_nor_an_answer(text, question):
+    assert parse_question(TAGS, text, ("boxed",)) == question
 
 
-def test_with_a_separator_a_question_without_its_answer_was_cut_short():
-    assert question_alone(PLAIN, "1 + 1 ? = 2", ("after_equals",)) == "1 + 1"
-    assert question_alone(PLAIN, "1 + 1 ?", ("after_equals",)) is None
+def test_with_a_separator_a_question_needs_its_answer():
+    """Without an answer it was cut short."""
+    assert parse_question(PLAIN, "1 + 1 ? = 2", ("after_equals",)) == "1 + 1"
+    assert parse_question(PLAIN, "1 + 1 ?", ("after_equals",)) is None
 
 
 @given(st.one_of(st.text(), st.text(alphabet="<>/ questionanswer\\boxed{}", max_size=200)))
 def test_any_text_is_parsed_without_an_error(text):
     for settings in (PLAIN, TAGS):
-        question_and_answer(settings, text, ("boxed", "after_equals"))
+        parse_question_answer(settings, text, ("boxed", "after_equals"))
 
 
-def test_a_turn_that_was_opened_for_the_teacher_is_parsed_with_its_opening():
+def test_a_prefilled_opening_is_parsed_with_the_completion():
     settings = dataclasses.replace(PLAIN, teacher_format="tags", teacher_opening="<question>\n")
     completion = "How many legs have 3 spiders?\n</question>\n<answer>24</answer>"
-    pair = question_and_answer(settings, settings.teacher_opening + completion, ("boxed",))
+    pair = parse_question_answer(settings, settings.teacher_opening + completion, ("boxed",))
     assert pair == QuestionAnswer(question="How many legs have 3 spiders?", answer="24")
-    assert question_and_answer(settings, completion, ("boxed",)) is None
+    assert parse_question_answer(settings, completion, ("boxed",)) is None

@@ -1,4 +1,4 @@
-"""Workdirs as runs leave them, written by hand: few seeds, known figures, hostile text."""
+"""Handwritten workdirs with few seeds, known numbers and hostile text."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 HOSTILE = "</script><img src=x onerror=document.title='owned'> `|` $x^2$ =1+1"
 NUM_PROBLEMS, NUM_SAMPLES, NUM_REPLICAS = 30, 32, 2
-# Chance that a sample of a policy is right.
+# Probability that a policy's sample is correct.
 SKILL = {
     "soar_math": {"base": 0.0, "promoted_student": 0.8, "curriculum": 0.9, "true_answers": 0.92, "random_answers": 0.0},
     "hard_only": {"base": 0.0, "hard_only": 0.02},
@@ -22,7 +22,7 @@ def lines(rows):
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def question(rng, step, dataset, promoted=0):
+def question(rng, step, dataset):
     right = bool(rng.random() < 0.6)
     return {
         "outer_step": step,
@@ -36,12 +36,11 @@ def question(rng, step, dataset, promoted=0):
         "right": right,
         "solve_rate": float(rng.random()),
         "reward": float(np.round(dataset * 0.01 + step * 0.001, 4)),
-        "promoted": promoted,
     }
 
 
 def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True, valid_share=(1.0, 1.0), **values):
-    """A workdir of a method; `values` are further entries of its config."""
+    """Writes a workdir of a method; `values` are further config entries."""
     rng = np.random.default_rng((seed, len(method)))
     workdir.mkdir(parents=True)
     config = {"method": method, "scale": "nano", "seed": seed, "evaluation": {"pass_at": [1, 8, 32]}, "note": HOSTILE}
@@ -68,7 +67,7 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
         ]
         (workdir / "metrics.jsonl").write_text(lines(metrics))
         pairs = [(step, dataset) for step in range(num_steps) for dataset in range(num_questions // 2)]
-        rows = [question(rng, *pair, int(pair == (2, 1))) for pair in pairs for _ in range(2)]
+        rows = [question(rng, *pair) for pair in pairs for _ in range(2)]
         (workdir / "ledger.jsonl").write_text(lines(rows))
     if not finished:
         return
@@ -98,6 +97,7 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
         "command": f"python experiments/run.py --config=configs/{method}.py --config.note='{HOSTILE}'",
         "outer_steps": num_steps,
         "num_promotions": 1,
+        "promotions": [{"outer_step": 2, "source_step": 2, "dataset": 1}],
         "total_student_steps": 1234,
         "num_sampled_tokens": 5_000_000,
         "wall_s": 60.0,

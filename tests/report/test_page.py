@@ -1,4 +1,4 @@
-"""The page in a real browser; skipped where there is no Chromium."""
+"""The page in a real browser; skipped without Chromium."""
 
 import pathlib
 import shutil
@@ -13,6 +13,7 @@ from soar_jax.report import serve
 from tests.conftest import ROOT
 from tests.report.conftest import HOSTILE, write_run
 
+pytestmark = pytest.mark.slow
 SCREENSHOTS = ROOT / "build" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MAX_FILTER_MS = 500  # a guard against quadratic work, not a measurement
@@ -22,7 +23,7 @@ MAX_FILTER_MS = 500  # a guard against quadratic work, not a measurement
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
-        # A browser is no Python package, so `make test` cannot bring one; .ci/run does.
+        # A browser is no Python package, so `make test-all` cannot bring one; .ci/run does.
         pytest.skip("no chromium on this machine: install Chromium or Chrome to test the report's page")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with playwright.sync_playwright() as driver:
@@ -41,16 +42,16 @@ def page_file(study, tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, page_file):
-    """The page, ready, and what its console said."""
+    """The loaded page, and its console messages, errors and network requests."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    said = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: said.append(request.url) if not request.url.startswith("file:") else None)
+    messages = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: messages.append(request.url) if not request.url.startswith("file:") else None)
     page.goto(page_file.as_uri())
     page.wait_for_selector("#questions .browser[data-ready]")
     page.wait_for_selector("#problems .browser[data-ready]")
-    yield page, said
+    yield page, messages
     page.close()
 
 
@@ -66,9 +67,9 @@ def first_cells(page, column):
     return [line[names.index(column)] for line in lines]
 
 
-def test_it_loads_clean_and_draws_only_what_is_in_view(opened):
-    page, said = opened
-    assert said == []
+def test_page_loads_without_errors_and_draws_only_rows_in_view(opened):
+    page, messages = opened
+    assert messages == []
     assert count(page).endswith(f"of {9 * 48 + 12 * 20 + 200 * 256 + 20:,}")
     assert len(first_cells(page, "run")) < 60
     page.eval_on_selector("#questions .view", "view => { view.scrollTop = view.scrollHeight }")
@@ -77,7 +78,7 @@ def test_it_loads_clean_and_draws_only_what_is_in_view(opened):
 
 
 def test_search_filters_and_sort(opened):
-    page, said = opened
+    page, messages = opened
     page.select_option("#questions [data-filter=promoted]", "1")
     assert count(page).startswith(f"{2 * 9 + 2} of")
     assert set(first_cells(page, "promoted")) == {"yes"}
@@ -97,10 +98,10 @@ def test_search_filters_and_sort(opened):
     rewards = [float(cell) for cell in first_cells(page, "reward")]
     assert rewards == sorted(rewards, reverse=True)
     assert 0.15 < rewards[0] <= 0.2
-    assert said == []
+    assert messages == []
 
 
-def test_hostile_text_makes_no_element_and_runs_nothing(opened):
+def test_hostile_text_adds_no_element_and_runs_no_script(opened):
     page, _ = opened
     page.fill("#questions [data-filter=search]", "onerror")
     page.eval_on_selector_all("details", "found => found.forEach(d => { d.open = true })")
@@ -108,7 +109,7 @@ def test_hostile_text_makes_no_element_and_runs_nothing(opened):
     assert page.query_selector("img") is None
 
 
-def test_filters_of_a_large_run_do_not_lag(opened):
+def test_filtering_a_large_run_is_fast(opened):
     page, _ = opened
     elapsed = page.evaluate(
         """() => {
@@ -135,12 +136,12 @@ def test_screenshots(browser, page_file):
         page.goto(page_file.as_uri())
         page.wait_for_selector("#problems .browser[data-ready]", state="attached")
         page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out
+        assert page.evaluate("document.documentElement.scrollWidth") <= width  # no horizontal overflow
         assert page.is_visible("#questions") == (media == "screen")
         page.close()
 
 
-def test_a_served_page_follows_the_runs(browser, tmp_path):
+def test_served_page_reloads_when_a_run_progresses(browser, tmp_path):
     write_run(tmp_path / "run", "soar_math", 0, finished=False)
     server = serve.make_server([tmp_path], 0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -151,7 +152,7 @@ def test_a_served_page_follows_the_runs(browser, tmp_path):
     page.wait_for_timeout(100)
     shutil.rmtree(tmp_path / "run")
     write_run(tmp_path / "run", "soar_math", 0)
-    page.locator("header", has_text="0 not").wait_for(timeout=20_000)
+    page.locator("header", has_text="0 not").wait_for(timeout=60_000)
     page.close()
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(urllib.request.Request(url, headers={"Host": "elsewhere.example:80"}))

@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from soar_jax import report
+from soar_jax.errors import SettingsError
 from soar_jax.report import bulk
 from soar_jax.report.findings import judge
 from soar_jax.report.read import read_runs
 from soar_jax.report.scores import find, group_runs, scores
-from soar_jax.settings import SettingsError
 from tests.conftest import ROOT
 from tests.report.conftest import HOSTILE, write_run
 
@@ -25,7 +25,7 @@ def written(study, tmp_path_factory):
     return out
 
 
-def test_scores_are_those_of_the_files(study):
+def test_scores_match_the_result_files(study):
     group = find(group_runs(read_runs([study])), "soar_math")
     counts = json.loads((study / "soar_math/seed1/results/curriculum.json").read_text())["tests"]["hard_test"]
     expected = [100 * (a + b) / 64 for a, b in zip(*counts["num_correct"], strict=True)]
@@ -33,7 +33,7 @@ def test_scores_are_those_of_the_files(study):
     assert scores(group, "hard_only", test="hard_test", k=1) is None
 
 
-def test_findings_follow_the_figures(study):
+def test_findings_match_the_scores(study):
     judged = judge(group_runs(read_runs([study])), (1, 32))
     assert [finding.holds for finding in judged] == [True, True, True, False, True]
     assert "3 seeds" in judged[0].sentences[0]
@@ -42,7 +42,7 @@ def test_findings_follow_the_figures(study):
     assert "-78%" in text
 
 
-def test_figures_are_of_the_seeds_that_both_sides_have(study, tmp_path):
+def test_comparisons_use_the_seeds_that_both_sides_have(study, tmp_path):
     shutil.copytree(study, tmp_path / "more")
     for seed in (3, 4):
         write_run(tmp_path / "more" / "soar_math" / f"seed{seed}", "soar_math", seed)
@@ -51,18 +51,18 @@ def test_figures_are_of_the_seeds_that_both_sides_have(study, tmp_path):
         assert few[number] == more[number]
 
 
-def test_without_the_runs_a_finding_is_open(tmp_path):
+def test_findings_are_undecided_without_their_runs(tmp_path):
     write_run(tmp_path / "only", "curated", 0)
     judged = judge(group_runs(read_runs([tmp_path])), (1, 32))
     assert [finding.verdict for finding in judged] == ["undecided"] * 5
 
 
-def test_a_share_of_no_gain_is_not_judged(tmp_path):
+def test_fraction_of_no_gain_is_not_judged(tmp_path):
     for method in ("soar_math", "hard_only", "curated"):
         for seed in range(3):
             folder = tmp_path / method / f"seed{seed}"
             write_run(folder, method, seed)
-            for path in (folder / "results").iterdir():  # all policies of all methods do as well
+            for path in (folder / "results").iterdir():  # all policies of all methods get equal scores
                 made = json.loads(path.read_text())
                 for test in made["tests"].values():
                     test["num_correct"] = [[3] * len(test["ids"]) for _ in test["num_correct"]]
@@ -74,16 +74,16 @@ def test_a_share_of_no_gain_is_not_judged(tmp_path):
     assert "SOAR: PQ has no certain gain over Hard-Only at pass@1 to keep a share of" in text
 
 
-def test_diversity_of_more_questions_is_not_judged(tmp_path):
+def test_diversity_of_a_growing_set_is_not_judged(tmp_path):
     for method in ("soar_math", "intrinsic_teacher"):
         for seed in range(3):
             write_run(tmp_path / method / f"seed{seed}", method, seed, valid_share=(0.5, 0.8))
     diversity = judge(group_runs(read_runs([tmp_path])), (1, 32))[2]
     assert diversity.holds is None
-    assert "SOAR: not judged, since +60% questions could be parsed in these" in " ".join(diversity.sentences)
+    assert "SOAR: not judged, since the number of parsable questions changed by +60%" in " ".join(diversity.sentences)
 
 
-def test_tables_stand_beside_the_page(written):
+def test_tables_are_written_next_to_the_page(written):
     names = {path.name for path in written.parent.iterdir()}
     assert {"report.html", "report.md", "report_hard_test.csv", "report_answer_swap.csv"} <= names
     with written.with_name("report_hard_test.csv").open() as file:
@@ -94,14 +94,14 @@ def test_tables_stand_beside_the_page(written):
     assert "| SOAR: PQ | 3 | 30 |" in written.with_suffix(".md").read_text()
 
 
-def test_the_page_needs_no_network_and_hostile_text_stays_text(written):
+def test_page_needs_no_network_and_escapes_hostile_text(written):
     page = written.read_text()
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", page)
     assert "<img" not in page
     assert HOSTILE not in written.with_suffix(".md").read_text()
 
 
-def test_damaged_and_running_runs_are_told(tmp_path):
+def test_state_and_damage_of_runs(tmp_path):
     write_run(tmp_path / "a", "soar_math", 0)
     write_run(tmp_path / "b", "soar_math", 1, finished=False)
     with (tmp_path / "b" / "ledger.jsonl").open("a") as file:
@@ -121,27 +121,27 @@ def test_damaged_and_running_runs_are_told(tmp_path):
     assert read_runs([tmp_path / "b"])[0].state == "unfinished"
 
 
-def test_variants_are_named_by_what_differs(tmp_path):
+def test_variants_are_named_by_the_keys_that_differ(tmp_path):
     write_run(tmp_path / "1", "curated", 0, promotion={"threshold": 0.01})
     write_run(tmp_path / "2", "curated", 0, promotion={"threshold": 0.05})
     groups = group_runs(read_runs([tmp_path]))
     assert [group.variant for group in groups] == ["promotion.threshold=0.01", "promotion.threshold=0.05"]
 
 
-def test_what_changes_no_result_makes_no_variant(tmp_path):
+def test_execution_only_keys_make_no_variant(tmp_path):
     write_run(tmp_path / "1", "curated", 0, mesh={"cpu_devices": 1}, sampling={"max_slots": 4})
     write_run(tmp_path / "2", "curated", 1, mesh={"cpu_devices": 2}, sampling={"max_slots": 8})
     (group,) = group_runs(read_runs([tmp_path]))
     assert (group.variant, [run.seed for run in group.runs]) == ("", [0, 1])
 
 
-def test_scales_are_named_and_what_differs_between_them_is_not(tmp_path):
+def test_runs_of_two_scales_differ_by_scale_only(tmp_path):
     write_run(tmp_path / "1", "curated", 0, outer={"num_datasets": 4})
     write_run(tmp_path / "2", "curated", 0, outer={"num_datasets": 8}, scale="llama3.2-3b")
     assert {group.variant for group in group_runs(read_runs([tmp_path]))} == {"scale=nano", "scale=llama3.2-3b"}
 
 
-def test_a_run_that_is_there_twice_counts_once(tmp_path):
+def test_repeated_run_counts_once(tmp_path):
     for name, seed, finished in (("a", 0, False), ("b", 0, True), ("c", 0, True), ("d", 1, True)):
         write_run(tmp_path / name, "soar_math", seed, finished=finished)
     runs = read_runs([tmp_path, tmp_path / "b"])
@@ -156,7 +156,7 @@ def test_a_run_that_is_there_twice_counts_once(tmp_path):
     }
 
 
-def test_each_variant_is_judged_with_its_own_kin(tmp_path):
+def test_each_variant_is_judged_with_its_own_controls(tmp_path):
     for size in (8, 16):
         for method in ("soar_math", "hard_only", "intrinsic_teacher", "frozen_teacher"):
             for seed in range(3):
@@ -173,13 +173,13 @@ def test_each_variant_is_judged_with_its_own_kin(tmp_path):
     assert first[1].holds is second[0].holds is second[4].holds is True
 
 
-def test_a_gain_is_judged_at_the_papers_ks_alone(tmp_path):
+def test_gain_is_judged_at_the_papers_ks_only(tmp_path):
     for method in ("soar_math", "hard_only"):
         for seed in range(3):
             write_run(tmp_path / f"{method}{seed}", method, seed, evaluation={"pass_at": [1]})
     report.write([tmp_path], tmp_path / "report.html")
     assert (tmp_path / "report_answer_swap.csv").read_text().splitlines()[0].count("pass@1 low") == 1
-    finding = judge(group_runs(read_runs([tmp_path])), (1,))[0]  # by its right answers of 32
+    finding = judge(group_runs(read_runs([tmp_path])), (1,))[0]  # from the 32 samples
     assert finding.title.endswith("4× the pass@1 and 2× the pass@32 of Hard-Only")
     assert (finding.holds, len(set(finding.sentences))) == (True, 4)
     for path in tmp_path.glob("*/results/*.json"):
@@ -192,7 +192,7 @@ def test_a_gain_is_judged_at_the_papers_ks_alone(tmp_path):
     assert (finding.holds, len(set(finding.sentences))) == (None, 2)
 
 
-def test_a_source_that_knows_nothing_of_questions_is_reported_too(tmp_path):
+def test_report_without_topics_levels_and_true_answers(tmp_path):
     write_run(tmp_path / "run", "soar_math", 0)
     for name, unknown in {
         "metrics": {"subjects": {}, "levels": {}},
@@ -212,8 +212,41 @@ def test_steps_are_counted_from_one(tmp_path):
     assert sorted(set(steps)) == [1, 2, 3, 4, 5, 6]
 
 
+def test_promoted_datasets_are_those_of_the_summary(study):
+    (run,) = read_runs([study / "soar_math" / "seed0"])
+    assert {(row["outer_step"], row["dataset"]) for row in run.ledger if row["promoted"]} == {(2, 1)}
+    assert {row["promoted"] for row in run.ledger} == {0, 1}
+
+
+# Rewards of 2 datasets over 6 outer steps. With a window of 2 and tau = 0.1 the moving average exceeds tau at steps 1
+# and 5 (0.15 and 0.3). It would at step 2 too, had the promotion before not cleared the window.
+REWARDS = [(0.3, 0.2), (0.0, 0.1), (0.2, 0.2), (-0.6, -0.4), (0.4, 0.6), (0.1, 0.1)]
+
+
+@pytest.mark.parametrize(("student", "promoted"), [("step_best", {(1, 1), (5, 0)}), ("window_best", {(0, 0), (4, 1)})])
+def test_promoted_datasets_of_an_unfinished_run_are_replayed(tmp_path, student, promoted):
+    section = {"threshold": 0.1, "window": 2, "student": student}  # without a rule, as older runs have it
+    write_run(tmp_path / "run", "soar_math", 0, finished=False, promotion=section)
+    path = tmp_path / "run" / "metrics.jsonl"
+    rows = [
+        json.loads(line) | {"rewards": rewards, "mean_reward": sum(rewards) / 2, "best_reward": max(rewards)}
+        for line, rewards in zip(path.read_text().splitlines(), REWARDS, strict=True)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run,) = read_runs([tmp_path])
+    assert {(row["outer_step"], row["dataset"]) for row in run.ledger if row["promoted"]} == promoted
+
+
+@pytest.mark.parametrize("section", [None, {"rule": "of one's own"}, {"treshold": 0.1}, {"window": 1}])
+def test_promotions_that_cannot_be_replayed_are_left_out(tmp_path, section):
+    """A damaged config, an unknown rule, a key of another version, or rows without rewards."""
+    write_run(tmp_path / "run", "soar_math", 0, finished=False, promotion=section)
+    (run,) = read_runs([tmp_path])
+    assert {row["promoted"] for row in run.ledger} == {0}
+
+
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"method": "x"}'])
-def test_a_folder_without_runs_is_one_line(tmp_path, content):
+def test_folder_without_runs_is_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(SettingsError, match="no run in"):
@@ -221,7 +254,7 @@ def test_a_folder_without_runs_is_one_line(tmp_path, content):
     assert not (tmp_path / "report.html").exists()
 
 
-def test_the_command_line(study, tmp_path):
+def test_command_line(study, tmp_path):
     program = [sys.executable, "experiments/report.py"]
     out = tmp_path / "new" / "page.html"
     done = subprocess.run([*program, str(study), f"--out={out}"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -234,13 +267,13 @@ def test_the_command_line(study, tmp_path):
         assert "Traceback" not in done.stderr
 
 
-def test_a_large_study_makes_a_small_page(tmp_path):
+def test_page_of_a_large_study_is_small(tmp_path):
     write_run(tmp_path / "run", "soar_math", 0, num_steps=200, num_questions=256)
     report.write([tmp_path], tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size < 2 * 2**20
 
 
-def test_runs_on_other_problems_are_not_paired(tmp_path):
+def test_runs_on_different_problems_are_not_paired(tmp_path):
     for method in ("soar_math", "hard_only", "curated"):
         for seed in range(3):
             write_run(tmp_path / method / str(seed), method, seed)
@@ -251,11 +284,11 @@ def test_runs_on_other_problems_are_not_paired(tmp_path):
     findings = judge(group_runs(read_runs([tmp_path])), (1, 32))
     for number in (0, -1):
         assert all("2 seeds" in sentence for sentence in findings[number].sentences)
-        assert findings[number].holds is None  # with three it would be judged
+        assert findings[number].holds is None  # three seeds would be judged
 
 
 @pytest.mark.parametrize("out", ["report.md", "."])
-def test_a_page_is_an_html_file(tmp_path, out):
+def test_output_that_is_no_html_file_is_refused(tmp_path, out):
     write_run(tmp_path / "run", "soar_math", 0)
     program = [sys.executable, "experiments/report.py", str(tmp_path), f"--out={tmp_path / out}"]
     process = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -10,7 +10,7 @@ from soar_jax import parallel
 from soar_jax.model import parameters
 from soar_jax.rl.losses import LossSettings, policy_gradient_loss
 from soar_jax.rl.population import init_population, update_policy, update_population
-from soar_jax.rl.train_step import OptimizerSettings, accumulated_gradient, init_train_state, make_optimizer
+from soar_jax.rl.train_step import OptimizerSettings, accumulated_gradient, init_train_state, make_optimizer, train_step
 from soar_jax.sampling.sampler import SamplingSettings, sample
 from soar_jax.types import PromptBatch, TrainBatch
 
@@ -54,7 +54,7 @@ def numpy_logits(params, model, ids):
         for t, x in enumerate(xs):
             attended = np.zeros(model.d_model)
             for head in range(model.num_heads):
-                k = head // model.queries_per_kv
+                k = head // (model.num_heads // model.num_kv_heads)
                 query = rotate(normed[t] @ p["query"][:, head], t)
                 scores = np.array([query @ keys[s][k] for s in range(t + 1)]) / np.sqrt(model.head_dim)
                 weights = np.exp(scores - scores.max())
@@ -83,7 +83,7 @@ def numpy_loss(params, model, batch):
 
 def test_loss_and_gradient_equal_a_slow_numpy_reference(tiny_model, tiny_params, batch):
     loss, gradient = accumulated_gradient(
-        tiny_params, batch, reference=None, frozen=None, model=tiny_model, settings=LOSS, rows_per_micro_batch=2
+        tiny_params, batch, reference=None, frozen_base=None, model=tiny_model, settings=LOSS, rows_per_micro_batch=2
     )
     assert loss == pytest.approx(numpy_loss(tiny_params, tiny_model, batch) / 6, rel=1e-5)
     # central differences along random directions
@@ -103,18 +103,20 @@ def test_loss_and_gradient_equal_a_slow_numpy_reference(tiny_model, tiny_params,
 
 @pytest.mark.parametrize("rows", [1, 2, 4, 6, 64])
 def test_micro_batches_and_skipped_rows_change_nothing(tiny_model, tiny_params, batch, rows):
-    def whole(params):
+    def full_batch_loss(params):
         return policy_gradient_loss(params, batch, reference=None, model=tiny_model, settings=LOSS) / 6
 
-    value, gradient = jax.value_and_grad(whole)(tiny_params)
+    value, gradient = jax.value_and_grad(full_batch_loss)(tiny_params)
     loss, accumulated = accumulated_gradient(
-        tiny_params, batch, reference=None, frozen=None, model=tiny_model, settings=LOSS, rows_per_micro_batch=rows
+        tiny_params, batch, reference=None, frozen_base=None, model=tiny_model, settings=LOSS, rows_per_micro_batch=rows
     )
     assert loss == pytest.approx(float(value), abs=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), gradient, accumulated)
 
 
-@pytest.mark.parametrize("num_layers", [2, 5])  # unrolled; and scanned, whose gradients are added in place
+@pytest.mark.parametrize(
+    "num_layers", [2, pytest.param(5, marks=pytest.mark.slow)]
+)  # unrolled; and scanned, whose gradients are added in place
 @pytest.mark.parametrize(("kl_coef", "bucket_tokens"), [(0.0, (2,)), (0.1, (4, 1, 6))])
 def test_rows_padded_to_buckets_give_the_same_gradient(tiny_model, batch, num_layers, kl_coef, bucket_tokens):
     model = dataclasses.replace(tiny_model, num_layers=num_layers)
@@ -137,38 +139,50 @@ def test_rows_padded_to_buckets_give_the_same_gradient(tiny_model, batch, num_la
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), by_bucket, gradient)
 
 
-def test_gradients_added_in_place_are_those_of_whole_micro_batches(tiny_model, batch):
-    """Layers are scanned only in deep models, and added in place only there."""
+def test_in_place_accumulation_equals_added_gradients(tiny_model, batch):
+    """Only deep models scan their layers, and only scanned layers are added in place."""
     deep = dataclasses.replace(tiny_model, num_layers=5)
     weights, settings = parameters.init_params(deep, jax.random.key(1)), dataclasses.replace(LOSS, remat="layers")
-    (value, gradient), (value_whole, whole) = (
+    (value, gradient), (expected_value, expected) = (
         jax.jit(accumulated_gradient, static_argnums=(4, 5, 6, 7))(
             weights, batch, None, None, deep, settings, 2, is_batched
         )
         for is_batched in (False, True)
     )
-    np.testing.assert_allclose(value, value_whole, rtol=1e-6)
-    assert all(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(whole["layers"]))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), gradient, whole)
+    np.testing.assert_allclose(value, expected_value, rtol=1e-6)
+    assert all(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(expected["layers"]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), gradient, expected)
 
 
 def test_kl_term_counts_every_row_once(tiny_model, tiny_params, batch):
     loss = dataclasses.replace(LOSS, kl_coef=0.3)
     reference = jax.tree.map(lambda leaf: leaf * 1.1, tiny_params)
-    whole = policy_gradient_loss(tiny_params, batch, reference=reference, model=tiny_model, settings=loss) / 6
+    expected = policy_gradient_loss(tiny_params, batch, reference=reference, model=tiny_model, settings=loss) / 6
     value, _ = accumulated_gradient(
-        tiny_params, batch, reference=reference, frozen=None, model=tiny_model, settings=loss, rows_per_micro_batch=4
+        tiny_params,
+        batch,
+        reference=reference,
+        frozen_base=None,
+        model=tiny_model,
+        settings=loss,
+        rows_per_micro_batch=4,
     )
     plain = policy_gradient_loss(tiny_params, batch, reference=None, model=tiny_model, settings=LOSS) / 6
-    assert value == pytest.approx(float(whole), abs=1e-6)
+    assert value == pytest.approx(float(expected), abs=1e-6)
     assert value > plain + 1e-4
     same, _ = accumulated_gradient(
-        tiny_params, batch, reference=tiny_params, frozen=None, model=tiny_model, settings=loss, rows_per_micro_batch=4
+        tiny_params,
+        batch,
+        reference=tiny_params,
+        frozen_base=None,
+        model=tiny_model,
+        settings=loss,
+        rows_per_micro_batch=4,
     )
     assert same == pytest.approx(float(plain), abs=1e-6)  # no divergence from itself
 
 
-def test_clipping_stops_the_gradient_of_tokens_that_have_moved_too_far(tiny_model, tiny_params, batch):
+def test_clipped_tokens_have_no_gradient(tiny_model, tiny_params, batch):
     clipped = dataclasses.replace(LOSS, clip_ratio=0.2)
     on_policy = jax.grad(policy_gradient_loss)(tiny_params, batch, None, tiny_model, LOSS)
     same = jax.grad(policy_gradient_loss)(tiny_params, batch, None, tiny_model, clipped)
@@ -179,6 +193,20 @@ def test_clipping_stops_the_gradient_of_tokens_that_have_moved_too_far(tiny_mode
     )
     gradient = jax.grad(policy_gradient_loss)(tiny_params, positive, None, tiny_model, clipped)
     assert optax.tree.norm(gradient) == 0
+
+
+def test_train_step_is_the_program_of_one_policy(tiny_model, tiny_params, batch):
+    options = {"reference": None, "frozen_base": None, "model": tiny_model, "loss": LOSS, "optimizer": ADAM}
+    options["rows_per_micro_batch"] = 2
+    fresh = init_train_state(tiny_params, make_optimizer(ADAM))
+    state, metrics = train_step(fresh, batch, **options)
+    own = jax.tree.map(jnp.copy, fresh)
+    expected, expected_metrics = update_policy(own, batch, mesh=parallel.make_mesh(1), **options)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), (state, metrics), (expected, expected_metrics)
+    )
+    assert metrics["active_share"] == pytest.approx(4 / 6)
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (state.weights, tiny_params)), strict=True))
 
 
 def test_population_of_three_equals_three_students(tiny_model, tiny_params, batch):
@@ -193,7 +221,13 @@ def test_population_of_three_equals_three_students(tiny_model, tiny_params, batc
         trained = jax.tree.map(jnp.copy, states)
         for _ in range(2):
             trained, metrics = update_population(
-                trained, batches, reference=None, frozen=None, mesh=mesh, population_batch=population_batch, **options
+                trained,
+                batches,
+                reference=None,
+                frozen_base=None,
+                mesh=mesh,
+                population_batch=population_batch,
+                **options,
             )
         for student, scale in enumerate(scales):
             alone = init_train_state(jax.tree.map(jnp.copy, tiny_params), make_optimizer(ADAM))
@@ -202,7 +236,7 @@ def test_population_of_three_equals_three_students(tiny_model, tiny_params, batc
                     alone,
                     batch.replace(advantages=batch.advantages * scale),
                     reference=None,
-                    frozen=None,
+                    frozen_base=None,
                     mesh=mesh,
                     **options,
                 )
@@ -224,7 +258,7 @@ def test_sharding_over_two_devices_changes_no_student(tiny_model, tiny_params, b
             parallel.replicate(mesh, tiny_params), mesh=mesh, model=tiny_model, optimizer=ADAM, size=4
         )
         state, _ = update_population(
-            states, parallel.shard_population(mesh, batches), reference=None, frozen=None, mesh=mesh, **options
+            states, parallel.shard_population(mesh, batches), reference=None, frozen_base=None, mesh=mesh, **options
         )
         results.append(jax.device_get(state.weights))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), *results)

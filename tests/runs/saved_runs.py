@@ -1,29 +1,26 @@
-"""Workdirs as a run leaves them, with weights that training might have made."""
+"""Workdirs as a run leaves them, with random weights in place of trained ones."""
 
 import jax
-import ml_collections
 import numpy as np
 
-from configs.soar_math import get_config
-from soar_jax.storage.run_checkpoints import Checkpoints
-from soar_jax.runs import build as setups
-from soar_jax.runs import workdir as workdirs
+from soar_jax.runs.build import build
+from soar_jax.runs.workdir import claim_workdir
 from soar_jax.soar.state import Progress, initial_arrays
+from soar_jax.storage.run_checkpoints import Checkpoints
+from tests.configs import make_config
 
 
 def moved(tree, seed):
-    """Other numbers near those of a tree."""
+    """Adds random numbers to the leaves of a tree."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: leaf + 0.02 * rng.normal(size=leaf.shape).astype(leaf.dtype), tree)
 
 
 def save_run(workdir, steps=(2, 3), num_promotions=1, **changes):
-    """Saves checkpoints after some steps; the newest one's arrays (a RunArrays), and the setup."""
-    config = get_config()
-    config.update_from_flattened_dict(changes)
-    config = ml_collections.FrozenConfigDict(config)
-    setup = setups.build(config)
-    workdirs.claim(workdir, config).close()
+    """Saves checkpoints after some steps; returns the newest one's arrays (a RunArrays), and the setup."""
+    config = make_config(**changes)
+    setup = build(config)
+    claim_workdir(workdir, config).close()
     checkpoints = Checkpoints(workdir / "checkpoints", keep=2)
     arrays = initial_arrays(setup)
     for step in steps:

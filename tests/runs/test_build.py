@@ -1,23 +1,16 @@
-"""What is refused before a run or a question costs anything."""
+"""Configs and problems that are refused before a run or an evaluation starts."""
 
 import json
 from types import SimpleNamespace
 
-import ml_collections
 import numpy as np
 import pytest
 
-from configs.soar_math import get_config
-from soar_jax.checkpoints.base_model import load_model
+from soar_jax.errors import SettingsError
 from soar_jax.problems import arithmetic
-from soar_jax.settings import SettingsError
 from soar_jax.runs import tasks
-from soar_jax.runs import build as setups
-
-
-@pytest.fixture(scope="module")
-def base():
-    return load_model("embedded:nano", "float32")
+from soar_jax.runs.build import build, check_mesh
+from tests.configs import make_config
 
 
 @pytest.fixture
@@ -27,20 +20,14 @@ def no_model(monkeypatch):
     def load(*_):
         pytest.fail("a model was loaded")
 
-    monkeypatch.setattr(setups, "load_model", load)
+    monkeypatch.setattr("soar_jax.runs.build.load_model", load)
     monkeypatch.setattr(tasks.policies, "load", load)
 
 
 @pytest.fixture
 def no_signals(monkeypatch):
     """Leaves this process's signals alone."""
-    monkeypatch.setattr(tasks, "Interrupts", lambda: SimpleNamespace(raise_if_told=lambda: None))
-
-
-def changed(changes):
-    config = get_config()
-    config.update_from_flattened_dict(changes)
-    return ml_collections.FrozenConfigDict(config)
+    monkeypatch.setattr(tasks, "Interrupts", lambda: SimpleNamespace(raise_if_stopped=lambda: None))
 
 
 BAD = {
@@ -64,65 +51,66 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_run_that_cannot_be_is_refused_before_its_model_is_loaded(no_model, name):
+def test_a_bad_run_is_refused_before_its_model_is_loaded(no_model, name):
     changes, message = BAD[name]
     with pytest.raises(SettingsError, match=message):
-        setups.build(changed(changes))
+        build(make_config(**changes))
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_policy_that_cannot_be_asked_is_refused_before_it_is_loaded(no_model, no_signals, tmp_path, name):
+def test_a_bad_task_is_refused_before_its_policy_is_loaded(no_model, no_signals, tmp_path, name):
     changes, message = BAD[name]
     with pytest.raises(SettingsError, match=message):
-        tasks.prepare(changed(changes), "embedded:nano", out=tmp_path / "out", unit="answers")
+        tasks.prepare(make_config(**changes), "embedded:nano", out=tmp_path / "out", unit="answers")
     assert not (tmp_path / "out").exists()
 
 
-def test_numbers_that_the_mesh_does_not_divide_are_refused_in_training_alone(no_model):
-    config = changed({"final.num_replicas": 3})
+def test_sizes_of_training_must_fit_the_mesh(no_model):
+    """Of a task that trains nobody they need not."""
+    config = make_config(**{"final.num_replicas": 3})
     with pytest.raises(SettingsError, match=r"final.num_replicas is 3, which mesh.population = 2 does not divide"):
-        setups.build(config)
-    setups.check(config, trains=False)
+        build(config)
+    check_mesh(config, trains=False)
 
 
 @pytest.mark.parametrize("writer", ["student", "teacher"])
-def test_texts_longer_than_the_model_was_made_for_are_refused(base, writer):
-    limit = base.config.max_position_tokens
-    config = get_config()
-    longest = limit - max(config.prompts.bucket_tokens)
-    setups.build(changed({f"{writer}.max_completion_tokens": longest}), base)
-    too_long = changed({f"{writer}.max_completion_tokens": longest + 1})
+def test_texts_longer_than_the_models_context_are_refused(nano_model, writer):
+    limit = nano_model.config.max_position_tokens
+    longest = limit - max(make_config().prompts.bucket_tokens)
+    build(make_config(**{f"{writer}.max_completion_tokens": longest}), nano_model)
+    too_long = make_config(**{f"{writer}.max_completion_tokens": longest + 1})
     message = f"add up to {limit + 1} tokens, but the model was made for {limit}$"
     with pytest.raises(SettingsError, match=message):
-        setups.build(too_long, base)
-    if writer == "teacher":  # who is not asked
-        setups.build(too_long, base, trains=False)
+        build(too_long, nano_model)
+    if writer == "teacher":  # who writes nothing
+        build(too_long, nano_model, trains=False)
     else:
         with pytest.raises(SettingsError, match=message):
-            setups.build(too_long, base, trains=False)
+            build(too_long, nano_model, trains=False)
 
 
-def test_a_teachers_prompt_longer_than_all_buckets_is_refused_where_there_is_a_teacher(base):
-    config = changed({"prompts.teacher": "1 " * 15})  # and one that begins it
+def test_a_teachers_prompt_longer_than_all_buckets_is_refused(nano_model):
+    """Except where nobody is trained, which needs no teacher."""
+    config = make_config(**{"prompts.teacher": "1 " * 15})  # and one token that begins it
     with pytest.raises(SettingsError, match=r"a prompt has 16 tokens and the largest of prompts.bucket_tokens is 15"):
-        setups.build(config, base)
-    setups.build(config, base, trains=False)
+        build(config, nano_model)
+    build(config, nano_model, trains=False)
 
 
-def test_problems_that_are_not_asked_are_counted(no_signals, tmp_path, capsys):
+def test_problems_that_are_left_out_are_counted(no_signals, tmp_path, capsys):
     problems = arithmetic.generate_problems(np.random.default_rng(0), (2, 3), 6)
     rows = [{"q": item.question, "a": item.answer, "steps": item.level} for item in problems]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     changes = {
         "problems.source": "jsonl",
         "problems.path": str(tmp_path / "rows.jsonl"),
+        "problems.fields.question": "q",
+        "problems.fields.answer": "a",
+        "problems.fields.level": "steps",
         "problems.levels": (2,),
         "hard_subset.num_candidates": 2,
     }
-    fields = {
-        f"problems.fields.{name}": key for name, key in {"question": "q", "answer": "a", "level": "steps"}.items()
-    }
-    asked = tasks.prepare(changed(changes | fields), "embedded:nano", out=tmp_path / "out", unit="answers")
-    assert len(asked.problems) == 2
-    assert asked.left_out == {"beyond hard_subset.num_candidates = 2": 1}
+    task = tasks.prepare(make_config(**changes), "embedded:nano", out=tmp_path / "out", unit="answers")
+    assert len(task.problems) == 2
+    assert task.left_out == {"beyond hard_subset.num_candidates = 2": 1}
     assert "embedded:nano is asked 2 problems; left out: 1 beyond hard_subset.num_can" in capsys.readouterr().out

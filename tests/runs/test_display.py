@@ -1,13 +1,13 @@
-"""What people see while a run goes."""
+"""What a run shows: lines, and a panel in a terminal."""
 
 from types import SimpleNamespace
 
 import pytest
 
+from soar_jax.errors import InterruptedRunError
 from soar_jax.runs import display as displays
-from soar_jax.telemetry.compilations import longest_text
 from soar_jax.runs.display import Display
-from soar_jax.runs.interrupts import InterruptedRunError
+from soar_jax.telemetry.compilations import format_slowest
 
 pytestmark = pytest.mark.usefixtures("capsys")  # no live panel where the tests' own output is a terminal
 
@@ -26,11 +26,11 @@ METRICS = {
 def told(is_told=False):
     """Interrupts that have come, or not; the real ones take over this process's signals."""
 
-    def raise_if_told():
+    def raise_if_stopped():
         if is_told:
             raise InterruptedRunError
 
-    return SimpleNamespace(raise_if_told=raise_if_told)
+    return SimpleNamespace(raise_if_stopped=raise_if_stopped)
 
 
 @pytest.fixture
@@ -40,6 +40,17 @@ def clock(monkeypatch):
     return now
 
 
+# Tests have no terminal, which alone shows the panel and the time left; so they take both from private methods.
+def panel(display, capsys):
+    capsys.readouterr()
+    display._console.print(display._panel())
+    return capsys.readouterr().out
+
+
+def time_left(display):
+    return display._time_left()
+
+
 def step(display, number, seconds):
     display.seconds = {"training": seconds - 1, "measuring": 1.0}
     display.step_done(METRICS | {"outer_step": number}, 1234.5)
@@ -47,23 +58,22 @@ def step(display, number, seconds):
 
 def test_the_time_left_is_that_of_a_typical_step():
     display = Display(10, told())
-    assert display._time_left() == "…"
+    assert time_left(display) == "…"
     for number, seconds in enumerate((600, 30, 60)):  # the first compiles
         step(display, number, seconds)
-    assert display._time_left() == "at most 7.0 min"  # 7 steps of 60 s
+    assert time_left(display) == "at most 7.0 min"  # 7 steps of 60 s
 
 
-def test_a_resumed_run_has_only_the_rest_before_it(capsys):
+def test_a_resumed_run_counts_from_its_saved_step(capsys):
     display = Display(10, told())
     display.resume(7)
-    display._console.print(display._panel())
-    assert "outer step 8/10" in capsys.readouterr().out
-    assert display._time_left() == "…"
+    assert "outer step 8/10" in panel(display, capsys)
+    assert time_left(display) == "…"
     step(display, 7, 120)
-    assert display._time_left() == "at most 4.0 min"
+    assert time_left(display) == "at most 4.0 min"
     step(display, 8, 120)
     step(display, 9, 120)
-    assert display._time_left() == "at most 0.0 min"
+    assert time_left(display) == "at most 0.0 min"
 
 
 def test_a_step_is_a_line(capsys):
@@ -84,12 +94,12 @@ def test_a_step_is_a_line(capsys):
         ({"valid_share": 0.25, "promoted": True}, " can be parsed  ← promoted"),
     ],
 )
-def test_a_teacher_that_loses_its_format_is_told_of(capsys, changes, end):
+def test_a_teacher_that_loses_its_format_is_shown(capsys, changes, end):
     Display(40, told()).step_done(METRICS | changes, 1.0)
     assert capsys.readouterr().out.endswith(f"{end}\n")
 
 
-def test_phases_are_timed_and_one_that_comes_again_adds_up(clock):
+def test_times_of_a_repeated_phase_add_up(clock):
     display = Display(1, told())
     for name, seconds in (("training", 3.0), ("measuring", 1.0), ("training", 2.0)):
         with display.phase(name):
@@ -110,14 +120,12 @@ def test_brackets_in_messages_are_no_markup(capsys):
     assert capsys.readouterr().out == "left out [bold]x[/bold] [/\n"
 
 
-def test_the_panel_shows_the_phase_the_rewards_and_the_time_left(clock, capsys):
+def test_the_panel_shows_phase_rewards_and_time_left(clock, capsys):
     display = Display(4, told())
     step(display, 0, 90)
-    capsys.readouterr()
     with display.phase("training students"):
         clock[0] += 12
-        display._console.print(display._panel())
-    shown = capsys.readouterr().out
+        shown = panel(display, capsys)
     assert "outer step 2/4  training students 12 s" in shown
     assert "datasets' rewards  +0.25 -0.28" in shown
     assert "promotions 3   validation 0.50   1,234 tokens/s   time left at most 4.5 min" in shown
@@ -125,6 +133,6 @@ def test_the_panel_shows_the_phase_the_rewards_and_the_time_left(clock, capsys):
 
 def test_slow_compilations_are_named_the_longest_first():
     programs = [("sample", 1.2), ("update", 12.4), ("add", 0.9), ("embed", 1.0)]
-    assert longest_text(programs) == "update 12 s, sample 1 s, embed 1 s"
-    assert longest_text(programs, at_least_s=5.0) == "update 12 s"
-    assert longest_text([("add", 0.9)]) == longest_text([]) == ""
+    assert format_slowest(programs) == "update 12 s, sample 1 s, embed 1 s"
+    assert format_slowest(programs, at_least_s=5.0) == "update 12 s"
+    assert format_slowest([("add", 0.9)]) == format_slowest([]) == ""

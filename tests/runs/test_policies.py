@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from soar_jax.model import decoder, lora
 from soar_jax.checkpoints import base_model
-from soar_jax.settings import SettingsError
+from soar_jax.errors import SettingsError
+from soar_jax.model import decoder, lora
 from soar_jax.runs import policies
 from tests.runs.saved_runs import save_run
 
@@ -38,7 +38,7 @@ def test_a_runs_policies_are_those_of_its_newest_checkpoint(full):
     assert files(workdir) == before  # reading writes nothing
 
 
-def test_a_model_is_itself():
+def test_a_model_is_a_policy():
     policy = policies.load("embedded:nano", "float32")
     expected = base_model.load_model("embedded:nano", "float32")
     assert policy.name == "embedded:nano"
@@ -65,10 +65,12 @@ def test_adapters_are_merged_into_the_base(tmp_path, role, dtype):
         np.testing.assert_allclose(found, weight.astype(np.float64) + added, atol=atol)
     if dtype == "float32":
         tokens, positions, valid = jnp.array([[5, 6, 7, 8]]), jnp.arange(4)[None], jnp.ones((1, 4), bool)
-        with_adapters = lora.decoder_params(adapters, setup.sampler.frozen, loaded.config)
+        with_adapters = lora.decoder_params(adapters, setup.sampler.frozen_base, loaded.config)
         logits = [
             decoder.logits(
-                params, loaded.config, decoder.hidden_states(params, loaded.config, tokens=tokens, positions=positions, key_valid=valid)[0]
+                params,
+                loaded.config,
+                decoder.hidden_states(params, loaded.config, tokens=tokens, positions=positions, key_valid=valid)[0],
             )
             for params in (with_adapters, loaded.params)
         ]
@@ -117,7 +119,7 @@ def test_weights_that_are_not_what_was_saved_are_refused(full, tmp_path):
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_cannot_be_read_is_one_line(full, tmp_path, name):
+def test_a_policy_that_cannot_be_read_is_one_line(full, tmp_path, name):
     copy = tmp_path / "run"
     shutil.copytree(full[0], copy)
     damage, message = BROKEN[name]
@@ -140,7 +142,7 @@ def test_other_weights_under_the_bases_name_are_refused(full, tmp_path):
         policies.load(str(copy), "float32")
 
 
-def test_a_role_of_what_is_no_run_is_refused(tmp_path):
+def test_a_role_without_a_run_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="is no run's workdir, so it has no teacher"):
         policies.load(f"{tmp_path}:teacher", "float32")
     with pytest.raises(SettingsError, match="neither 'embedded:nano', nor a folder"):

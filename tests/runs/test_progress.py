@@ -1,7 +1,7 @@
 import pytest
 
+from soar_jax.errors import InterruptedRunError
 from soar_jax.runs import progress
-from soar_jax.runs.interrupts import InterruptedRunError
 
 
 class Told:
@@ -10,7 +10,7 @@ class Told:
     def __init__(self, told=False):
         self.told = told
 
-    def raise_if_told(self):
+    def raise_if_stopped(self):
         if self.told:
             raise InterruptedRunError
 
@@ -57,4 +57,4 @@ def test_brackets_in_names_are_no_markup(capsys):
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (99, "99 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_durations(seconds, text):
-    assert progress.duration(seconds) == text
+    assert progress.format_duration(seconds) == text

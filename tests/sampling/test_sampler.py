@@ -14,14 +14,18 @@ from soar_jax.sampling.sampler import SamplingSettings, filtered_logits
 from soar_jax.types import PromptBatch
 
 STOP, PAD = 1, 0
-STATIC = ("model", "settings", "samples_per_prompt", "max_slots", "num_parts", "together")
+STATIC = ("model", "settings", "samples", "max_slots", "num_shards", "vmap_axis_name")
+
+
+def draw(params, prompts, seed, model, settings, samples=1, **options):
+    """Samples without jit, so that changed constants of the package count."""
+    key = jax.random.key(seed)
+    return sampler.sample(params, prompts, key, model, settings, samples_per_prompt=samples, **options)
 
 
 @functools.partial(jax.jit, static_argnames=STATIC)
-def sample(params, prompts, key, model, settings, samples_per_prompt=1, **options):
-    return sampler.sample(
-        params, prompts, key=key, model=model, settings=settings, samples_per_prompt=samples_per_prompt, **options
-    )
+def sample(params, prompts, seed, model, settings, samples=1, **options):
+    return draw(params, prompts, seed, model, settings, samples, **options)
 
 
 def settings(temperature=1.0, top_p=1.0, length=6, stop=(STOP,)):
@@ -46,21 +50,14 @@ def all_logits(params, model, tokens):
 
 
 def next_logits(params, model, ids):
-    """Logits after a row, without any cache; what follows the row is hidden by causality."""
+    """Logits after a row, without a cache; causality masks the padding."""
     return all_logits(params, model, jnp.array([ids + [PAD] * (20 - len(ids))]))[len(ids) - 1]
 
 
 @pytest.mark.parametrize("windows", [(), (1,)])
 def test_greedy_equals_the_uncached_forward_token_by_token(tiny_model, tiny_params, prompts, windows):
     tiny_model = dataclasses.replace(tiny_model, layers_with_window=windows, window_tokens=4, window_rope_theta=100.0)
-    rollouts = sample(
-        tiny_params,
-        prompts,
-        key=jax.random.key(0),
-        model=tiny_model,
-        settings=settings(temperature=0, length=12),
-        max_slots=2,
-    )
+    rollouts = sample(tiny_params, prompts, 0, tiny_model, settings(temperature=0, length=12), max_slots=2)
     for row in range(3):
         ids = prompts.tokens[row, : prompts.lengths[row]].tolist()
         expected = []
@@ -70,16 +67,15 @@ def test_greedy_equals_the_uncached_forward_token_by_token(tiny_model, tiny_para
         assert rollouts.tokens[row, : len(expected)].tolist() == expected
 
 
-@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.6, 1.0), (1.3, 0.7)])
+@pytest.mark.parametrize(
+    ("temperature", "top_p"),
+    [pytest.param(1.0, 1.0, marks=pytest.mark.slow), pytest.param(0.6, 1.0, marks=pytest.mark.slow), (1.3, 0.7)],
+)
 def test_draws_follow_the_exact_distribution(tiny_model, tiny_params, temperature, top_p):
     prompt = [5, 3, 7]
     chosen = settings(temperature, top_p, length=2, stop=())
     batch = PromptBatch(tokens=np.array([prompt], np.int32), lengths=np.array([3], np.int32))
-    draws = np.asarray(
-        sample(
-            tiny_params, batch, key=jax.random.key(1), model=tiny_model, settings=chosen, samples_per_prompt=6000
-        ).tokens
-    )
+    draws = np.asarray(sample(tiny_params, batch, 1, tiny_model, chosen, samples=6000).tokens)
 
     def probabilities(ids):
         return np.asarray(jax.nn.softmax(filtered_logits(next_logits(tiny_params, tiny_model, ids), chosen)))
@@ -100,11 +96,11 @@ def test_draws_follow_the_exact_distribution(tiny_model, tiny_params, temperatur
 def test_draws_are_those_of_jax_random_categorical():
     logits = jnp.round(4 * jax.random.normal(jax.random.key(0), (64, 50)))  # with equal ones
     keys = jax.random.split(jax.random.key(1), 64)
-    tokens, logprobs = sampler._draw(logits, keys, settings())
+    tokens, logprobs = sampler.draw_tokens(logits, keys, settings())
     np.testing.assert_array_equal(tokens, jax.vmap(jax.random.categorical)(keys, logits))
     rows = jnp.arange(64)
     np.testing.assert_allclose(logprobs, jax.nn.log_softmax(logits)[rows, tokens], atol=1e-5)
-    greedy, _ = sampler._draw(logits, keys, settings(temperature=0))
+    greedy, _ = sampler.draw_tokens(logits, keys, settings(temperature=0))
     np.testing.assert_array_equal(greedy, jnp.argmax(logits, axis=-1))
 
 
@@ -116,14 +112,7 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_top_p():
 
 
 def test_logprobs_are_those_that_training_computes(tiny_model, tiny_params, prompts):
-    rollouts = sample(
-        tiny_params,
-        prompts,
-        key=jax.random.key(2),
-        model=tiny_model,
-        settings=settings(temperature=0.7, length=8),
-        samples_per_prompt=4,
-    )
+    rollouts = sample(tiny_params, prompts, 2, tiny_model, settings(temperature=0.7, length=8), samples=4)
     mask = completion_mask(rollouts)
     trained = policy_logprobs(tiny_params, tiny_model, rollouts=rollouts, temperature=0.7, chunk_tokens=7)
     np.testing.assert_allclose(rollouts.sampler_logprobs, trained * mask, atol=2e-6)
@@ -131,189 +120,126 @@ def test_logprobs_are_those_that_training_computes(tiny_model, tiny_params, prom
 
 def test_a_rounded_cache_gives_nearly_the_same_logprobs(tiny_model, tiny_params, prompts):
     rounded = dataclasses.replace(tiny_model, int8_cache=True)
-    rollouts = sample(
-        tiny_params, prompts, key=jax.random.key(2), model=rounded, settings=settings(length=8), samples_per_prompt=4
-    )
+    rollouts = sample(tiny_params, prompts, 2, rounded, settings(length=8), samples=4)
     mask = completion_mask(rollouts)
     trained = policy_logprobs(tiny_params, tiny_model, rollouts=rollouts, temperature=1.0, chunk_tokens=7) * mask
     assert 1e-5 < np.abs(rollouts.sampler_logprobs - trained).max() < 2e-2
 
 
-def test_rows_end_at_their_first_stop_token_even_when_padding_shares_its_id(tiny_model, tiny_params, prompts):
+def test_rows_end_at_the_first_stop_token(tiny_model, tiny_params, prompts):
+    """Also when the padding id is a stop token."""
     shared = SamplingSettings(max_completion_tokens=10, temperature=1.0, top_p=1.0, stop_ids=(0, 3), pad_id=0)
-    rollouts = sample(
-        tiny_params, prompts, key=jax.random.key(3), model=tiny_model, settings=shared, samples_per_prompt=16
-    )
+    rollouts = sample(tiny_params, prompts, 3, tiny_model, shared, samples=16)
     for tokens, length in zip(np.asarray(rollouts.tokens), np.asarray(rollouts.lengths), strict=True):
         assert not np.isin(tokens[: length - 1], (0, 3)).any()
         assert length == 10 or tokens[length - 1] in (0, 3)
         assert (tokens[length:] == 0).all()
 
 
-def copies(count, ids=(5, 3, 7)):
-    return PromptBatch(
-        tokens=np.tile(np.array([ids], np.int32), (count, 1)), lengths=np.full(count, len(ids), np.int32)
-    )
-
-
-@pytest.mark.parametrize(("max_slots", "int8_cache"), [(1, False), (8, False), (8, True)])
+@pytest.mark.parametrize(
+    ("max_slots", "int8_cache"), [(1, False), pytest.param(8, False, marks=pytest.mark.slow), (8, True)]
+)
 def test_few_slots_draw_what_many_draw(tiny_model, tiny_params, prompts, max_slots, int8_cache):
     tiny_model = dataclasses.replace(tiny_model, int8_cache=int8_cache)
-    whole = sample(
-        tiny_params,
-        prompts,
-        key=jax.random.key(4),
-        model=tiny_model,
-        settings=settings(length=40),
-        samples_per_prompt=5,
-    )
-    few = sample(
-        tiny_params,
-        prompts,
-        key=jax.random.key(4),
-        model=tiny_model,
-        settings=settings(length=40),
-        samples_per_prompt=5,
-        max_slots=max_slots,
-    )
-    assert len(set(whole.lengths.tolist())) > 4  # slots are free at different times
+    many = sample(tiny_params, prompts, 4, tiny_model, settings(length=40), samples=5)
+    few = sample(tiny_params, prompts, 4, tiny_model, settings(length=40), samples=5, max_slots=max_slots)
+    assert len(set(many.lengths.tolist())) > 4  # slots are free at different times
     for name in ("tokens", "lengths"):
-        np.testing.assert_array_equal(getattr(whole, name), getattr(few, name))
-    np.testing.assert_array_equal(whole.prompts.tokens, few.prompts.tokens)
-    np.testing.assert_allclose(whole.sampler_logprobs, few.sampler_logprobs, atol=1e-5)
+        np.testing.assert_array_equal(getattr(many, name), getattr(few, name))
+    np.testing.assert_array_equal(many.prompts.tokens, few.prompts.tokens)
+    np.testing.assert_allclose(many.sampler_logprobs, few.sampler_logprobs, atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
 def test_slots_and_ring_sizes_change_no_draw_at_random_shapes(tiny_model, tiny_params, monkeypatch, seed):
     rng = np.random.default_rng(seed)
     num_prompts, width, length, samples = (int(rng.integers(*span)) for span in ((1, 6), (1, 8), (2, 50), (1, 5)))
     tokens = rng.integers(2, tiny_model.vocab_size, (num_prompts, width), dtype=np.int32)
-    asked = PromptBatch(tokens=tokens, lengths=rng.integers(1, width + 1, num_prompts, dtype=np.int32))
-    draw = functools.partial(sampler.sample, tiny_params, asked, jax.random.key(seed), tiny_model)
-    plain = draw(settings(length=length), samples)
-    monkeypatch.setattr(ring, "_SMALLEST", 4)
-    monkeypatch.setattr(sampler, "_FEWEST_SLOTS", 2)
+    batch = PromptBatch(tokens=tokens, lengths=rng.integers(1, width + 1, num_prompts, dtype=np.int32))
+    plain = draw(tiny_params, batch, seed, tiny_model, settings(length=length), samples)
+    monkeypatch.setattr(ring, "MIN_SIZE", 4)
+    monkeypatch.setattr(sampler, "MIN_SLOTS", 2)
     for max_slots in {1, int(rng.integers(1, num_prompts * samples + 1)), num_prompts * samples + 3}:
-        found = draw(settings(length=length), samples, max_slots=max_slots)
+        found = draw(tiny_params, batch, seed, tiny_model, settings(length=length), samples, max_slots=max_slots)
         np.testing.assert_array_equal(found.tokens, plain.tokens)
         np.testing.assert_array_equal(found.lengths, plain.lengths)
         np.testing.assert_allclose(found.sampler_logprobs, plain.sampler_logprobs, atol=1e-5)
 
 
-@pytest.mark.parametrize("int8_cache", [False, True])
+@pytest.mark.parametrize("int8_cache", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_cache_that_grows_draws_what_a_wide_one_draws(tiny_model, tiny_params, prompts, monkeypatch, int8_cache):
     tiny_model = dataclasses.replace(tiny_model, int8_cache=int8_cache)
-    wide = sample(
-        tiny_params,
-        prompts,
-        key=jax.random.key(4),
-        model=tiny_model,
-        settings=settings(length=40),
-        samples_per_prompt=5,
-        max_slots=4,
-    )
-    monkeypatch.setattr(ring, "_SMALLEST", 8)
+    wide = draw(tiny_params, prompts, 4, tiny_model, settings(length=40), samples=5, max_slots=4)
+    monkeypatch.setattr(ring, "MIN_SIZE", 8)
     assert ring.sizes(39) == (10, 20, 40)
-    grown = sample(
-        tiny_params,
-        prompts,
-        key=jax.random.key(4),
-        model=tiny_model,
-        settings=settings(length=40),
-        samples_per_prompt=5,
-        max_slots=4,
-    )
+    grown = draw(tiny_params, prompts, 4, tiny_model, settings(length=40), samples=5, max_slots=4)
     np.testing.assert_array_equal(wide.tokens, grown.tokens)
     np.testing.assert_allclose(wide.sampler_logprobs, grown.sampler_logprobs, atol=1e-5)
 
 
-def test_many_slots_are_halved_more_often_than_few_and_those_of_short_completions_never():
-    assert sampler.fewer_slots(256, 1024) == (128, 64, 32, 16)
-    assert sampler.fewer_slots(33, 1024) == (17, 9)
-    assert sampler.fewer_slots(256, 100) == ()
+def test_slot_schedule():
+    """Many slots are halved more often than few, and those of short completions never."""
+    assert sampler.slot_schedule(256, 1024) == (128, 64, 32, 16)
+    assert sampler.slot_schedule(33, 1024) == (17, 9)
+    assert sampler.slot_schedule(256, 100) == ()
 
 
 def test_the_last_rows_are_decoded_in_fewer_slots(tiny_model, tiny_params, prompts, monkeypatch):
-    def draw():
-        return sampler.sample(
-            tiny_params,
-            prompts,
-            key=jax.random.key(4),
-            model=tiny_model,
-            settings=settings(length=24),
-            samples_per_prompt=6,
-            max_slots=12,
-        )
+    def draw_rows():
+        return draw(tiny_params, prompts, 4, tiny_model, settings(length=24), samples=6, max_slots=12)
 
-    plain = draw()
-    monkeypatch.setattr(ring, "_SMALLEST", 4)
-    monkeypatch.setattr(sampler, "_FEWEST_SLOTS", 3)
-    assert sampler.fewer_slots(12, 24) == (6, 3)
-    asked = []
+    plain = draw_rows()
+    monkeypatch.setattr(ring, "MIN_SIZE", 4)
+    monkeypatch.setattr(sampler, "MIN_SLOTS", 3)
+    assert sampler.slot_schedule(12, 24) == (6, 3)
+    steps = []
 
-    def counting(decoding, state, num_places):
-        asked.append((state.row.size, int((state.row < 18).sum())))
-        return advance(decoding, state, num_places)
+    def count(decoding, state, ring_size):
+        steps.append((state.row.size, int((state.row < 18).sum())))
+        return advance(decoding, state, ring_size)
 
-    advance = sampler._Decoding.advance
-    monkeypatch.setattr(sampler._Decoding, "advance", counting)
+    advance = sampler._Decoding.advance  # private: `sample` does not return its steps
+    monkeypatch.setattr(sampler._Decoding, "advance", count)
     with jax.disable_jit():
-        found = draw()
+        found = draw_rows()
     np.testing.assert_array_equal(found.tokens, plain.tokens)
-    slots = [num_slots for num_slots, _ in asked]
+    slots = [num_slots for num_slots, _ in steps]
     assert slots == sorted(slots, reverse=True)
     assert set(slots) == {12, 6, 3}
-    assert all(num_live <= num_slots for num_slots, num_live in asked)
+    assert all(num_live <= num_slots for num_slots, num_live in steps)
     assert sum(slots) < 12 * len(slots) * 0.9
 
 
-@pytest.mark.parametrize(("num_parts", "samples"), [(2, 4), (4, 5), (8, 1)])
-def test_parts_are_the_whole_cut_up(tiny_model, tiny_params, prompts, num_parts, samples):
-    whole = sample(
-        tiny_params, prompts, key=jax.random.key(4), model=tiny_model, settings=settings(), samples_per_prompt=samples
-    )
-    parts = [
+@pytest.mark.parametrize(("num_shards", "samples"), [(2, 4), (4, 5), (8, 1)])
+def test_shards_join_to_the_unsharded_draw(tiny_model, tiny_params, prompts, num_shards, samples):
+    expected = sample(tiny_params, prompts, 4, tiny_model, settings(), samples=samples)
+    shards = [
         sample(
-            tiny_params,
-            prompts,
-            key=jax.random.key(4),
-            model=tiny_model,
-            settings=settings(),
-            samples_per_prompt=samples,
-            part=part,
-            num_parts=num_parts,
+            tiny_params, prompts, 4, tiny_model, settings(), samples=samples, shard_index=index, num_shards=num_shards
         )
-        for part in range(num_parts)
+        for index in range(num_shards)
     ]
-    joined = np.concatenate([part.tokens for part in parts])[: 3 * samples]
-    np.testing.assert_array_equal(whole.tokens, joined)
+    joined = np.concatenate([shard.tokens for shard in shards])[: 3 * samples]
+    np.testing.assert_array_equal(expected.tokens, joined)
 
 
-def test_policies_that_decode_together_draw_what_each_draws_alone(tiny_model, tiny_params, prompts, monkeypatch):
-    monkeypatch.setattr(ring, "_SMALLEST", 4)
-    monkeypatch.setattr(sampler, "_FEWEST_SLOTS", 2)
+def test_vmapped_policies_draw_what_each_draws_alone(tiny_model, tiny_params, prompts, monkeypatch):
+    monkeypatch.setattr(ring, "MIN_SIZE", 4)
+    monkeypatch.setattr(sampler, "MIN_SLOTS", 2)
     other = jax.tree.map(lambda leaf: leaf * 1.3, tiny_params)
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), tiny_params, other)
 
-    def draw(params, together=None):
-        return sample(
-            params,
-            prompts,
-            key=jax.random.key(6),
-            model=tiny_model,
-            settings=settings(length=30),
-            samples_per_prompt=4,
-            max_slots=5,
-            together=together,
-        )
+    def draw_rows(params, vmap_axis_name=None):
+        options = {"samples": 4, "max_slots": 5, "vmap_axis_name": vmap_axis_name}
+        return sample(params, prompts, 6, tiny_model, settings(length=30), **options)
 
-    found = jax.vmap(lambda params: draw(params, "students"), axis_name="students")(both)
+    found = jax.vmap(lambda params: draw_rows(params, "students"), axis_name="students")(both)
     for index, params in enumerate((tiny_params, other)):
-        np.testing.assert_array_equal(found.tokens[index], draw(params).tokens)
+        np.testing.assert_array_equal(found.tokens[index], draw_rows(params).tokens)
 
 
 def test_a_wider_bucket_changes_nothing(tiny_model, tiny_params, prompts):
     wide = PromptBatch(tokens=np.pad(prompts.tokens, ((0, 0), (0, 4)), constant_values=9), lengths=prompts.lengths)
-    narrow = sample(tiny_params, prompts, key=jax.random.key(5), model=tiny_model, settings=settings())
-    padded = sample(tiny_params, wide, key=jax.random.key(5), model=tiny_model, settings=settings())
+    narrow = sample(tiny_params, prompts, 5, tiny_model, settings())
+    padded = sample(tiny_params, wide, 5, tiny_model, settings())
     np.testing.assert_array_equal(narrow.tokens, padded.tokens)

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from soar_jax.model.lora import LAYERS, FrozenBase, LoRASettings, init_adapters
+from soar_jax.config.sections import LoRASection
+from soar_jax.model.lora import LAYERS, FrozenBase, init_adapters
 from soar_jax.sampling import sharded
 from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.types import PromptBatch
@@ -22,43 +23,44 @@ def students(tiny_params):
     return jax.tree.map(lambda leaf: jnp.stack([leaf * (1 + 0.1 * n) for n in range(STUDENTS)]), tiny_params)
 
 
-def test_adapters_answer_alike_however_many_a_device_runs_at_once(mesh, tiny_model, tiny_params, prompts):
-    adapting = LoRASettings(rank=2, scale=1.0, layers=LAYERS)
-    one = init_adapters(adapting, tiny_model, jax.random.key(1))
+def test_batch_and_slots_change_no_draw_of_adapters(mesh, tiny_model, tiny_params, prompts):
+    lora_config = LoRASection(rank=2, scale=1.0, layers=LAYERS)
+    one = init_adapters(lora_config, tiny_model, jax.random.key(1))
     shaken = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(2), (STUDENTS, *leaf.shape)), one)
-    asked = jax.tree.map(lambda leaf: np.stack([leaf] * STUDENTS), prompts)
-    given = shaken, FrozenBase(tiny_params, jnp.float32(1.0)), asked, jax.random.split(jax.random.key(0), STUDENTS), 0
+    stacked = jax.tree.map(lambda leaf: np.stack([leaf] * STUDENTS), prompts)
+    inputs = {"frozen_base": FrozenBase(tiny_params, jnp.float32(1.0)), "prompts": stacked, "first_prompt": 0}
+    inputs["keys"] = jax.random.split(jax.random.key(0), STUDENTS)
     options = {"mesh": mesh, "model": tiny_model, "settings": SETTINGS, "samples_per_prompt": SAMPLES}
     found = [
-        sharded.sample_population(*given, population_batch=batch, max_slots=slots, **options)
+        sharded.sample_population(shaken, **inputs, population_batch=batch, max_slots=slots, **options)
         for batch, slots in ((1, 64), (2, 2))
     ]
     np.testing.assert_array_equal(found[0].tokens, found[1].tokens)
     assert len({np.asarray(tokens).tobytes() for tokens in found[0].tokens}) == STUDENTS
 
 
-def test_prompts_in_two_calls_draw_what_they_draw_in_one(mesh, tiny_model, students, prompts):
-    asked = jax.tree.map(lambda leaf: np.stack([leaf] * STUDENTS), prompts)
+def test_two_calls_draw_the_same_as_one(mesh, tiny_model, students, prompts):
+    stacked = jax.tree.map(lambda leaf: np.stack([leaf] * STUDENTS), prompts)
     options = {"mesh": mesh, "model": tiny_model, "settings": SETTINGS, "samples_per_prompt": SAMPLES, "max_slots": 4}
     keys = jax.random.split(jax.random.key(0), STUDENTS)
-    whole = sharded.sample_population(
-        students, None, prompts=asked, keys=keys, first_prompt=0, population_batch=1, **options
+    once = sharded.sample_population(
+        students, None, prompts=stacked, keys=keys, first_prompt=0, population_batch=1, **options
     )
     for first in (0, 1):
-        part = PromptBatch(tokens=asked.tokens[:, first : first + 1], lengths=asked.lengths[:, first : first + 1])
+        prompt = PromptBatch(tokens=stacked.tokens[:, first : first + 1], lengths=stacked.lengths[:, first : first + 1])
         found = sharded.sample_population(
-            students, None, prompts=part, keys=keys, first_prompt=first, population_batch=1, **options
+            students, None, prompts=prompt, keys=keys, first_prompt=first, population_batch=1, **options
         )
-        np.testing.assert_array_equal(found.tokens, whole.tokens[:, first * SAMPLES : (first + 1) * SAMPLES])
+        np.testing.assert_array_equal(found.tokens, once.tokens[:, first * SAMPLES : (first + 1) * SAMPLES])
 
 
-def test_students_answer_alike_however_many_a_device_runs_at_once(mesh, tiny_model, students, prompts):
-    asked = jax.tree.map(lambda leaf: np.stack([leaf] * STUDENTS), prompts)
+def test_population_batch_changes_no_draw_of_students(mesh, tiny_model, students, prompts):
+    stacked = jax.tree.map(lambda leaf: np.stack([leaf] * STUDENTS), prompts)
     options = {"mesh": mesh, "model": tiny_model, "settings": SETTINGS, "samples_per_prompt": SAMPLES, "max_slots": 2}
     keys = jax.random.split(jax.random.key(0), STUDENTS)
     one, two = (
         sharded.sample_population(
-            students, None, prompts=asked, keys=keys, first_prompt=0, population_batch=batch, **options
+            students, None, prompts=stacked, keys=keys, first_prompt=0, population_batch=batch, **options
         )
         for batch in (1, 2)
     )

@@ -1,30 +1,27 @@
-"""What the final students are taught, on a real hard split of the arithmetic world."""
+"""Questions of the final students, on a hard split of the arithmetic world."""
 
 from types import SimpleNamespace
 
-import ml_collections
 import numpy as np
 import pytest
 
-from configs.soar_math import get_config
+from soar_jax.errors import SettingsError
 from soar_jax.evaluation.hard_subset import split_hard
-from soar_jax.problems import arithmetic
-from soar_jax.settings import SettingsError
+from soar_jax.problems import arithmetic, sources
 from soar_jax.soar import curricula
 from soar_jax.soar.curricula import Stage
-from soar_jax.soar.state import Progress, Promotion
+from soar_jax.soar.state import Progress, Promotion, SearchResult
 from soar_jax.types import QuestionAnswer
+from tests.configs import make_config
+
+DIAL = arithmetic.Dial(digits=(3, 1, 4), operations=("rotate",)).text()
+CURATED = {"curriculum.source": "curated"}
 
 
-class Setup:
-    """As much of a setup as the syllabus looks at."""
-
-    def __init__(self, **overrides):
-        config = get_config()
-        config.final.num_steps = 60
-        config.update_from_flattened_dict(overrides)
-        self.config = ml_collections.FrozenConfigDict(config)
-        self.sampler = SimpleNamespace(fits=lambda question: "too long" not in question)
+def make_setup(**changes):
+    """The parts of a setup that curricula use."""
+    sampler = SimpleNamespace(fits=lambda question: "too long" not in question)
+    return SimpleNamespace(config=make_config(**{"final.num_steps": 60} | changes), sampler=sampler)
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +29,15 @@ def split():
     return split_hard(arithmetic.generate_problems(np.random.default_rng(0), (4, 6), 60), 0, 0.25)
 
 
-DIAL = arithmetic.Dial(digits=(3, 1, 4), operations=("rotate",)).text()
+def method_stages(setup, split, *promotions):
+    search = SearchResult(arrays=None, progress=Progress(promotions=promotions), split=split)
+    return curricula.method_stages(setup, search)
 
 
 def stage(*pairs, name="one", steps=10):
     return Stage(
         name=name,
-        questions=tuple(QuestionAnswer(question=pair[0], answer=pair[1]) for pair in pairs),
+        questions=tuple(QuestionAnswer(question=question, answer=answer) for question, answer in pairs),
         num_steps=steps,
         is_synthetic=True,
     )
@@ -55,18 +54,33 @@ def promotion(number):
     )
 
 
-def test_promotion_questions_come_in_the_order_of_their_promotions(split):
-    progress = Progress(promotions=(promotion(1), promotion(2)))
-    stages = curricula.method_stages(Setup(), None, progress=progress, split=split)
+def test_promotion_questions_are_in_order_of_promotion(split):
+    stages = method_stages(make_setup(), split, promotion(1), promotion(2))
     assert [(each.name, each.questions[0].question, each.num_steps) for each in stages] == [
         ("promotion 1", "question 1", 10),
         ("promotion 2", "question 2", 10),
     ]
 
 
+def test_teacher_questions_are_cut_into_datasets(split, monkeypatch):
+    written = tuple(QuestionAnswer(question=letter, answer="1") for letter in "abcde")
+    asked = []
+    monkeypatch.setattr(curricula, "sample_questions", lambda setup, *asked_for: asked.append(asked_for) or written)
+    setup = make_setup(
+        **{"curriculum.source": "teacher", "outer.questions_per_dataset": 2, "curriculum.num_questions": 5}
+    )
+    arrays = SimpleNamespace(teacher=SimpleNamespace(weights="teacher"))
+    stages = curricula.method_stages(setup, SearchResult(arrays=arrays, progress=Progress(), split=split))
+    assert asked == [("teacher", 5)]
+    assert [(each.name, "".join(item.question for item in each.questions)) for each in stages] == [
+        ("dataset 1", "ab"),
+        ("dataset 2", "cd"),
+        ("dataset 3", "e"),
+    ]
+
+
 def test_curated_problems_are_true_new_and_easy_to_hard(split):
-    setup = Setup(**{"curriculum.source": "curated", "curriculum.levels": (2, 4)})
-    stages = curricula.method_stages(setup, None, progress=Progress(), split=split)
+    stages = method_stages(make_setup(**CURATED, **{"curriculum.levels": (2, 4)}), split)
     split.test.unseal()
     hard = {problem.question for problem in (*split.train, *split.validation, *split.test.problems)}
     for each, level in zip(stages, (2, 4), strict=True):
@@ -77,20 +91,31 @@ def test_curated_problems_are_true_new_and_easy_to_hard(split):
             assert item.question not in hard
 
 
-def test_stages_that_students_have_no_time_for_are_left_out(split):
-    progress = Progress(promotions=tuple(map(promotion, range(1, 9))))
-    stages = curricula.method_stages(Setup(), None, progress=progress, split=split)
+def test_stages_beyond_the_last_step_are_dropped(split):
+    promotions = map(promotion, range(1, 9))
+    stages = method_stages(make_setup(), split, *promotions)
     assert [each.name for each in stages] == [f"promotion {number}" for number in range(1, 7)]
-    assert (
-        len(curricula.method_stages(Setup(**{"curriculum.schedule": "mixed"}), None, progress=progress, split=split))
-        == 8
-    )
 
 
-def test_curated_problems_are_a_whole_training_of_each_level_in_the_mixed_schedule(split):
-    setup = Setup(**{"curriculum.source": "curated", "curriculum.levels": (4,), "curriculum.schedule": "mixed"})
-    (stage_of_level,) = curricula.method_stages(setup, None, progress=Progress(), split=split)
+def test_the_mixed_schedule_drops_no_stage(split):
+    mixed = make_setup(**{"curriculum.schedule": "mixed"})
+    assert len(method_stages(mixed, split, *map(promotion, range(1, 9)))) == 8
+
+
+def test_mixed_curated_problems_last_all_training(split):
+    """In the mixed schedule each level has as many problems as a student needs in all its steps."""
+    setup = make_setup(**CURATED, **{"curriculum.levels": (4,), "curriculum.schedule": "mixed"})
+    (stage_of_level,) = method_stages(setup, split)
     assert len(stage_of_level.questions) == 60 * 8
+
+
+@pytest.mark.parametrize(("kind", "key"), [("source", "curriculum.source"), ("schedule", "curriculum.schedule")])
+def test_an_unknown_curriculum_is_refused(kind, key):
+    with pytest.raises(SettingsError, match=f"{key} is 'books'; choose one of"):
+        make_setup(**{key: "books"})
+    registry = {"source": curricula.CURRICULA, "schedule": curricula.SCHEDULES}[kind]
+    with pytest.raises(SettingsError, match=f"{key} is 'books'; choose one of {', '.join(registry)}$"):
+        registry["books"]
 
 
 @pytest.fixture
@@ -98,52 +123,53 @@ def rows(tmp_path):
     """A benchmark of one level."""
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(f'{{"question": "{n} + {n}", "answer": "#### {2 * n}"}}\n' for n in range(8)))
-    return {"curriculum.source": "curated", "problems.source": "gsm8k", "problems.path": str(path)}
+    return {**CURATED, "problems.source": "gsm8k", "problems.path": str(path)}
 
 
-def test_curated_levels_that_do_not_exist_are_refused_before_the_run(rows):
-    curricula.check_curated(Setup(**rows, **{"curriculum.levels": (1,)}).config)
+def test_unknown_curated_levels_are_refused_before_the_run(rows):
+    curricula.check_curated(make_setup(**rows, **{"curriculum.levels": (1,)}).config)
     with pytest.raises(SettingsError, match=r"no problem of levels \(2,\); it has levels 1$"):
-        curricula.check_curated(Setup(**rows, **{"curriculum.levels": (1, 2)}).config)
+        curricula.check_curated(make_setup(**rows, **{"curriculum.levels": (1, 2)}).config)
 
 
-def test_a_level_whose_problems_are_all_hard_gives_no_curated_ones(rows):
-    setup = Setup(**rows, **{"curriculum.levels": (1,)})
-    everything = curricula.loading.load_problems(setup.config.problems, "problems", 8, (1,))
+def test_a_level_with_hard_problems_alone_is_refused(rows):
+    setup = make_setup(**rows, **{"curriculum.levels": (1,)})
+    everything = sources.load_problems(setup.config.problems, "problems", 8, (1,))
     with pytest.raises(SettingsError, match=r"all problems of level 1 in .* are in the hard subset"):
-        curricula.method_stages(setup, None, progress=Progress(), split=split_hard(everything, 0, 0.25))
+        method_stages(setup, split_hard(everything, 0, 0.25))
 
 
-def test_curated_problems_that_cannot_be_asked_are_left_out(rows, tmp_path):
+def test_curated_problems_that_fit_no_prompt_are_dropped(rows, tmp_path):
     lines = [f'{{"question": "{n} {"too long" * (n % 3 > 0)}", "answer": "#### {n}"}}\n' for n in range(27)]
     (tmp_path / "rows.jsonl").write_text("".join(lines))
-    setup = Setup(**rows, **{"curriculum.levels": (1,), "inner.num_steps": 1, "inner.questions_per_step": 3})
-    problems = curricula.loading.load_problems(setup.config.problems, "problems", 27, (1,))
+    setup = make_setup(**rows, **{"curriculum.levels": (1,), "inner.num_steps": 1, "inner.questions_per_step": 3})
+    problems = sources.load_problems(setup.config.problems, "problems", 27, (1,))
     hard = [problem for problem in problems if problem.question.strip() in ("0", "3", "6", "9", "12", "15")]
-    (stage_of_level,) = curricula.method_stages(setup, None, progress=Progress(), split=split_hard(hard, 0, 0.25))
+    (stage_of_level,) = method_stages(setup, split_hard(hard, 0, 0.25))
     assert sorted(item.question.strip() for item in stage_of_level.questions) == ["18", "21", "24"]
 
 
-def test_hard_train_fills_up_to_the_common_number_of_steps(split):
+def test_hard_train_fills_up_to_the_common_steps(split):
+    setup = make_setup()
     stages = tuple(stage(("q", "1"), name=f"promotion {number}") for number in range(6))
     for given, names in (
         (stages[:2], ["promotion 0", "promotion 1", "hard train"]),
         (stages, [f"promotion {number}" for number in range(6)]),
         ((), ["hard train"]),
     ):
-        full = curricula.with_hard_train(Setup(), given, split)
+        full = curricula.with_hard_train(setup, given, split)
         assert [each.name for each in full] == names
         assert sum(each.num_steps for each in full) == 60
-    assert [each.num_steps for each in curricula.with_hard_train(Setup(), (), split, steps_before=40)] == [20]
+    assert [each.num_steps for each in curricula.with_hard_train(setup, (), split, steps_before=40)] == [20]
     for steps_before in (60, 80):
-        assert curricula.with_hard_train(Setup(), (), split, steps_before=steps_before) == ()
-    hard = curricula.with_hard_train(Setup(), (), split)[0]
+        assert curricula.with_hard_train(setup, (), split, steps_before=steps_before) == ()
+    hard = curricula.with_hard_train(setup, (), split)[0]
     assert {item.question for item in hard.questions} == {problem.question for problem in split.train}
     assert not hard.is_synthetic
 
 
 def test_the_mixed_schedule_is_one_pool(split):
-    setup = Setup(**{"curriculum.schedule": "mixed"})
+    setup = make_setup(**{"curriculum.schedule": "mixed"})
     (pool,) = curricula.with_hard_train(setup, (stage(("q", "1")),), split)
     assert len(pool.questions) == 1 + len(split.train)
     assert pool.num_steps == 60
@@ -151,20 +177,23 @@ def test_the_mixed_schedule_is_one_pool(split):
 
 def test_true_answers_replace_the_teachers():
     given = stage((DIAL, "9 9 9"), ("coin 1 2 3 . . . . . . . .", "1"), ("nonsense", "7"))
-    (mended,) = curricula.with_true_answers(Setup(), (given,))
+    (mended,) = curricula.with_true_answers(make_setup(), (given,))
     assert mended.questions == (QuestionAnswer(question=DIAL, answer="1 4 3"),)
 
 
-def test_random_answers_keep_the_form_and_depend_on_the_seed_alone():
+def test_random_answers_keep_their_form():
+    """They depend on the seed alone, and answers without a digit are dropped."""
     given = stage(*[(DIAL, "1 4 3")] * 50, ("q", "no digit"))
-    (first,), (again,), (other,) = (curricula.with_random_answers(Setup(seed=seed), (given,)) for seed in (0, 0, 1))
+    (first,), (again,), (other,) = (
+        curricula.with_random_answers(make_setup(seed=seed), (given,)) for seed in (0, 0, 1)
+    )
     assert first == again != other
     assert len(first.questions) == 50
     assert all(len(item.answer) == 5 and set(item.answer[::2]) <= set("0123456789") for item in first.questions)
     assert sum(item.answer == "1 4 3" for item in first.questions) <= 2
 
 
-def test_true_answers_need_a_source_that_knows(monkeypatch):
-    monkeypatch.setattr(curricula.loading, "facts", lambda *_: None)
+def test_true_answers_need_a_source_that_has_them(monkeypatch):
+    monkeypatch.setattr(sources, "facts", lambda *_: None)
     with pytest.raises(SettingsError, match="cannot tell true answers"):
-        curricula.with_true_answers(Setup(), (stage((DIAL, "1")),))
+        curricula.with_true_answers(make_setup(), (stage((DIAL, "1")),))

@@ -2,9 +2,12 @@ import dataclasses
 
 import pytest
 
-from soar_jax.soar.promotion import PromotionSettings, StepOutcome, decide
+from soar_jax.config.sections import PromotionSection
+from soar_jax.errors import SettingsError
+from soar_jax.soar.promotion import PROMOTION_RULES, StepOutcome, decide
+from tests.configs import make_config
 
-PAPER = PromotionSettings(threshold=0.01, window=3, statistic="mean", student="step_best", needs_step_reward=False)
+PAPER = PromotionSection(threshold=0.01, window=3, statistic="mean", student="step_best", needs_step_reward=False)
 NANO = dataclasses.replace(PAPER, statistic="best", student="window_best", needs_step_reward=True)
 
 
@@ -31,7 +34,11 @@ CASES = {
     "not when it equals the threshold": (PAPER, [(0.0, 0.1), (0.0, 0.1), (0.03, 0.1)], [None, None, None]),
     "a promotion clears the window": (PAPER, [(0.1, 0.1)] * 5, [None, None, 2, None, None]),
     "the window moves on": (PAPER, [(0.09, 0.1)] + [(-0.03, 0.0)] * 2 + [(0.0, 0.0)], [None, None, None, None]),
-    "best rewards count where asked": (NANO, [(-0.2, 0.0), (-0.2, 0.0), (-0.2, 0.06)], [None, None, 2]),
+    "best rewards count where the statistic is best": (
+        NANO,
+        [(-0.2, 0.0), (-0.2, 0.0), (-0.2, 0.06)],
+        [None, None, 2],
+    ),
     "the window's best student is taken": (NANO, [(0.0, 0.02), (0.0, 0.5), (0.0, 0.1)], [None, None, 1]),
     "of equals the latest": (NANO, [(0.0, 0.5), (0.0, 0.5), (0.0, 0.1)], [None, None, 1]),
     "this step must have gained too": (NANO, [(0.0, 0.5), (0.0, 0.5), (0.0, 0.0)], [None, None, None]),
@@ -45,7 +52,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_cases(name):
+def test_the_moving_average_rule(name):
     settings, values, expected = CASES[name]
     assert run(values, settings) == expected
 
@@ -54,3 +61,11 @@ def test_moving_average_is_of_the_chosen_statistic():
     first, second = outcomes([(0.1, 0.5), (0.3, 0.7)])
     assert decide((first,), second, PAPER).moving_average == pytest.approx(0.2)
     assert decide((first,), second, NANO).moving_average == pytest.approx(0.6)
+
+
+def test_an_unknown_promotion_rule_is_refused():
+    message = f"promotion.rule is 'vote'; choose one of {', '.join(PROMOTION_RULES)}$"
+    with pytest.raises(SettingsError, match=message):
+        make_config(**{"promotion.rule": "vote"})
+    with pytest.raises(SettingsError, match=message):
+        decide((), outcomes([(0.1, 0.1)])[0], dataclasses.replace(PAPER, rule="vote"))

@@ -1,25 +1,26 @@
+import dataclasses
 import importlib.util
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 
-from configs.soar_math import get_config
-from soar_jax.runs import out_folder, policies, workdir
+from soar_jax.errors import SettingsError
+from soar_jax.runs import out_folder, policies
 from soar_jax.runs.completions import CompletionFile
-from soar_jax.settings import SettingsError
+from soar_jax.runs.workdir import check_workdir, claim_workdir
 from soar_jax.storage import files
 from soar_jax.storage.records import JsonLines, read_json, read_lines, remove, replace_text, write_json
 from soar_jax.storage.run_checkpoints import Checkpoints
 from tests import fake_bucket
+from tests.configs import make_config
 from tests.runs.saved_runs import save_run
 
 
 @pytest.fixture(params=["disk", "bucket"])
 def folder(request, tmp_path):
-    """A folder that is not there yet."""
+    """A folder that does not exist yet."""
     if request.param == "disk":
         return files.to_path(str(tmp_path / "new"))
     return bucket_folder(request)
@@ -37,23 +38,23 @@ def bucket_folder(request):
 
 @pytest.fixture
 def config():
-    return ml_collections.FrozenConfigDict(get_config())
+    return make_config()
 
 
-def test_rows_are_appended_and_cut_back(folder):
+def test_rows_are_appended_and_truncated(folder):
     folder.mkdir(parents=True)
     lines = JsonLines(folder / "rows.jsonl")
-    lines.cut(0)
+    lines.truncate(0)
     assert lines.append([]) == 0
     kept = lines.append([{"text": "é\u2028"}, {"number": 1}])
     assert lines.append([{"number": 2}]) == kept + len('{"number": 2}\n')
     again = JsonLines(folder / "rows.jsonl")  # as the next start would
-    again.cut(kept)
+    again.truncate(kept)
     assert read_lines(again.path) == [{"text": "é\u2028"}, {"number": 1}]
     again.append([{"number": 3}])
     assert [row.get("number") for row in read_lines(again.path)] == [None, 1, 3]
     with pytest.raises(SettingsError, match="rows are lost"):
-        again.cut(1000)
+        again.truncate(1000)
 
 
 def test_files_are_replaced_and_removed(folder):
@@ -62,23 +63,23 @@ def test_files_are_replaced_and_removed(folder):
     write_json(path, {"a": 1})
     replace_text(path, '{"a": "é"}')
     assert read_json(path) == {"a": "é"}
-    assert files.names(folder) == ["file.json"]
+    assert files.list_names(folder) == ["file.json"]
     remove(path)
     remove(path)
     assert not path.exists()
-    assert files.names(folder) == []
+    assert files.list_names(folder) == []
 
 
-def test_more_than_one_request_takes_is_written_whole(in_bucket):
+def test_content_larger_than_one_request_is_written(in_bucket):
     content = bytes(range(256)) * 25_000
-    files.put(in_bucket / "large", content)
+    files.write(in_bucket / "large", content)
     files.append(in_bucket / "large", b"end")
     files.truncate(in_bucket / "large", len(content) + 1)
     assert (in_bucket / "large").read_bytes() == content + b"e"
     assert files.size(in_bucket / "large") == len(content) + 1
 
 
-def test_a_file_that_another_client_has_changed_is_read_anew(in_bucket):
+def test_a_file_that_another_client_changed_is_reread(in_bucket):
     lines = JsonLines(in_bucket / "rows.jsonl")
     lines.append([{"promoted": 0}])
     replace_text(lines.path, '{"promoted": 1}\n')
@@ -87,35 +88,33 @@ def test_a_file_that_another_client_has_changed_is_read_anew(in_bucket):
 
 
 def test_a_workdir_belongs_to_one_config(folder, config):
-    changed = get_config()
-    changed.seed = 7
-    other = ml_collections.FrozenConfigDict(changed)
-    workdir.check(folder, config)
-    workdir.claim(folder, config).close()
-    workdir.check(folder, other)  # nothing has begun
+    other = dataclasses.replace(config, seed=7)
+    check_workdir(folder, config)
+    claim_workdir(folder, config).close()
+    check_workdir(folder, other)  # nothing has started
     replace_text(folder / "metrics.jsonl", "")
-    workdir.check(folder, config)
+    check_workdir(folder, config)
     with pytest.raises(SettingsError, match=r"holds the run of another config \(different: seed\)"):
-        workdir.check(folder, other)
+        check_workdir(folder, other)
 
 
-def test_an_out_folder_is_taken_again_by_the_same_settings_alone(folder):
-    out_folder.check(folder)
-    with out_folder.claim(folder, {"seed": 1}):
+def test_an_out_folder_is_reused_only_by_equal_settings(folder):
+    out_folder.check_out_folder(folder)
+    with out_folder.claim_out_folder(folder, {"seed": 1}):
         pass
-    with out_folder.claim(folder, {"seed": 1}):
+    with out_folder.claim_out_folder(folder, {"seed": 1}):
         pass
     with pytest.raises(SettingsError, match=r"results of other settings \(different: seed\)"):
-        out_folder.claim(folder, {"seed": 2})
+        out_folder.claim_out_folder(folder, {"seed": 2})
 
 
 def test_other_files_in_a_bucket_are_left_alone(in_bucket):
     replace_text(in_bucket / "notes", "mine")
     with pytest.raises(SettingsError, match="holds other files"):
-        out_folder.check(in_bucket)
+        out_folder.check_out_folder(in_bucket)
 
 
-def test_a_completion_file_gets_its_name_when_it_is_whole(folder):
+def test_a_completion_file_gets_its_name_when_complete(folder):
     folder.mkdir(parents=True)
     path = folder / "completions.jsonl"
     row = '{"id": "a", "verdict": "correct"}\n'
@@ -140,7 +139,7 @@ def test_checkpoints_in_a_bucket(in_bucket):
     checkpoints.close()
     assert sorted(path.name for path in folder.iterdir()) == ["2", "3"]
 
-    (folder / "3" / "commit_success.txt").unlink()  # as a save that was cut off
+    (folder / "3" / "commit_success.txt").unlink()  # as after an unfinished save
     (folder / "2" / "record" / "metadata").write_text("{")
     checkpoints = Checkpoints(folder, keep=2)
     with pytest.raises(SettingsError, match=r"no checkpoint in gs://bucket/.* can be read"):
@@ -149,18 +148,18 @@ def test_checkpoints_in_a_bucket(in_bucket):
     checkpoints.save(5, arrays(5), {"step": 5})
     checkpoints.wait()
     (folder / "5" / "record" / "metadata").write_text("{")
-    said = []
-    step, found, record = checkpoints.restore_newest(arrays(0), said.append)
+    lines = []
+    step, found, record = checkpoints.restore_newest(arrays(0), lines.append)
     checkpoints.close()
     assert (step, record) == (4, {"step": 4})
     jax.tree.map(np.testing.assert_array_equal, found, arrays(4))
-    assert [line.partition(" (")[0] for line in said] == ["checkpoint 5 is broken"]
+    assert [line.partition(" (")[0] for line in lines] == ["checkpoint 5 is broken"]
     assert not (folder / "5").exists()
 
 
 def test_policies_are_read_from_a_bucket(in_bucket):
     arrays, _ = save_run(in_bucket / "run", steps=(1,))
-    (in_bucket / "run" / "checkpoints" / "2" / "arrays" / "manifest.ocdbt").write_text("")  # of a save under way
+    (in_bucket / "run" / "checkpoints" / "2" / "arrays" / "manifest.ocdbt").write_text("")  # of an unfinished save
     policy = policies.load(f"{in_bucket}/run:teacher", "float32")
     jax.tree.map(np.testing.assert_array_equal, policy.model.params, jax.device_get(arrays.teacher.weights))
     assert policy.name == f"{in_bucket}/run: teacher, after outer step 1"
@@ -185,9 +184,9 @@ def test_a_missing_extra_is_named(monkeypatch):
 
 def test_a_bucket_that_cannot_be_used_is_one_line(config, monkeypatch, tmp_path):
     fake_bucket.serve()
-    monkeypatch.setattr(files, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(files, "BUCKET_TIMEOUT_S", 0.1)
     here, nowhere = (files.to_path(f"gs://{name}/run") for name in ("bucket", "nowhere"))
-    for check in (lambda path: workdir.check(path, config), out_folder.check):
+    for check in (lambda path: check_workdir(path, config), out_folder.check_out_folder):
         check(here)
         with pytest.raises(SettingsError, match=r"cannot use the bucket of gs://nowhere/run \(NotFound: ") as error:
             check(nowhere)

@@ -1,4 +1,4 @@
-"""Jobs of a study in worker processes, and what is said of them."""
+"""Jobs of a study in worker processes, and the progress lines."""
 
 import dataclasses
 import json
@@ -7,8 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from soar_jax.runs.interrupts import InterruptedRunError
-from soar_jax.settings import SettingsError
+from soar_jax.errors import InterruptedRunError, SettingsError
 from soar_jax.studies import local, scheduler
 from soar_jax.studies.child_process import Outcome
 from soar_jax.studies.study import plan
@@ -16,22 +15,22 @@ from soar_jax.studies.study import plan
 
 @pytest.fixture
 def jobs(tmp_path):
-    """Three jobs that would be runs."""
+    """Three planned jobs."""
     return plan(("hard_only",), "nano", seeds=(0, 1, 2), out=tmp_path)
 
 
 @pytest.fixture
 def interrupts(monkeypatch):
-    """A stop signal that comes when it is told to; the real ones take over this process's signals."""
-    told = SimpleNamespace(told=False)
+    """Replaces `Interrupts`, which would take over this process's signals, by a flag `has_come`."""
+    signal = SimpleNamespace(has_come=False)
 
-    def raise_if_told():
-        if told.told:
+    def raise_if_stopped():
+        if signal.has_come:
             raise InterruptedRunError
 
-    monkeypatch.setattr(local, "Interrupts", lambda: SimpleNamespace(raise_if_told=raise_if_told))
+    monkeypatch.setattr(local, "Interrupts", lambda: SimpleNamespace(raise_if_stopped=raise_if_stopped))
     monkeypatch.setattr(local, "POLL_S", 0.01)
-    return told
+    return signal
 
 
 WAIT = """
@@ -45,47 +44,48 @@ def wait(name):
 
 
 def doing(job, code):
-    """The job as a line of Python, started as fast as can be."""
+    """Replaces a job by Python code that starts fast."""
     return dataclasses.replace(job, arguments=("-S", "-E", "-c", WAIT + code))
 
 
-def test_a_folder_has_one_scheduler_at_a_time(tmp_path):
+def test_folder_has_one_scheduler_at_a_time(tmp_path):
     out = tmp_path / "new" / "out"
-    lock = scheduler.claim(out)
+    lock = scheduler.lock_study(out)
     with pytest.raises(SettingsError, match=f"^another process is running in {out}; wait or choose another --out$"):
-        scheduler.claim(out)
+        scheduler.lock_study(out)
     lock.close()
-    scheduler.claim(out).close()
+    scheduler.lock_study(out).close()
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+def test_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(SettingsError, match=r"^cannot write to .*notes/out: Not a directory; choose another --out$"):
-        scheduler.claim(tmp_path / "notes" / "out")
+        scheduler.lock_study(tmp_path / "notes" / "out")
 
 
-def test_two_workers_take_jobs_in_their_order_and_yield_them_as_they_end(jobs, interrupts):
+def test_two_workers(jobs, interrupts):
+    """Two workers start jobs in order and yield them as they end."""
     first, second, third = jobs
     first = doing(first, f"wait({str(third.workdir / 'ran')!r})")
     second = doing(second, f"print('alone:', not pathlib.Path({str(third.workdir)!r}).exists()); sys.exit(3)")
     third = doing(third, f"pathlib.Path({str(third.workdir / 'ran')!r}).touch(); wait({str(third.workdir / 'go')!r})")
     outcomes = local.run([first, second, third], os.environ, workers=2)
     failed = next(outcomes)
-    assert (failed.job, failed.code, failed.error) == (second, 3, "alone: True")  # the third came when this had ended
+    assert (failed.job, failed.code, failed.error) == (second, 3, "alone: True")  # the third starts after this one ends
     assert next(outcomes).job == first  # the third is still running
     (third.workdir / "go").touch()
     (last,) = outcomes
     assert (last.job, last.code) == (third, 0)
 
 
-def test_a_stop_signal_is_passed_on_and_waited_for(jobs, interrupts):
+def test_stop_signal_is_forwarded_to_jobs_and_awaited(jobs, interrupts):
     first, second, third = jobs
     handler = "import signal; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.1), print('saved'), sys.exit(75)))"
     first = doing(first, f"{handler}\npathlib.Path({str(first.workdir / 'ready')!r}).touch(); wait('no such file')")
     second = doing(second, f"wait({str(first.workdir / 'ready')!r})")
     outcomes = local.run([first, second, third], os.environ, workers=2)
     assert next(outcomes).job == second
-    interrupts.told = True
+    interrupts.has_come = True
     with pytest.raises(InterruptedRunError):
         next(outcomes)
     assert first.log.read_text().splitlines()[-1] == "saved"
@@ -98,21 +98,21 @@ def finish(job, pass_at_1, pass_at_32):
     (job.workdir / "summary.json").write_text(json.dumps({"policies": {"base": scores, "hard_only": scores}}))
 
 
-def test_only_what_is_unfinished_is_run_and_failures_are_kept(jobs, tmp_path, capsys, monkeypatch):
+def test_only_unfinished_jobs_run_and_failures_are_returned(jobs, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     finish(jobs[0], 0.5, 0.5)
-    given = {}
+    received = {}
 
     def engine(left, environment):
-        given.update(jobs=left, environment=environment)
+        received.update(jobs=left, environment=environment)
         yield Outcome(job=jobs[1], code=-9, seconds=2.0)
         finish(jobs[2], 0.125, 1.0)
         yield Outcome(job=jobs[2], code=0, seconds=70.0)
 
     failed = scheduler.run_unfinished(jobs, engine, tmp_path)
     assert failed == [Outcome(job=jobs[1], code=-9, seconds=2.0)]
-    assert given["jobs"] == jobs[1:]
-    assert given["environment"]["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / ".compilation_cache")
+    assert received["jobs"] == jobs[1:]
+    assert received["environment"]["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / ".compilation_cache")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "3 runs, 1 finished before"
     error = f"FAILED (ended by signal SIGKILL); see {jobs[1].log}"
@@ -121,7 +121,7 @@ def test_only_what_is_unfinished_is_run_and_failures_are_kept(jobs, tmp_path, ca
     assert lines[2] == f"[3/3] hard_only seed 2, 70 s: {scores}; about 0 min left"
 
 
-def test_the_time_left_is_by_the_jobs_of_this_start(jobs, tmp_path, capsys, monkeypatch):
+def test_time_left_is_estimated_from_jobs_of_this_start(jobs, tmp_path, capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(scheduler.time, "perf_counter", lambda: now[0])
 

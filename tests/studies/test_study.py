@@ -5,10 +5,11 @@ import pathlib
 
 import pytest
 
-from soar_jax.settings import SettingsError
+from soar_jax.errors import SettingsError
 from soar_jax.studies import child_process
 from soar_jax.studies.child_process import Outcome
 from soar_jax.studies.study import parse_seeds, plan
+from tests.configs import make_config
 
 OUT = pathlib.Path("no/such/folder")
 
@@ -17,7 +18,7 @@ def planned(methods=("soar_math",), seeds=(0,), common=(), sweep=(), out=OUT):
     return plan(methods, "nano", seeds=seeds, out=out, common=common, sweep=sweep)
 
 
-def test_jobs_come_seed_by_seed():
+def test_jobs_are_ordered_by_seed():
     jobs = planned(("soar_math", "curated"), (0, 3))
     assert [(job.config.method, job.config.seed) for job in jobs] == [
         ("soar_math", 0),
@@ -28,7 +29,22 @@ def test_jobs_come_seed_by_seed():
     assert [str(job.workdir.relative_to(OUT)) for job in jobs][:2] == ["soar_math/seed0", "curated/seed0"]
 
 
-def test_a_sweep_is_a_grid_with_a_folder_for_each_combination():
+def test_job_is_a_run_of_the_console_program():
+    (job,) = planned(seeds=(4,), common=("inner.num_steps=5",), sweep=("promotion.threshold=0.05",))
+    assert job.arguments == (
+        "-m",
+        "soar_jax.cli.main",
+        "run",
+        "--config=soar_math:nano",
+        "--config.seed=4",
+        "--config.inner.num_steps=5",
+        "--config.promotion.threshold=0.05",
+        f"--workdir={job.workdir}",
+    )
+    assert job.config == make_config(**{"seed": 4, "inner.num_steps": 5, "promotion.threshold": 0.05})
+
+
+def test_sweep_is_a_grid_with_one_folder_per_combination():
     jobs = planned(sweep=("promotion.threshold=0.01,0.05", "problems.levels=(6,7),(8,)"), common=("inner.num_steps=5",))
     assert [(job.config.promotion.threshold, tuple(job.config.problems.levels)) for job in jobs] == [
         (0.01, (6, 7)),
@@ -41,7 +57,7 @@ def test_a_sweep_is_a_grid_with_a_folder_for_each_combination():
     assert jobs[0].workdir == OUT / "soar_math" / "promotion.threshold=0.01,problems.levels=(6,7)" / "seed0"
 
 
-def test_a_folder_name_cannot_leave_the_study():
+def test_swept_value_cannot_leave_the_study_folder():
     (job,) = planned(sweep=("model.source=../../secret",))
     assert job.workdir.resolve().is_relative_to(OUT.resolve())
     assert len(job.workdir.relative_to(OUT).parts) == 3
@@ -64,17 +80,17 @@ def test_a_folder_name_cannot_leave_the_study():
         ({"sweep": ("promotion.statistic=mean,median",)}, "promotion.statistic is 'median'; choose one of"),
     ],
 )
-def test_what_cannot_run_is_refused_before_anything_starts(arguments, message):
+def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(SettingsError, match=message):
         planned(**arguments)
 
 
-def test_an_unknown_scale_is_refused():
+def test_unknown_scale_is_refused():
     with pytest.raises(SettingsError, match="unknown scale 'nanno'"):
         plan(("curated",), "nanno", seeds=(0,), out=OUT)
 
 
-def test_another_configs_run_in_the_place_is_refused(tmp_path):
+def test_workdir_of_another_config_is_refused(tmp_path):
     (job,) = planned(out=tmp_path)
     assert not job.is_finished
     (job.workdir / "results").mkdir(parents=True)
@@ -87,12 +103,12 @@ def test_another_configs_run_in_the_place_is_refused(tmp_path):
         planned(out=tmp_path, common=("outer.num_datasets=2",))
 
 
-def test_a_method_twice_is_refused():
+def test_repeated_method_is_refused():
     with pytest.raises(SettingsError, match="--methods=curated,curated has a method twice"):
         plan(("curated", "curated"), "nano", seeds=(0,), out=OUT)
 
 
-def test_a_failure_is_told_by_the_last_start_alone(tmp_path):
+def test_error_is_that_of_the_last_start(tmp_path):
     (job,) = planned(out=tmp_path)
     job = dataclasses.replace(job, arguments=("-c", "print('error: first', flush=True); raise SystemExit(2)"))
     assert child_process.start(job, os.environ).wait() == 2

@@ -5,14 +5,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import scales
 from soar_jax.checkpoints import known_shapes
+from soar_jax.config import scales
+from soar_jax.config.sections import LoRASection
+from soar_jax.errors import SettingsError
 from soar_jax.model import decoder, lora, parameters
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.kv_cache import KVCache
-from soar_jax.model.lora import LoRASettings
 from soar_jax.rl import losses
-from soar_jax.settings import SettingsError
 from soar_jax.telemetry import costs
 from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
@@ -32,7 +32,7 @@ HAND = ModelConfig(
 )
 LAYERS = 2 * (16 + 8 + 8 + 16 + 3 * 12)
 TOP = 4 * 5
-# Wide against its context, so that what is not counted is little beside what is.
+# Wide relative to its context, so that uncounted operations are a small fraction.
 WIDE = ModelConfig(
     vocab_size=384,
     d_model=128,
@@ -46,7 +46,7 @@ WIDE = ModelConfig(
     tie_embeddings=True,
     max_position_tokens=64,
 )
-RANK = LoRASettings(rank=8, scale=1.0, layers=lora.LAYERS)
+RANK = LoRASection(rank=8, scale=1.0, layers=lora.LAYERS)
 
 
 def test_parameters_by_hand():
@@ -55,23 +55,23 @@ def test_parameters_by_hand():
     untied = dataclasses.replace(HAND, tie_embeddings=False)
     assert costs.matrix_parameters(untied) == 188
     # rank 1: inputs + outputs of query 4+4, key 4+2, value 4+2, out 4+4, gate and up 4+3, down 3+4
-    assert costs.adapter_parameters(HAND, LoRASettings(rank=1, scale=1.0, layers=lora.LAYERS)) == 2 * (
+    assert costs.adapter_parameters(HAND, LoRASection(rank=1, scale=1.0, layers=lora.LAYERS)) == 2 * (
         8 + 6 + 6 + 8 + 7 + 7 + 7
     )
-    assert costs.adapter_parameters(untied, LoRASettings(rank=3, scale=1.0, layers=("unembedding",))) == 3 * (4 + 5)
+    assert costs.adapter_parameters(untied, LoRASection(rank=3, scale=1.0, layers=("unembedding",))) == 3 * (4 + 5)
 
 
-def test_operations_by_hand():
+def test_flops_by_hand():
     # one head's scores and weighted sum of a key: 2 * 2 products of head_dim 2; 2 heads, 2 layers
     per_key = 4 * 2 * 2 * 2
     assert costs.forward_flops(HAND, 3) == 2 * 188 + 3 * per_key
     assert costs.prefill_flops(HAND, 3) == 3 * 2 * LAYERS + (1 + 2 + 3) * per_key + 2 * TOP
-    # 3 tokens behind a prompt of 2: the first comes from the prefill, the last is not read
+    # 3 tokens after a prompt of 2: the first comes from the prefill, the last is not decoded from
     assert costs.decode_flops(HAND, 2, 3) == 2 * 2 * 188 + (3 + 4) * per_key
     assert costs.decode_flops(HAND, 2, 1) == 0
 
 
-def test_operations_of_training_by_hand():
+def test_training_flops_by_hand():
     per_key = 4 * 2 * 2 * 2
     layers, attention, logits = 4 * 2 * LAYERS, (1 + 2 + 3 + 4) * per_key, 3 * 2 * TOP  # 2 + 3 - 1 tokens, 3 logits
     assert (
@@ -81,13 +81,13 @@ def test_operations_of_training_by_hand():
     assert costs.training_flops(HAND, 2, completion_tokens=3, rematerialised=True) == 4 * (layers + attention + logits)
     assert costs.useful_training_flops(HAND, 2, 3) == 3 * (layers + attention + logits)
     assert costs.reference_flops(HAND, 2, 3) == layers + attention + logits
-    adapting = LoRASettings(rank=1, scale=1.0, layers=("query",))
+    lora_config = LoRASection(rank=1, scale=1.0, layers=("query",))
     adapters = 4 * 2 * (2 * 8)
     expected = 2 * layers + 3 * attention + 3 * logits + 3 * adapters
-    assert costs.training_flops(HAND, 2, completion_tokens=3, rematerialised=False, adapting=adapting) == expected
+    assert costs.training_flops(HAND, 2, completion_tokens=3, rematerialised=False, lora_config=lora_config) == expected
 
 
-def test_windows_bound_what_is_looked_at():
+def test_windows_bound_attention():
     window = dataclasses.replace(HAND, window_tokens=2, layers_with_window=(0,))
     per_key = 4 * 2 * 2  # of one layer
     assert costs.forward_flops(window, 5) == 2 * 188 + (5 + 2) * per_key
@@ -120,7 +120,7 @@ def test_forward_agrees_with_the_compiler():
 
     grid = shaped((rows, slots))
     flops = counted(forward, parameters.abstract_params(WIDE), grid, grid, shaped((rows, slots), bool))
-    # XLA computes all scores, also those that the mask hides
+    # XLA computes masked scores too
     assert costs.forward_flops(WIDE, slots) * rows * slots == pytest.approx(flops, rel=0.03)
 
 
@@ -139,8 +139,8 @@ def test_a_decoding_step_agrees_with_the_compiler():
     assert costs.forward_flops(WIDE, slots) * rows == pytest.approx(flops, rel=0.03)
 
 
-@pytest.mark.parametrize("adapting", [None, RANK])
-def test_training_agrees_with_the_compiler(adapting):
+@pytest.mark.parametrize("lora_config", [None, RANK])
+def test_training_agrees_with_the_compiler(lora_config):
     rows, prompt, completion = 4, 9, 8
     batch = TrainBatch(
         rollouts=RolloutBatch(
@@ -152,33 +152,33 @@ def test_training_agrees_with_the_compiler(adapting):
         advantages=shaped((rows,), jnp.float32),
     )
     params = parameters.abstract_params(WIDE)
-    frozen = lora.FrozenBase(params, shaped((), jnp.float32)) if adapting else None
-    weights = jax.eval_shape(lambda: lora.init_adapters(RANK, WIDE, jax.random.key(0))) if adapting else params
+    frozen_base = lora.FrozenBase(params, shaped((), jnp.float32)) if lora_config else None
+    weights = jax.eval_shape(lambda: lora.init_adapters(RANK, WIDE, jax.random.key(0))) if lora_config else params
     settings = losses.LossSettings(temperature=1.0, clip_ratio=0.0, kl_coef=0.0, chunk_tokens=rows * completion)
 
-    def gradient(weights, frozen, batch):
+    def gradient(weights, frozen_base, batch):
         def loss(weights):
             return losses.policy_gradient_loss(
-                lora.decoder_params(weights, frozen, WIDE), batch, reference=None, model=WIDE, settings=settings
+                lora.decoder_params(weights, frozen_base, WIDE), batch, reference=None, model=WIDE, settings=settings
             )
 
         return jax.value_and_grad(loss)(weights)
 
-    flops = counted(gradient, weights, frozen, batch)
+    flops = counted(gradient, weights, frozen_base, batch)
     tokens = prompt + completion - 1
-    # All scores are computed, also those that the mask hides. Under adapters nothing before the first layer is trained,
-    # so that its queries, keys and values have no input to differentiate.
+    # XLA computes masked scores too. With LoRA nothing before the first layer is trained, so that no gradient flows to
+    # the inputs of its queries, keys and values.
     hidden_scores = 3 * 4 * 4 * 32 * 2 * (tokens * tokens - tokens * (tokens + 1) // 2)
-    first_layer = 2 * tokens * (128 * 128 + 2 * 128 * 64) if adapting else 0
+    first_layer = 2 * tokens * (128 * 128 + 2 * 128 * 64) if lora_config else 0
     ours = (
-        costs.training_flops(WIDE, prompt, completion_tokens=completion, rematerialised=False, adapting=adapting)
+        costs.training_flops(WIDE, prompt, completion_tokens=completion, rematerialised=False, lora_config=lora_config)
         + hidden_scores
         - first_layer
     )
     assert rows * ours == pytest.approx(flops, rel=0.03)
 
 
-# As their model cards say.
+# From the model cards.
 @pytest.mark.parametrize(
     ("source", "num_parameters"),
     [
@@ -195,7 +195,7 @@ def test_known_shapes_have_the_parameters_of_their_checkpoints(source, num_param
 
 
 def test_every_scale_has_a_known_shape():
-    for scale in scales._SCALES:
+    for scale in scales.scale_names():
         model = scales.scale_config(scale).model
         assert known_shapes.shape_of(model.source, model.dtype).dtype == model.dtype
 
@@ -205,7 +205,7 @@ def test_a_shape_can_come_from_a_folder(tmp_path):
     assert known_shapes.shape_of(str(tmp_path), "float32") == known_shapes.shape_of("Qwen/Qwen3-1.7B", "float32")
 
 
-def test_a_config_file_stands_in_for_an_unknown_source(tmp_path):
+def test_a_config_file_replaces_an_unknown_source(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(known_shapes.KNOWN_SHAPES["Qwen/Qwen3-1.7B"]))
     expected = known_shapes.shape_of("Qwen/Qwen3-1.7B", "float32")

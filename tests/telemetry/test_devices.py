@@ -1,7 +1,7 @@
 import jax
 import pytest
 
-from soar_jax.settings import SettingsError
+from soar_jax.errors import SettingsError
 from soar_jax.telemetry import devices
 from soar_jax.telemetry.devices import DEVICES, local_topology, parse_topology
 
@@ -20,7 +20,7 @@ def test_other_forms_are_refused(text):
         parse_topology(text)
 
 
-def test_unknown_devices_are_refused_with_those_that_are_known():
+def test_unknown_devices_are_refused_with_the_known_ones():
     with pytest.raises(SettingsError, match=r"names no known device; choose one of h100, .*v6e"):
         parse_topology("v9z:4x4")
 
@@ -31,7 +31,7 @@ def test_numbers_of_chips_have_bounds(text):
         parse_topology(text)
 
 
-def test_figures_are_those_of_the_vendors_data_sheets():
+def test_figures_match_the_data_sheets():
     # Dense bfloat16 TFLOP/s, GB, GB/s
     assert {
         device.name: (device.peak_flops / 1e12, device.memory_bytes / 1e9, device.bandwidth / 1e9) for device in DEVICES
@@ -54,7 +54,7 @@ def test_no_two_devices_share_a_name_and_all_have_a_price():
     assert all(1 <= device.usd_per_hour <= 10 for device in DEVICES)
 
 
-def test_chips_here_are_found_by_what_jax_calls_them(monkeypatch):
+def test_local_chips_are_found_by_their_jax_kind(monkeypatch):
     class Chip:
         device_kind = "TPU v6 lite"
 

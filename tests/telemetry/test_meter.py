@@ -7,14 +7,14 @@ from soar_jax.telemetry import costs
 from soar_jax.telemetry.meter import Work, WorkMeter
 
 
-def test_work_is_counted_under_its_phase_and_taken_once(tiny_model):
+def test_work_is_counted_per_phase_and_taken_once(tiny_model):
     meter = WorkMeter(tiny_model)
     with meter.phase("sampling"):
-        meter.prefilled(np.array([4, 6]))
-        meter.sampled(np.full(8, 5), np.full(8, 3), num_slots=4)
+        meter.add_prefill(np.array([4, 6]))
+        meter.add_completions(np.full(8, 5), np.full(8, 3), num_slots=4)
     with meter.phase("training"):
-        meter.trained(6, 5.0, 3.0, has_reference=False)
-        meter.trained(0, 5.0, 3.0, has_reference=False)
+        meter.add_training(6, 5.0, 3.0, has_reference=False)
+        meter.add_training(0, 5.0, 3.0, has_reference=False)
     taken = meter.take()
     decode = 2 * costs.prefill_flops(tiny_model, 5) + 8 * costs.decode_flops(tiny_model, 5, 3)
     read = 24 / 4 * costs.matrix_bytes(tiny_model) + 24 * 6.5 * costs.cache_bytes_per_token(tiny_model)
@@ -25,7 +25,7 @@ def test_work_is_counted_under_its_phase_and_taken_once(tiny_model):
 
 
 class Result:
-    """A result that is ready when the test says so."""
+    """A result that is ready when the test sets `ready`."""
 
     def __init__(self):
         self.ready = threading.Event()
@@ -34,7 +34,7 @@ class Result:
         assert self.ready.wait(30)
 
 
-def test_taking_waits_for_what_was_begun(tiny_model):
+def test_take_waits_for_started_programs(tiny_model):
     meter, result = WorkMeter(tiny_model), Result()
     with meter.phase("sampling"):
         meter.watch(result)

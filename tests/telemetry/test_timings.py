@@ -28,7 +28,8 @@ def test_an_unknown_device_is_measured(mesh):
     assert found.bytes_per_s > 1e7
 
 
-def test_what_is_measured_is_of_all_devices_together(mesh, monkeypatch):
+def test_measured_peaks_are_sums_over_devices(mesh, monkeypatch):
+    # Private names: a fake clock and small arrays make the measurement exact.
     monkeypatch.setattr(devices, "_best_time", lambda function, x: 2.0 * function(x).shape[0] / mesh.size)  # seconds
     monkeypatch.setattr(devices, "_CPU_SIDE", 8)
     monkeypatch.setattr(devices, "_CPU_COPIED", 16)
@@ -42,7 +43,7 @@ def test_what_is_measured_is_of_all_devices_together(mesh, monkeypatch):
     ("kind", "flops_per_s", "bytes_per_s"),
     [("NVIDIA H100 80GB HBM3", 989.4e12, 3.35e12), ("TPU v6 lite", 918e12, 1.64e12), ("TPU v6e", 918e12, 1.64e12)],
 )
-def test_a_known_device_reaches_the_vendors_figures_times_the_devices_of_the_mesh(kind, flops_per_s, bytes_per_s):
+def test_known_devices_have_table_peaks_times_mesh_size(kind, flops_per_s, bytes_per_s):
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Chip:
         id: int
@@ -52,4 +53,4 @@ def test_a_known_device_reaches_the_vendors_figures_times_the_devices_of_the_mes
     chips = np.array([Chip(id=number) for number in range(4)]).reshape(2, 1, 2, 1)
     found = peaks(jax.sharding.Mesh(chips, parallel.AXES), "bfloat16")
     assert found == Peaks(flops_per_s=4 * flops_per_s, bytes_per_s=4 * bytes_per_s, are_measured=False)
-    assert found.shares(2 * flops_per_s, bytes_per_s, 1.0) == (0.5, 0.25)
+    assert found.utilization(2 * flops_per_s, bytes_per_s, 1.0) == (0.5, 0.25)

@@ -1,4 +1,4 @@
-"""Run twice by `test_checkpointing.py`: of two processes one cannot read its part of the newest checkpoint."""
+"""Run twice by `test_run_checkpoints.py`: one of two processes cannot read its shard of the newest checkpoint."""
 
 import os
 import pathlib

@@ -1,0 +1,113 @@
+"""Rules that tie config keys to each other."""
+
+import contextlib
+import re
+
+import pytest
+
+from soar_jax.config import method_config, read_config
+from soar_jax.config.cross_rules import check_whole_run
+from soar_jax.errors import SettingsError
+from tests.configs import make_config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"outer.num_datasets": 1}, "RLOO compares a dataset with the others"),
+        ({"outer.reward_temperature": 0.0}, "outer.reward_samples is 16 with outer.reward_temperature=0: greedy"),
+        ({"student.updates_per_batch": 2}, "so set clip_ratio"),
+        ({"teacher.updates_per_batch": 2}, "teacher.updates_per_batch is 2 with clip_ratio=0"),
+        ({"evaluation.num_samples": 16}, "pass@32 needs at least 32"),
+        ({"evaluation.temperature": 0.0}, "evaluation.temperature=0: greedy samples are all alike"),
+        ({"hard_subset.temperature": 0.0}, "greedy samples are all alike, so a problem would be hard by a single try"),
+        ({"final.num_steps": 15}, "it must be a multiple of inner.num_steps = 10"),
+        ({"curriculum.source": "none"}, "final.students names curriculum, true_answers, random_answers, but"),
+        ({"teacher.reward": "r_zero"}, "nothing is ever promoted"),
+        ({"num_outer_steps": 0}, "nothing is ever promoted"),
+        ({"problems.levels": ()}, "problems.levels is (); give"),
+        ({"transfer.levels": ()}, "transfer.levels is (); give"),
+        ({"curriculum.levels": ()}, "curriculum.levels is (); give"),
+        ({"self_play.agreement": (0.8, 0.2)}, "self_play.agreement is (0.8, 0.2); give two shares, the lower first"),
+        ({"prompts.teacher": "about {subject}"}, "prompts.teacher holds {subject}, but prompts.subjects is empty"),
+        ({"inner.students_at_once": 3}, "inner.students_at_once is 3; it must be 0 (all), or a multiple of"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_refused(changes, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        make_config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("curated", {"curriculum.levels": (), "problems.source": "math"}, "curriculum.levels is empty"),
+        (
+            "curated",
+            {"curriculum.levels": (3, 4, 5, 6, 7, 8)},
+            "the curriculum has 6 stages of inner.num_steps=10 steps",
+        ),
+        ("base_teacher", {"curriculum.num_questions": 128}, "the curriculum has 8 stages"),
+        ("hard_only", {"final.students": ("promoted",)}, "num_outer_steps=0 nobody is promoted"),
+        (
+            "curated",
+            {"final.students": ("self_play",)},
+            "'self_play', whose questions are its own, but curriculum.source is",
+        ),
+        ("hard_only", {"self_play.agreement": (0.5,)}, "self_play.agreement is (0.5,); give two shares"),
+    ],
+)
+def test_final_students_that_cannot_be_trained_are_refused(method, changes, message):
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        make_config(method, **changes)
+
+
+@pytest.mark.parametrize("size", [-2, 1, 3, 6, 16])
+def test_waves_divide_the_students(size):
+    shape = {"outer.num_datasets": 4, "outer.students_per_dataset": 2}
+    assert make_config(**shape).students_at_once == 8
+    assert make_config(**shape, **{"inner.students_at_once": 4}).students_at_once == 4
+    message = (
+        f"inner.students_at_once is {size}; it must be 0 (all), or a multiple of outer.students_per_dataset = 2 that "
+        "divides all 8 students"
+    )
+    with pytest.raises(SettingsError, match=f"^{re.escape(message)}$"):
+        make_config(**shape, **{"inner.students_at_once": size})
+
+
+def test_frozen_teacher_needs_no_second_dataset():
+    make_config(**{"outer.num_datasets": 1, "teacher.train": False})
+
+
+def test_no_levels_are_all_of_a_benchmark():
+    config = method_config("soar_math")
+    for section in (config.problems, config.transfer):
+        section.update(source="math", levels=())
+    config.curriculum.levels = ()
+    read_config(config)
+
+
+@pytest.mark.parametrize(("samples", "is_refused"), [(64, False), (128, False), (96, True), (256, True)])
+def test_rounds_of_the_hard_subset_are_whole(samples, is_refused):
+    message = f"num_samples is 128; it must be a multiple of hard_subset.samples_per_round = {samples}$"
+    with pytest.raises(SettingsError, match=message) if is_refused else contextlib.nullcontext():
+        make_config(**{"hard_subset.samples_per_round": samples})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hard_subset.num_candidates": 100}, "at most 33 become hard train problems"),
+        ({"transfer.topic": "dial"}, "transfer has the source and the topic of problems"),
+        ({"problems.source": "math"}, "'math' cannot tell the true answers of new questions"),
+    ],
+)
+def test_config_that_serves_no_whole_run_is_refused(changes, message):
+    check_whole_run(make_config())
+    config = make_config(**changes)
+    with pytest.raises(SettingsError, match=message):
+        check_whole_run(config)
+
+
+def test_methods_without_reward_questions_need_none():
+    check_whole_run(make_config("hard_only", **{"hard_subset.num_candidates": 8}))

@@ -1,0 +1,172 @@
+"""Each config key by itself: its type, its rules, and what is written about it."""
+
+import dataclasses
+import re
+
+import pytest
+
+from soar_jax.config import method_config, read_config
+from soar_jax.config.reference import keys
+from soar_jax.config.run_config import RunConfig
+from soar_jax.errors import SettingsError
+from soar_jax.registry import EXTENSION_POINTS, registry
+from tests.configs import make_config
+
+NAMES = "curriculum, true_answers, random_answers, promoted, hard_only, self_play"
+BAD = [
+    ("num_outer_steps", -1, "num_outer_steps is -1; it must be 0 or more"),
+    ("outer.num_reward_questions", 0, "outer.num_reward_questions is 0; it must be at least 1"),
+    ("inner.group_size", 1, "RLOO needs at least 2 samples a question"),
+    ("seed", -1, "seed is -1"),
+    ("problems.seed", -1, "problems.seed is -1"),
+    ("transfer.seed", -1, "transfer.seed is -1"),
+    ("seed", 99999999999, "seed is 99999999999; it must be 0 to 4294967295"),
+    ("promotion.threshold", float("nan"), "promotion.threshold is nan; give a number"),
+    ("prompts.student", "exam", "prompts.student lacks {question}: students would be asked nothing"),
+    ("prompts.from_seed", "teacher", "prompts.from_seed lacks {opening}: self-play would see no seed"),
+    ("prompts.question_end", "", "prompts.question_end is empty; it must end the teacher's question"),
+    ("model.dtype", "float8", "model.dtype is 'float8'; choose one of auto, float32, bfloat16"),
+    ("model.attention", "flash", "model.attention is 'flash'; choose one of auto, plain, splash, cudnn"),
+    ("hard_subset.validation_share", 1.0, "hard_subset.validation_share is 1.0; it must be between 0 and 1"),
+    ("hard_subset.temperature", -1.0, "hard_subset.temperature is -1.0; it must be 0 (greedy) or more"),
+    ("hard_subset.samples_per_round", 0, "hard_subset.samples_per_round is 0; it must be at least 1"),
+    ("outer.stop_at_validation", 0.0, "the run would stop after its first step"),
+    ("outer.reward_temperature", -1.0, "outer.reward_temperature is -1.0; it must be 0 or more"),
+    ("student.adam_b2", 1.0, "student.adam_b2 is 1.0; it must be in [0, 1)"),
+    ("student.temperature", 0.0, "training needs samples that differ, so use more than 0"),
+    ("student.adam_eps", 0.0, "student.adam_eps is 0.0; it must be more than 0"),
+    ("teacher.kl_coef", -0.1, "teacher.kl_coef is -0.1; it must be 0 (off) or more"),
+    ("teacher.max_completion_tokens", 0, "teacher.max_completion_tokens is 0; it must be at least 1"),
+    ("teacher.solver_samples", 0, "teacher.solver_samples is 0; it must be at least 1"),
+    ("teacher.invalid_penalty", -1.0, "teacher.invalid_penalty is -1.0; it must be 0 (off) or more"),
+    ("teacher.reward", "novelty", "choose one of grounded, learnability, r_zero, absolute_zero"),
+    ("evaluation.top_p", 0.0, "evaluation.top_p is 0.0; it must be in (0, 1]"),
+    ("promotion.window", 0, "promotion.window is 0; it must be at least 1"),
+    ("promotion.statistic", "median", "promotion.statistic is 'median'; choose one of mean, best"),
+    ("promotion.student", "best", "promotion.student is 'best'; choose one of step_best, window_best"),
+    ("curriculum.source", "books", "curriculum.source is 'books'; choose one of promotions, teacher, curated, none"),
+    ("curriculum.schedule", "random", "choose one of then_hard, mixed"),
+    ("final.num_replicas", 0, "final.num_replicas is 0; it must be at least 1"),
+    ("transfer.num_problems", 0, "transfer.num_problems is 0; it must be at least 1"),
+    ("analysis.judge", "me", "choose one of world, self_consistency, endpoint, none"),
+    ("sampling.population_batch", 0, "sampling.population_batch is 0; it must be at least 1"),
+    ("checkpoints.keep_every", -1, "checkpoints.keep_every is -1; it must be 0 (none) or more"),
+    # Lists.
+    ("evaluation.pass_at", (), "evaluation.pass_at is (); give at least one whole number, each 1 or more"),
+    ("evaluation.pass_at", (0, 4), "evaluation.pass_at is (0, 4); give"),
+    ("evaluation.pass_at", (1, 4.0), "evaluation.pass_at is (1, 4.0); give"),
+    ("prompts.bucket_tokens", (), "prompts.bucket_tokens is (); give"),
+    ("prompts.bucket_tokens", (4, -15), "prompts.bucket_tokens is (4, -15); give"),
+    ("student.bucket_tokens", (0,), "student.bucket_tokens is (0,); give"),
+    ("teacher.bucket_tokens", ("8",), "teacher.bucket_tokens is ('8',); give"),
+    ("problems.levels", (6, "7"), "problems.levels is (6, '7'); give"),
+    ("transfer.levels", (True,), "transfer.levels is (True,); give"),
+    ("curriculum.levels", (0,), "curriculum.levels is (0,); give"),
+    ("final.students", ("hard_only", "promotd"), f"final.students is 'promotd'; choose one of {NAMES}"),
+    ("grading.extraction", (), "grading.extraction is empty; name at least one extractor"),
+    ("grading.extraction", ("boxd",), "grading.extraction is 'boxd'; choose one of"),
+    ("lora.layers", ("querry",), "lora.layers is 'querry'; choose one of query, key, value"),
+    # Types.
+    ("seed", "1", "seed is '1'; it must be a whole number"),
+    ("seed", 1.0, "seed is 1.0; it must be a whole number"),
+    ("seed", True, "seed is True; it must be a whole number"),
+    ("outer.num_datasets", "many", "outer.num_datasets is 'many'; it must be a whole number"),
+    ("student.learning_rate", "1e-5", "student.learning_rate is '1e-5'; it must be a number"),
+    ("teacher.train", 1, "teacher.train is 1; it must be True or False"),
+    ("model.source", None, "model.source is None; it must be a text"),
+    ("problems.levels", 3, "problems.levels is 3; it must be a tuple"),
+    ("final.students", "hard_only", "final.students is 'hard_only'; it must be a tuple"),
+    ("outer", 3, "outer is 3; it is a section and has keys of its own"),
+]
+PLACE = re.compile(r"\b(Table \d+|section \d+|B\.\d+)\b")
+
+
+@pytest.mark.parametrize(("key", "value", "message"), BAD)
+def test_unusable_value_is_refused_with_one_line(key, value, message):
+    config = method_config("soar_math").to_dict()
+    *sections, name = key.split(".")
+    section = config
+    for each in sections:
+        section = section[each]
+    section[name] = value
+    with pytest.raises(SettingsError, match=re.escape(message)) as refused:
+        read_config(config)
+    assert "\n" not in str(refused.value)
+
+
+def test_whole_number_may_be_given_for_a_number():
+    config = method_config("soar_math").to_dict()
+    config["promotion"]["threshold"] = 1
+    config["self_play"]["agreement"] = (0, 1)
+    made = read_config(config)
+    assert (made.promotion.threshold, made.self_play.agreement) == (1.0, (0.0, 1.0))
+    assert type(made.promotion.threshold) is float
+    assert {type(share) for share in made.self_play.agreement} == {float}
+
+
+def test_lists_become_tuples():
+    config = method_config("soar_math").to_dict()
+    config["problems"]["levels"] = [6, 7]
+    assert read_config(config).problems.levels == (6, 7)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "message"),
+    [
+        ({"sed": 1}, "no such config key: sed; there are analysis, checkpoints, curriculum, "),
+        (
+            {"promotion": {"treshold": 1.0}},
+            "no such config key: promotion.treshold; there are needs_step_reward, rule, ",
+        ),
+        (
+            {"problems": {"fields": {"text": "t"}}},
+            "no such config key: problems.fields.text; there are answer, level, ",
+        ),
+    ],
+)
+def test_unknown_key_is_refused_with_those_there_are(unknown, message):
+    with pytest.raises(SettingsError, match=f"^{re.escape(message)}") as refused:
+        read_config(unknown)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_key_and_section_has_a_help_text():
+    assert all(len(key.help) > 2 for key in keys(RunConfig()))
+    assert all(field.metadata["help"] for field in dataclasses.fields(RunConfig))
+
+
+def test_every_value_of_the_paper_names_its_place():
+    assert [key.name for key in keys(RunConfig()) if key.paper and not PLACE.search(key.paper)] == []
+
+
+def test_keys_are_read_only():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make_config().outer.num_datasets = 3
+
+
+@pytest.mark.parametrize("key", sorted(EXTENSION_POINTS.keys() - {"method", "model.source"}))
+def test_keys_of_a_registry_accept_all_its_entries(key):
+    """The type and rules of the key, without the rules that tie it to others."""
+    section, _, name = key.partition(".")
+    kind = type(getattr(RunConfig(), section))
+    (field,) = [field for field in dataclasses.fields(kind) if field.name == name]
+    assert registry(key)
+    for entry in registry(key):
+        value = (entry,) if isinstance(field.default, tuple) else entry
+        for rule in field.metadata["rules"]:
+            rule(key, value)
+    unknown = ("no such name",) if isinstance(field.default, tuple) else "no such name"
+    with pytest.raises(SettingsError, match=f"{key} is 'no such name'; choose one of "):
+        [rule(key, unknown) for rule in field.metadata["rules"]]
+
+
+@pytest.mark.parametrize(
+    ("scale", "cpu", "tpu"), [("nano", "float32", "float32"), ("smollm2-135m", "float32", "bfloat16")]
+)
+def test_platform_settles_the_dtype_unless_it_is_given(scale, cpu, tpu):
+    config = make_config(scale=scale)
+    assert config.for_platform("cpu").model.dtype == cpu
+    assert config.for_platform("tpu").model.dtype == tpu
+    assert config.for_platform("gpu").model.dtype == tpu
+    others = [{**each.to_dict(), "model": 0} for each in (config, config.for_platform("gpu"))]
+    assert others[0] == others[1]

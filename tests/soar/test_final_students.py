@@ -1,0 +1,84 @@
+"""Kinds of final students: where each starts, and what it is trained on."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from soar_jax.errors import SettingsError
+from soar_jax.evaluation.hard_subset import split_hard
+from soar_jax.problems import arithmetic
+from soar_jax.soar import final_students
+from soar_jax.soar.curricula import Stage
+from soar_jax.soar.final_students import FINAL_STUDENTS
+from soar_jax.soar.state import Progress, SearchResult
+from soar_jax.types import QuestionAnswer
+from tests.configs import make_config
+
+DIAL = arithmetic.Dial(digits=(3, 1, 4), operations=("rotate",)).text()
+STAGE = Stage(name="one", questions=(QuestionAnswer(question=DIAL, answer="0 0 0"),), num_steps=10, is_synthetic=True)
+
+
+@pytest.fixture
+def search():
+    """A search that ended with the policy "best" after two promotions."""
+    return SearchResult(
+        arrays=SimpleNamespace(best="best"),
+        progress=Progress(best_promotion=2),
+        split=split_hard(arithmetic.generate_problems(np.random.default_rng(0), (4, 6), 20), 0, 0.25),
+    )
+
+
+@pytest.fixture
+def setup():
+    return SimpleNamespace(config=make_config(), base_weights="base")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Replaces training; lists the starts and stages of all students."""
+    calls = []
+    monkeypatch.setattr(
+        final_students, "train_through", lambda setup, start, stages, split, phase: calls.append((start, stages))
+    )
+    return calls
+
+
+# Where students start, the student steps before, the steps of their stages, and the answer to the stage's question.
+KINDS = {
+    "curriculum": ("base", 0, [10, 40], "0 0 0"),
+    "true_answers": ("base", 0, [10, 40], "1 4 3"),
+    "random_answers": ("base", 0, [10, 40], None),
+    "promoted": ("best", 20, [30], None),
+    "hard_only": ("base", 0, [50], None),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_kind_has_its_start_and_its_stages(name, setup, search, trained):
+    FINAL_STUDENTS[name](setup, search, (STAGE,), None)
+    ((start, stages),) = trained
+    weights, steps_before, steps, answer = KINDS[name]
+    assert (start.name, start.weights, start.student_steps) == (name, weights, steps_before)
+    assert [stage.num_steps for stage in stages] == steps
+    assert not stages[-1].is_synthetic
+    if answer:
+        assert stages[0].questions == (QuestionAnswer(question=DIAL, answer=answer),)
+    if name == "random_answers":
+        assert stages[0].questions[0].answer not in ("0 0 0", "1 4 3")
+
+
+def test_self_play_trains_on_the_hard_split(setup, search, monkeypatch):
+    calls = []
+    monkeypatch.setattr(final_students, "train_by_self_play", lambda *given: calls.append(given))
+    FINAL_STUDENTS["self_play"](setup, search, (), "phase")
+    assert calls == [(setup, search.split, "phase")]
+    assert KINDS.keys() | {"self_play"} == set(FINAL_STUDENTS)  # all kinds are tested
+
+
+def test_unknown_final_students_are_refused():
+    message = f"final.students is 'twins'; choose one of {', '.join(FINAL_STUDENTS)}$"
+    with pytest.raises(SettingsError, match=message):
+        make_config(**{"final.students": ("hard_only", "twins")})
+    with pytest.raises(SettingsError, match=message):
+        FINAL_STUDENTS["twins"]
