@@ -1,4 +1,4 @@
-"""Where a measurement was made: the machine, how it was pinned, the versions, the commit."""
+"""Describes where a measurement ran: machine, cores, package versions, commit."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import subprocess
 import time
 from typing import Any
 
-from soar_jax.settings import require
+from soar_jax.errors import require
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "math-verify", "sympy", "torch", "transformers")
 
 
 def pin(num_cores: int) -> None:
-    """Keeps this process, and all that it starts, on the first `num_cores` of its cores.
+    """Pins this process and its children to its first `num_cores` cores.
 
     Raises:
-      SettingsError: it has fewer.
+      SettingsError: it has fewer cores.
     """
     allowed = sorted(os.sched_getaffinity(0))
     require(
@@ -30,7 +30,7 @@ def pin(num_cores: int) -> None:
 
 
 def describe(peer_versions: dict[str, str]) -> dict[str, Any]:
-    """What a reader needs to judge a figure; `load_1min` says whether others worked beside it at the start."""
+    """Returns the facts for judging a figure; `load_1min` shows whether the machine was busy at the start."""
     import jax
 
     commit = _git("rev-parse", "--short", "HEAD")
@@ -48,7 +48,7 @@ def describe(peer_versions: dict[str, str]) -> dict[str, Any]:
 
 
 def _version(package: str) -> str:
-    """Of an installed package; empty where it is not installed."""
+    """Version of a package; empty if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -56,7 +56,7 @@ def _version(package: str) -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git prints; empty where this is no repository."""
+    """Output of a git command; empty outside a repository."""
     try:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

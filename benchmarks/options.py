@@ -1,4 +1,4 @@
-"""What the command line says, for all suites."""
+"""Command-line options of the suites."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Values of the flags of benchmarks/run.py; a suite reads those that it names in its READS."""
+    """Flag values of benchmarks/run.py; a suite reads those that its READS lists."""
 
     rounds: int
     cores: int

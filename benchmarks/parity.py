@@ -1,9 +1,9 @@
-"""Logits and greedy tokens of a GGUF model, here and by transformers' own loading of the same file.
+"""Compares logits and greedy tokens of a GGUF model with those of transformers, which loads the same file.
 
     python benchmarks/parity.py --model=MODEL.gguf --questions=FILE.jsonl
 
-Needs torch and accelerate. The same logits in float64 say how much of a difference is rounding. Prompts are questions
-in the model's chat template, padded to one length; exit code 1 when a greedy token differs.
+Needs torch and accelerate. Logits in float64 show how much of a difference is rounding. Prompts are questions in the
+model's chat template, padded to one length. Exit code 1 if a greedy token differs.
 """
 
 import json
@@ -18,17 +18,17 @@ from absl import app, flags
 from soar_jax.checkpoints.base_model import load_model
 from soar_jax.checkpoints.tokenizer import prompt_batch
 from soar_jax.model import decoder
-from soar_jax.parallel.mesh import make_mesh
+from soar_jax.parallel import make_mesh
 from soar_jax.sampling.sampler import SamplingSettings, sample
 
 MODEL = flags.DEFINE_string("model", None, "A GGUF file.", required=True)
 QUESTIONS = flags.DEFINE_string("questions", None, "JSON lines with a field `question`.", required=True)
-NUM_PROMPTS = flags.DEFINE_integer("num_prompts", 32, "How many questions.")
-NUM_TOKENS = flags.DEFINE_integer("num_tokens", 64, "Greedy tokens for each.")
+NUM_PROMPTS = flags.DEFINE_integer("num_prompts", 32, "Number of questions.")
+NUM_TOKENS = flags.DEFINE_integer("num_tokens", 64, "Greedy tokens per question.")
 
 
 def main(_: list[str]) -> None:
-    """Prints the largest differences and how many greedy rows are equal."""
+    """Prints the largest differences and the number of equal greedy rows."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -48,14 +48,14 @@ def main(_: list[str]) -> None:
         hidden, _ = decoder.hidden_states(base.params, base.config, tokens=tokens, positions=positions, key_valid=mask)
         return decoder.logits(base.params, base.config, hidden)
 
-    def peer_logits(part: slice) -> np.ndarray:
+    def peer_logits(rows: slice) -> np.ndarray:
         with torch.no_grad():
-            tokens = torch.tensor(np.asarray(batch.tokens[part]), dtype=torch.long)
-            return reference(tokens, attention_mask=torch.tensor(mask[part].astype(np.int64))).logits.numpy()
+            tokens = torch.tensor(np.asarray(batch.tokens[rows]), dtype=torch.long)
+            return reference(tokens, attention_mask=torch.tensor(mask[rows].astype(np.int64))).logits.numpy()
 
-    parts = [slice(start, start + 4) for start in range(0, len(rows), 4)]
-    ours = [np.asarray(logits(batch.tokens[part], mask[part]))[mask[part]] for part in parts]
-    peer = [peer_logits(part)[mask[part]] for part in parts]
+    chunks = [slice(start, start + 4) for start in range(0, len(rows), 4)]
+    ours = [np.asarray(logits(batch.tokens[chunk], mask[chunk]))[mask[chunk]] for chunk in chunks]
+    peer = [peer_logits(chunk)[mask[chunk]] for chunk in chunks]
     settings = SamplingSettings(
         max_completion_tokens=NUM_TOKENS.value,
         temperature=0.0,
@@ -68,10 +68,10 @@ def main(_: list[str]) -> None:
     for row, tokens, length in zip(rows, np.asarray(drawn.tokens), np.asarray(drawn.lengths), strict=True):
         equal += np.array_equal(tokens[:length], _generate(reference, row, base.tokenizer)[:length])
     reference.double()
-    exact = [peer_logits(part)[mask[part]] for part in parts]
-    print(f"prompts: {len(rows)} of {min(map(len, rows))} to {width} tokens; largest logit {_largest(exact):.1f}")
-    print(f"largest difference of logits, ours and transformers': {_apart(ours, peer):.2e}")
-    print(f"from float64: ours {_apart(ours, exact):.2e}, transformers' {_apart(peer, exact):.2e}")
+    exact = [peer_logits(chunk)[mask[chunk]] for chunk in chunks]
+    print(f"prompts: {len(rows)} of {min(map(len, rows))} to {width} tokens; largest logit {_max_magnitude(exact):.1f}")
+    print(f"largest difference of logits, ours and transformers': {_max_difference(ours, peer):.2e}")
+    print(f"from float64: ours {_max_difference(ours, exact):.2e}, transformers' {_max_difference(peer, exact):.2e}")
     print(f"greedy rows equal over {NUM_TOKENS.value} tokens: {equal} of {len(rows)}")
     sys.exit(equal != len(rows))
 
@@ -92,11 +92,11 @@ def _generate(reference, row, tokenizer) -> np.ndarray:
     return found[0, len(row) :].numpy()
 
 
-def _apart(a: list[np.ndarray], b: list[np.ndarray]) -> float:
+def _max_difference(a: list[np.ndarray], b: list[np.ndarray]) -> float:
     return max(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True))
 
 
-def _largest(a: list[np.ndarray]) -> float:
+def _max_magnitude(a: list[np.ndarray]) -> float:
     return max(float(np.abs(x).max()) for x in a)
 
 

@@ -1,4 +1,4 @@
-"""What a suite found, as tables for people and lines for programs."""
+"""Writes the results of a suite: Markdown tables and JSON lines."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ FOLDER = pathlib.Path(__file__).parent
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Section:
-    """A table: rows of the same columns, and what must be known to read it."""
+    """A table whose rows have the same columns, with a note for its readers."""
 
     title: str
     rows: list[dict[str, Any]]
     note: str = ""
 
     def markdown(self) -> str:
-        """The table in Markdown."""
+        """Formats the table as Markdown."""
         columns = list(self.rows[0])
         lines = [columns, ["---"] * len(columns), *([shown(row[name]) for name in columns] for row in self.rows)]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return "\n\n".join(part for part in (f"### {self.title}", self.note, table) if part) + "\n"
+        return "\n\n".join(filter(None, (f"### {self.title}", self.note, table))) + "\n"
 
 
 @dataclasses.dataclass(kw_only=True)
-class Part:
-    """A suite's part of the results, which grows a table at a time, so that a run that is stopped keeps what it has."""
+class SuiteReport:
+    """The results of a suite, written table by table, so that an interrupted suite keeps its finished tables."""
 
     suite: str
     command: str
     environment: dict[str, Any]
     folder: pathlib.Path = FOLDER
-    has_head: bool = False
+    has_heading: bool = False
 
     def add(self, section: Section, keep: bool) -> str:
-        """The Markdown of a table, the part's head before the first; `keep` appends it to the files."""
-        text = ("" if self.has_head else self._head()) + f"\n{section.markdown()}"
-        self.has_head = True
+        """Returns the Markdown of a table, with a heading before the first one; `keep` also appends it to the files."""
+        text = ("" if self.has_heading else self._heading()) + f"\n{section.markdown()}"
+        self.has_heading = True
         if keep:
             with (self.folder / "RESULTS.md").open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -49,12 +49,12 @@ class Part:
                 file.writelines(self._line(section, row) for row in section.rows)
         return text
 
-    def _head(self) -> str:
+    def _heading(self) -> str:
         facts = {**self.environment, **self.environment["versions"]}
         del facts["versions"]
         where = ", ".join(f"{name} {value}" for name, value in facts.items())
         return f"\n## {self.suite}, {self.environment['date']}\n\n`{self.command}`\n\n{where}\n"
 
     def _line(self, section: Section, row: dict[str, Any]) -> str:
-        what = {"suite": self.suite, "table": section.title, **row}
-        return json.dumps({**what, "command": self.command, "environment": self.environment}) + "\n"
+        names = {"suite": self.suite, "table": section.title}
+        return json.dumps({**names, **row, "command": self.command, "environment": self.environment}) + "\n"

@@ -1,20 +1,20 @@
-"""Speed measurements: `python benchmarks/run.py --suite=NAME`; appended to benchmarks/RESULTS.md and results.jsonl.
+"""Measures speed: `python benchmarks/run.py --suite=NAME`. Appends to benchmarks/RESULTS.md and results.jsonl.
 
-Sides of a comparison take turns in one run (A B A B ...); figures are medians over the rounds. All sides have the same
-cores and dtype, and while one works the others are idle. Suites:
+The sides of a comparison are interleaved in one run (A B A B ...), and figures are medians over the rounds. All sides
+use the same cores and dtype, and one works at a time. Suites:
 
   sampler     sampled tokens/s against transformers' `generate` and Tunix's sampler
   rl_step     one RLOO step of 8 prompts x 16 samples against TRL's RLOOTrainer and Tunix's learner
-  population  16 students x 10 inner steps as one program against one after another; memory of a student
-  outer_step  the shares of the phases in an outer step of the shipped config
-  grading     pairs graded a second against math-verify
+  population  16 students x 10 inner steps, in one program against one student at a time; memory of a student
+  outer_step  time of each phase in an outer step of the shipped config
+  grading     pairs graded per second against math-verify
   scaling     the same work on 1, 2, 4, 8 CPU devices; time against population, rows, prompt and completion lengths
-  roofline    copying and multiplying on this device, and what share of it prefill, decoding and update reach
-  int8_cache  what an int8 cache does to the rate of sampling and to the samples
-  implied     operations and bytes a step as compiled for a TPU, and what a 3B run takes by them; nothing is run
+  roofline    copy and matmul rates of this device, and the fraction that prefill, decoding and update reach
+  int8_cache  effect of an int8 cache on the sampling rate and on log-probabilities
+  implied     FLOPs and bytes of a step compiled for a TPU, and the implied time of a 3B run; runs nothing
   gpu         one accelerator: sampling, a 3B model, MFU of the update, a LoRA population; at most 9 minutes
 
-Peers are installed into environments of their own in benchmarks/.venvs/ when a suite first needs them.
+Peers are installed in environments of their own in benchmarks/.venvs/ when a suite first needs them.
 """
 
 import importlib
@@ -26,7 +26,7 @@ from typing import Any
 
 from absl import app, flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))  # so that this file can also be run by its path
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))  # for running this file by its path
 
 SUITES = (
     "sampler",
@@ -40,40 +40,40 @@ SUITES = (
     "implied",
     "gpu",
 )
-SUITE = flags.DEFINE_enum("suite", None, SUITES, "What to measure.", required=True)
-APPEND = flags.DEFINE_bool("append", True, "Whether the results are kept in RESULTS.md and results.jsonl.")
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Counted rounds, after one that compiles.", lower_bound=1)
+SUITE = flags.DEFINE_enum("suite", None, SUITES, "Suite to run.", required=True)
+APPEND = flags.DEFINE_bool("append", True, "Append the results to RESULTS.md and results.jsonl.")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Counted rounds, after a warm-up round that compiles.", lower_bound=1)
 CORES = flags.DEFINE_integer("cores", min(2, os.cpu_count() or 1), "Cores that all sides are pinned to.", lower_bound=1)
 PEERS = flags.DEFINE_list("peers", ["torch", "tunix"], "Peers to compare with: torch, tunix; empty: none.")
-MODELS = flags.DEFINE_list("models", ["nano", "smollm2"], "Of nano, smollm2.")
+MODELS = flags.DEFINE_list("models", ["nano", "smollm2"], "Models to measure: nano, smollm2.")
 SMOLLM2 = flags.DEFINE_string(
-    "smollm2", "", "SmolLM2-135M, a Hugging Face folder or a GGUF file; default: fetched once."
+    "smollm2", "", "Path of SmolLM2-135M, a Hugging Face folder or a GGUF file; default: downloaded once."
 )
-BATCHES = flags.DEFINE_list("batches", ["1", "16", "64", "256"], "Rows that are sampled at once.")
-NEW_TOKENS = flags.DEFINE_list("new_tokens", ["128", "512"], "Tokens of a completion.")
-TINY = flags.DEFINE_bool("tiny", False, "Tiny shapes, to try the code without a GPU; the figures mean nothing.")
+BATCHES = flags.DEFINE_list("batches", ["1", "16", "64", "256"], "Rows of a sampling call.")
+NEW_TOKENS = flags.DEFINE_list("new_tokens", ["128", "512"], "Completion tokens.")
+TINY = flags.DEFINE_bool("tiny", False, "Tiny shapes, to test the code without a GPU; the figures mean nothing.")
 SHARED = ("suite", "append", "rounds")  # flags that all suites read
 
 
 def options() -> Any:
-    """The flags' values.
+    """Reads the flags.
 
     Raises:
-      SettingsError: a value is not usable, or the suite does not read a flag that was given.
+      SettingsError: a value is invalid, or the suite does not read a given flag.
     """
     from benchmarks import models
     from benchmarks.options import Options
-    from benchmarks.peers.environments import PEERS as KNOWN
-    from soar_jax.settings import check_choice, require
+    from benchmarks.peers.environments import PEERS as KNOWN_PEERS
+    from soar_jax.errors import check_choice, require
 
     reads = _suite().READS
     for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]):
         known = flag.name in (*SHARED, *reads) or not flag.present
         require(known, f"--{flag.name} is not for --suite={SUITE.value}, which reads --{', --'.join(reads) or 'none'}")
     for name in PEERS.value:
-        check_choice("--peers", name, tuple(KNOWN))
+        check_choice("--peers", name, tuple(KNOWN_PEERS))
     for name in MODELS.value:
-        check_choice("--models", name, models.NAMES)
+        check_choice("--models", name, tuple(models.SCALES))
     numbers = [*BATCHES.value, *NEW_TOKENS.value]
     require(
         all(text.isdigit() and int(text) > 0 for text in numbers), "--batches and --new_tokens are lists of numbers"
@@ -95,28 +95,28 @@ def _suite() -> Any:
 
 
 def measure() -> None:
-    """Runs the suite; prints, and keeps, each table when it is there."""
+    """Runs the suite; prints and appends each table when it is finished."""
     from benchmarks import environment, report
     from benchmarks.peers import environments
-    from soar_jax.parallel import mesh
+    from soar_jax import parallel
     from soar_jax.parallel.compilation_cache import keep_compiled_programs
 
     chosen, suite = options(), _suite()
     if "cores" in suite.READS:
         environment.pin(chosen.cores)
-        mesh.set_num_cpu_devices(chosen.cores)
-    keep_compiled_programs()  # what compiles is never counted
+        parallel.set_num_cpu_devices(chosen.cores)
+    keep_compiled_programs()  # compilation is never counted
     versions = {key: value for peer in chosen.peers for key, value in environments.versions(peer).items()}
-    part = report.Part(
+    suite_report = report.SuiteReport(
         suite=SUITE.value, command=shlex.join(["python", *sys.argv]), environment=environment.describe(versions)
     )
     for section in suite.measure(chosen):
-        print(part.add(section, APPEND.value), flush=True)
+        print(suite_report.add(section, APPEND.value), flush=True)
 
 
 def main(_: list[str]) -> None:
-    """Runs a suite; what the user can mend is one line on stderr."""
-    from soar_jax.settings import EXIT_BAD_INPUT, SettingsError
+    """Runs a suite; an error in the settings is one line on stderr."""
+    from soar_jax.errors import EXIT_BAD_INPUT, SettingsError
 
     try:
         measure()

@@ -116,7 +116,7 @@ LANGUAGE_MODEL = {
     "mesh.cpu_devices": 1,
 }
 ONE_DEVICE = {"mesh.cpu_devices": 1}
-EIGHT_DEVICES = {"mesh.cpu_devices": 8, "mesh.population": 2, "mesh.fsdp": 2, "mesh.tensor": 2}
+EIGHT_DEVICES = {"mesh.cpu_devices": 8, "mesh.population": 2, "mesh.fsdp": 2, "mesh.tensor": 2, "inner.group_size": 16}
 
 
 def cases(folder: pathlib.Path) -> dict[str, list[list[str]]]:

@@ -1,4 +1,4 @@
-"""Our side of the measurements: prompts of random tokens, and the programs that sample and update, timed whole."""
+"""Our side of the measurements: random prompts and rollouts, and timed sampling and updates."""
 
 from __future__ import annotations
 
@@ -12,67 +12,69 @@ import numpy as np
 from jax.sharding import Mesh
 
 from soar_jax import parallel
+from soar_jax.config.run_config import RunConfig
+from soar_jax.config.sections import PromptsSection
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase
 from soar_jax.model.parameters import Params
-from soar_jax.problems.prompts import PromptSettings
 from soar_jax.rl.losses import LossSettings
 from soar_jax.rl.population import init_population, update_population
 from soar_jax.rl.train_step import OptimizerSettings
 from soar_jax.sampling.sampler import SamplingSettings
-from soar_jax.sampling.text import TextSampler
+from soar_jax.sampling.text import Draw, TextSampler
+from soar_jax.telemetry.meter import WorkMeter
 from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
-NEVER = (-1,)  # stop tokens that are never drawn: all completions have full length
-FIRST_TOKEN = 4  # of the random ones; those before it are special in the embedded model
-OPTIMIZER = OptimizerSettings(learning_rate=1e-8, b1=0.9, b2=0.99, eps=1e-8, max_grad_norm=1.0)  # moves nothing
+NEVER = (-1,)  # stop ids that are never sampled: all completions have full length
+FIRST_TOKEN = 4  # the embedded model's special tokens have lower ids
+OPTIMIZER = OptimizerSettings(learning_rate=1e-8, b1=0.9, b2=0.99, eps=1e-8, max_grad_norm=1.0)  # moves no weight
 
 
 def random_tokens(vocab_size: int, *shape: int) -> np.ndarray:
-    """Tokens that are the same in every call."""
+    """Draws tokens, the same in every call."""
     return np.random.default_rng(0).integers(FIRST_TOKEN, vocab_size, shape, dtype=np.int32)
 
 
-def random_prompts(model: ModelConfig, num_prompts: int, num_tokens: int, *leading: int) -> PromptBatch:
-    """Prompts of one length: tokens [*leading, Q, T]."""
+def random_prompts(model: ModelConfig, num_prompts: int, num_tokens: int, leading: tuple[int, ...] = ()) -> PromptBatch:
+    """Draws prompts of one length: tokens [*leading, Q, T]."""
     tokens = random_tokens(model.vocab_size, *leading, num_prompts, num_tokens)
     return PromptBatch(tokens=tokens, lengths=np.full(tokens.shape[:-1], num_tokens, np.int32))
 
 
 def row_sampler(
-    mesh: Mesh, model: ModelConfig, max_slots: int, population_batch: int = 1, frozen: FrozenBase | None = None
+    mesh: Mesh, model: ModelConfig, max_slots: int, population_batch: int = 1, frozen_base: FrozenBase | None = None
 ) -> TextSampler:
-    """The program's sampler without a tokenizer: its prompts are tokens already."""
-    prompts = PromptSettings(student="", teacher="", bucket_tokens=())
+    """Makes the run's sampler without a tokenizer, for prompts that are tokens already."""
     return TextSampler(
         mesh=mesh,
         model=model,
-        tokenizer=None,
-        prompts=prompts,
+        tokenizer=None,  # type: ignore[arg-type]
+        prompts=PromptsSection(),
         max_slots=max_slots,
         population_batch=population_batch,
-        frozen=frozen,
-    )  # type: ignore[arg-type]
+        meter=WorkMeter(model),
+        frozen_base=frozen_base,
+    )
 
 
 def sampling(new_tokens: int, stop_ids: tuple[int, ...] = NEVER) -> SamplingSettings:
-    """Sampling from the whole distribution."""
+    """Sampling at temperature 1, without nucleus."""
     return SamplingSettings(max_completion_tokens=new_tokens, temperature=1.0, top_p=1.0, stop_ids=stop_ids, pad_id=0)
 
 
 def loss(chunk_tokens: int, remat: str = "none") -> LossSettings:
-    """The plain RLOO loss."""
+    """Plain RLOO loss."""
     return LossSettings(temperature=1.0, clip_ratio=0.0, kl_coef=0.0, chunk_tokens=chunk_tokens, remat=remat)
 
 
 def random_rollouts(
-    model: ModelConfig, num_rows: int, prompt_tokens: int, new_tokens: int, *leading: int
+    model: ModelConfig, num_rows: int, prompt_tokens: int, new_tokens: int, leading: tuple[int, ...] = ()
 ) -> TrainBatch:
-    """Rollouts of full length with advantages of 1 and -1 by turns: leaves [*leading, B, ...]."""
-    completions = random_prompts(model, num_rows, new_tokens, *leading)
+    """Draws rollouts of full length with alternating advantages 1 and -1: leaves [*leading, B, ...]."""
+    completions = random_prompts(model, num_rows, new_tokens, leading=leading)
     return TrainBatch(
         rollouts=RolloutBatch(
-            prompts=random_prompts(model, num_rows, prompt_tokens, *leading),
+            prompts=random_prompts(model, num_rows, prompt_tokens, leading=leading),
             tokens=completions.tokens,
             lengths=completions.lengths,
             sampler_logprobs=np.zeros(completions.tokens.shape, np.float32),
@@ -82,71 +84,69 @@ def random_rollouts(
 
 
 def alternating(*shape: int) -> np.ndarray:
-    """Advantages of 1 and -1 by turns."""
+    """Alternating advantages 1 and -1: float32 of `shape`."""
     return np.broadcast_to(1.0 - 2.0 * (np.arange(shape[-1]) % 2), shape).astype(np.float32)
 
 
 def seconds_of(work: Any) -> float:
-    """Wall time of `work()` until all that it returns is there."""
+    """Wall-clock seconds of `work()`, until its results are ready."""
     started = time.perf_counter()
     jax.block_until_ready(work())
     return time.perf_counter() - started
 
 
 def on_mesh(mesh: Mesh, params: Any) -> Any:
-    """A copy of parameters on every device."""
+    """Replicates parameters over the devices."""
     return parallel.replicate(mesh, jax.tree.map(jnp.asarray, params))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PopulationShape:
-    """An inner step of a population."""
+    """Sizes of an inner step of a population."""
 
     students: int
-    prompts: int  # of a student
+    prompts: int  # per student
     group_size: int
     prompt_tokens: int
     new_tokens: int
 
 
 class Population:
-    """Students in training on random prompts, every second sample of a group rewarded."""
+    """Students that train on random prompts; every second sample of a group is rewarded."""
 
     def __init__(
         self,
         mesh: Mesh,
         model: ModelConfig,
         start: Params,
-        frozen: FrozenBase | None,
+        frozen_base: FrozenBase | None,
         shape: PopulationShape,
-        config: Any,
-        population_batch: int,
+        config: RunConfig,
     ) -> None:
         """Makes the students.
 
         Args:
-          start: weights of each at first.
-          config: of a scale, whose sizes of chunks and micro-batches are used.
+          start: initial weights of every student.
+          config: gives the sizes of sampling, micro-batches and logits chunks.
         """
         self._mesh, self._model, self._shape, self._student = mesh, model, shape, config.student
         self._sampler = row_sampler(
-            mesh, model, max_slots=config.sampling.max_slots, population_batch=population_batch, frozen=frozen
+            mesh,
+            model,
+            max_slots=config.sampling.max_slots,
+            population_batch=config.sampling.population_batch,
+            frozen_base=frozen_base,
         )
-        self._prompts = random_prompts(model, shape.prompts, shape.prompt_tokens, shape.students)
+        self._prompts = random_prompts(model, shape.prompts, shape.prompt_tokens, leading=(shape.students,))
         self._states = init_population(start, mesh=mesh, model=model, optimizer=OPTIMIZER, size=shape.students)
 
     def step(self, number: int) -> tuple[float, float]:
-        """Seconds of sampling and of the update."""
+        """Runs an inner step; returns the seconds of sampling and of the update."""
         shape = self._shape
         keys = jax.random.split(jax.random.key(number), shape.students)
         started = time.perf_counter()
-        rollouts = self._sampler.sample_population(
-            self._states.weights,
-            self._prompts,
-            keys=keys,
-            settings=sampling(shape.new_tokens),
-            samples_per_prompt=shape.group_size,
-        )
+        draw = Draw(key=keys, settings=sampling(shape.new_tokens), num_samples=shape.group_size)
+        rollouts = self._sampler.sample(self._states.weights, self._prompts, draw)
         jax.block_until_ready(rollouts)
         sampled = time.perf_counter()
         advantages = alternating(shape.students, shape.prompts * shape.group_size)
@@ -154,7 +154,7 @@ class Population:
             self._states,
             TrainBatch(rollouts=rollouts, advantages=parallel.shard_population(self._mesh, advantages)),
             reference=None,
-            frozen=self._sampler.frozen,
+            frozen_base=self._sampler.frozen_base,
             mesh=self._mesh,
             model=self._model,
             loss=loss(self._student.logprob_chunk_tokens, self._student.remat),

@@ -1,4 +1,4 @@
-"""The peers' virtual environments, made when they are first needed, in benchmarks/.venvs/."""
+"""Virtual environments of the peers, made in benchmarks/.venvs/ on first use."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import sys
 import venv
 
 from benchmarks.peers.process import Worker
-from soar_jax.settings import SettingsError
+from soar_jax.errors import SettingsError
 
 VENVS = pathlib.Path(__file__).parent.parent / ".venvs"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Peer:
-    """How a peer is installed, and the script that drives it."""
+    """How to install a peer, and the script that drives it."""
 
     worker: str
-    requirements: tuple[tuple[str, ...], ...]  # installed in this order
-    packages: tuple[str, ...]  # whose versions are recorded
+    requirements: tuple[tuple[str, ...], ...]  # pip arguments, installed in this order
+    packages: tuple[str, ...]  # to record the versions of
 
 
 PEERS = {
-    # torch first: an index may have several builds, and TRL would take the newest.
+    # torch first: an index may have several builds, and TRL would pull in the newest.
     "torch": Peer(
         worker="torch_worker",
         requirements=(("torch==2.13.0",), ("trl==1.16",)),
@@ -37,21 +37,21 @@ PEERS = {
         packages=("google-tunix", "jax", "flax"),
     ),
 }
-# How torch's threads wait: spinning is quick on idle cores and very slow where anything else runs on them.
+# How torch's threads wait: spinning is fast on idle cores and very slow on busy ones.
 WAITING: dict[str, dict[str, str]] = {"by default": {}, "spinning": {"OMP_WAIT_POLICY": "active"}}
 
 
 def start(name: str, environment: dict[str, str] | None = None) -> Worker:
-    """The worker of a peer, which is installed where it is not yet.
+    """Starts the worker of a peer, and installs the peer on first use.
 
     Raises:
-      SettingsError: it cannot be installed.
+      SettingsError: the installation fails.
     """
     return Worker(PEERS[name].worker, _python(name), environment)
 
 
 def versions(name: str) -> dict[str, str]:
-    """Versions of a peer's packages in its environment: {"PEER:PACKAGE": version}."""
+    """Returns the versions of a peer's packages: {"PEER:PACKAGE": version}."""
     code = "import importlib.metadata as m, sys; print(*(m.version(name) for name in sys.argv[1:]))"
     packages = PEERS[name].packages
     found = subprocess.run([str(_python(name)), "-c", code, *packages], capture_output=True, text=True, check=True)

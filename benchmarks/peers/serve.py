@@ -1,6 +1,6 @@
-"""The worker's end of the line to a peer: one JSON request a line in, one JSON answer a line out.
+"""The worker's side of the protocol: JSON requests on stdin, JSON answers on stdout, one a line.
 
-Runs in a peer's own environment, so it needs the standard library alone.
+Runs in the environment of a peer, so it uses only the standard library.
 """
 
 import json
@@ -10,10 +10,10 @@ import traceback
 
 
 def serve(handlers):
-    """Answers requests until the line is closed.
+    """Answers requests until stdin is closed.
 
-    A request is {"do": NAME, ...}: the rest of it are the arguments of `handlers[NAME]`, which returns a dict. What
-    libraries print goes to stderr, so that nothing but answers is on the line.
+    A request is {"do": NAME, **arguments of handlers[NAME]}; a handler returns a dict. Output that libraries print goes
+    to stderr, so that stdout has only answers.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

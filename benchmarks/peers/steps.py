@@ -1,6 +1,6 @@
-"""A library's own training loop, run in a thread and let go a step at a time.
+"""Runs a library's training loop in a thread, one step at a time.
 
-Runs in a peer's own environment, so it needs the standard library alone.
+Runs in the environment of a peer, so it uses only the standard library.
 """
 
 import queue
@@ -9,40 +9,39 @@ import time
 
 
 class Steps:
-    """Between the loop, which calls `begin`, `sampled` and `end`, and whoever asks for a `step`."""
+    """Synchronises the loop, which calls `begin`, `sampled` and `end`, with the caller of `step`."""
 
     def __init__(self):
-        """No loop runs yet."""
         self._go, self._done = queue.Queue(), queue.Queue()
         self._started = self._sampling_s = 0.0
         self._tokens = 0
 
     def run(self, loop):
-        """Starts the loop; its first step waits for `step`."""
+        """Starts the loop, whose first step waits for `step`."""
 
         def guarded():
             try:
                 loop()
-            except BaseException as error:  # told to whoever waits for the step
+            except BaseException as error:  # returned by `step`
                 self._done.put({"error": repr(error)})
 
         threading.Thread(target=guarded, daemon=True).start()
 
     def begin(self):
-        """Waits until a step is asked for."""
+        """Waits for the next call of `step`."""
         self._go.get()
         self._started = time.perf_counter()
 
     def sampled(self, seconds, tokens):
-        """Notes how long the step's sampling took, and its tokens."""
+        """Records the sampling time and tokens of the step."""
         self._sampling_s, self._tokens = seconds, tokens
 
     def end(self):
-        """Says how long the step took: sampling, and everything else."""
+        """Reports the seconds of the step: sampling, and the rest as update."""
         update_s = time.perf_counter() - self._started - self._sampling_s
         self._done.put({"sampling_s": self._sampling_s, "update_s": update_s, "tokens": self._tokens})
 
     def step(self):
-        """One step: its seconds and tokens, or the error that ended the loop."""
+        """Runs one step; returns its seconds and tokens, or the error that ended the loop."""
         self._go.put(None)
         return self._done.get()

@@ -1,6 +1,6 @@
-"""What users would pick instead, on torch: transformers' `generate` and TRL's `RLOOTrainer`.
+"""The alternatives on torch: transformers' `generate` and TRL's `RLOOTrainer`.
 
-Runs in its own environment. Every answer has the seconds of the work itself, taken around it here.
+Runs in an environment of its own. Seconds are measured here, around the work itself.
 """
 
 import tempfile
@@ -16,28 +16,28 @@ STEPS = steps.Steps()
 
 
 def load(folder, dtype, device):
-    """Loads a Hugging Face folder; the model that the other requests use."""
+    """Loads the model of a Hugging Face folder, for the other requests."""
     return _keep(transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)), device)
 
 
 def load_random(raw, dtype, device):
-    """Makes a model with random weights of the sizes in a `config.json`."""
+    """Makes a model with random weights from the contents of a `config.json`."""
     config = transformers.AutoConfig.for_model(**raw)
     return _keep(transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)), device)
 
 
 def _keep(model, device):
-    model.generation_config.eos_token_id = None  # stop tokens are the request's
+    model.generation_config.eos_token_id = None  # a request gives its stop tokens
     MODELS["model"] = model.to(device).eval()
     return {}
 
 
 def sample(prompts, new_tokens, stop_ids, threads, cache, seed):
-    """Samples a completion of every prompt, all prompts of one length, from the whole distribution.
+    """Samples one completion per prompt at temperature 1; all prompts have one length.
 
     Args:
-      stop_ids: tokens that end a completion; none: all are `new_tokens` long.
-      threads: of torch, where it computes on a CPU.
+      stop_ids: tokens that end a completion; none: all have `new_tokens` tokens.
+      threads: CPU threads of torch.
       cache: "dynamic" or "static".
     """
     model = MODELS["model"]
@@ -61,17 +61,17 @@ def sample(prompts, new_tokens, stop_ids, threads, cache, seed):
     completions = found[:, tokens.shape[1] :].cpu()  # waits for the device
     seconds = time.perf_counter() - started
     stops = torch.isin(completions, torch.tensor(stop_ids, dtype=completions.dtype))
-    behind = stops.cumsum(dim=1) - stops.int()  # stop tokens before this one
-    return {"seconds": seconds, "tokens": int((behind == 0).sum())}
+    num_stops_before = stops.cumsum(dim=1) - stops.int()
+    return {"seconds": seconds, "tokens": int((num_stops_before == 0).sum())}
 
 
 def rl_start(folder, prompts, group_size, max_completion_tokens, learning_rate):
-    """Makes an RLOO trainer of a model; its first step waits for `rl_step`."""
-    import datasets
+    """Starts an RLOO trainer, whose first step waits for `rl_step`."""
+    import datasets  # slow to import, and used here only: so the classes are local
     import trl
 
-    class Turns(transformers.TrainerCallback):
-        """Lets a step begin when it is asked for, and says how long it took."""
+    class StepCallback(transformers.TrainerCallback):
+        """Makes each step wait for `rl_step`, and reports its time."""
 
         def on_step_begin(self, *_, **__):
             STEPS.begin()
@@ -80,7 +80,7 @@ def rl_start(folder, prompts, group_size, max_completion_tokens, learning_rate):
             STEPS.end()
 
     class TimedTrainer(trl.RLOOTrainer):
-        """Takes the time of `generate` apart."""
+        """Times `generate` separately."""
 
         def _generate(self, prompts):
             started = time.perf_counter()
@@ -120,7 +120,7 @@ def rl_start(folder, prompts, group_size, max_completion_tokens, learning_rate):
         args=settings,
         train_dataset=datasets.Dataset.from_dict({"prompt": prompts}),
         processing_class=transformers.AutoTokenizer.from_pretrained(folder),
-        callbacks=[Turns()],
+        callbacks=[StepCallback()],
     )
 
     STEPS.run(trainer.train)

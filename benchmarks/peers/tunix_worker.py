@@ -1,6 +1,6 @@
-"""What JAX users would pick instead: Tunix's sampler, and its GRPO learner with RLOO advantages.
+"""The alternative on JAX: Tunix's sampler, and its GRPO learner with RLOO advantages.
 
-Runs in its own environment. Every answer has the seconds of the work itself, taken around it here.
+Runs in an environment of its own. Seconds are measured here, around the work itself.
 """
 
 import functools
@@ -25,37 +25,35 @@ APPLY_ROPE = llama3.apply_rope
 
 
 class IdentityTokenizer:
-    """Texts are token ids with blanks between: what is sampled is timed, not a tokenizer."""
+    """Tokenizer of texts that are token ids separated by spaces, so that only sampling is timed."""
 
     def encode(self, text):
-        """The ids in a text."""
         return [int(word) for word in text.split()]
 
     def decode(self, ids):
-        """The text of ids."""
         return " ".join(map(str, ids))
 
     def bos_id(self):
-        """None is put before a prompt."""
+        """None: prompts get no BOS token."""
 
     def eos_id(self):
-        """An id that is never drawn; the request says what stops a completion."""
+        """An id that is never sampled; a request gives its stop tokens."""
         return -1
 
     def pad_id(self):
-        """An id that no prompt holds."""
+        """An id that no prompt contains."""
         return 0
 
 
 def mesh():
-    """All devices along Tunix's axis for data."""
+    """Mesh with all devices on Tunix's data axis."""
     return jax.sharding.Mesh(np.array(jax.devices()).reshape(-1, 1), ("fsdp", "tp"))
 
 
 def read(folder, dtype):
-    """The Llama in a Hugging Face folder."""
+    """Reads the Llama model of a Hugging Face folder."""
     raw = json.loads((pathlib.Path(folder) / "config.json").read_text())
-    # Tunix 0.1.7 rotates by 1,000,000 whatever the config says, so that other models would give other lengths.
+    # Tunix 0.1.7 uses a RoPE theta of 1,000,000 for every config; a wrong model would sample other lengths.
     llama3.apply_rope = functools.partial(APPLY_ROPE, rope_theta=raw["rope_theta"])
     config = llama3.ModelConfig(
         num_layers=raw["num_hidden_layers"],
@@ -73,17 +71,17 @@ def read(folder, dtype):
 
 
 def load(folder, dtype):
-    """Loads a Hugging Face folder; the model that `sample` uses."""
+    """Loads the model of a Hugging Face folder, for `sample`."""
     SAMPLERS.clear()
     MODELS["model"] = read(folder, dtype)
     return {"devices": jax.device_count()}
 
 
 def sample(prompts, new_tokens, stop_ids, seed):
-    """Samples a completion of every prompt, all prompts of one length, from the whole distribution.
+    """Samples one completion per prompt at temperature 1; all prompts have one length.
 
     Args:
-      stop_ids: tokens that end a completion; none: all are `new_tokens` long.
+      stop_ids: tokens that end a completion; none: all have `new_tokens` tokens.
     """
     slots = len(prompts[0]) + new_tokens
     sampler = _sampler(slots, tuple(stop_ids))
@@ -103,13 +101,13 @@ def sample(prompts, new_tokens, stop_ids, seed):
     return {"seconds": seconds, "tokens": num_tokens(found.tokens, new_tokens)}
 
 
-def num_tokens(completions, most):
-    """Tokens of completions with their stop tokens, which Tunix cuts off."""
-    return sum(min(len(tokens) + 1, most) for tokens in completions)
+def num_tokens(completions, limit):
+    """Counts the tokens of completions including their stop tokens, which Tunix removes."""
+    return sum(min(len(tokens) + 1, limit) for tokens in completions)
 
 
 def _sampler(slots, stop_ids):
-    """A sampler keeps the stop tokens of its first call, so each set of them has its own."""
+    """Returns a sampler per set of stop tokens, since Tunix keeps those of the first call."""
     if (slots, stop_ids) not in SAMPLERS:
         model, config = MODELS["model"], MODELS["model"].config
         cache = samplers.CacheConfig(slots, config.num_layers, config.num_kv_heads, config.head_dim)
@@ -118,7 +116,7 @@ def _sampler(slots, stop_ids):
 
 
 def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, learning_rate):
-    """Makes a learner of a model; its first step waits for `rl_step`."""
+    """Starts a learner, whose first step waits for `rl_step`."""
     import optax
     import transformers
     from tunix.rl import rl_cluster as clusters
@@ -128,7 +126,7 @@ def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, 
     actor, role = read(folder, "float32"), clusters.Role
 
     def batches():
-        """The same prompts for ever; asking for the next batch is how the learner says that a step has ended."""
+        """Yields the same prompts forever; the learner asks for the next batch when a step has ended."""
         while True:
             STEPS.begin()
             yield {"prompts": np.array(prompts)}
@@ -136,10 +134,10 @@ def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, 
             STEPS.end()
 
     class TimedCluster(clusters.RLCluster):
-        """Takes the time of sampling apart."""
+        """Times sampling separately."""
 
         def generate(self, *arguments, **named):
-            """Samples, and keeps how long it took."""
+            """Samples and records the time."""
             started = time.perf_counter()
             found = super().generate(*arguments, **named)
             STEPS.sampled(time.perf_counter() - started, num_tokens(found.tokens, max_completion_tokens))

@@ -1,7 +1,7 @@
-"""One GPU, random weights, bfloat16: sampling, a 3B model, the update, a population of LoRA students.
+"""Measures one GPU with random weights in bfloat16: sampling, a 3B model, the update, a population of LoRA students.
 
-All of it is to end within nine minutes: what has not begun after about seven is left out, and what fails, for instance
-for want of memory, is a row that says so.
+The suite is meant to end within nine minutes. A part that has not started after LAST_START_S is skipped, and a part
+that fails, for instance out of memory, gives a row with the error.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from typing import Any
 
 import jax
 
-from benchmarks import interleave, limits, workloads
+from benchmarks import interleave, limits, models, workloads
 from benchmarks.limits import Limits, Shape
 from benchmarks.options import Options
 from benchmarks.peers.process import Worker, WorkerError
 from benchmarks.report import Section
 from benchmarks.workloads import PopulationShape
-from configs import scales
 from soar_jax import parallel
+from soar_jax.checkpoints import config_json
 from soar_jax.checkpoints.known_shapes import KNOWN_SHAPES
-from soar_jax.model import config as model_config
+from soar_jax.config.sections import LoRASection, PolicySection
+from soar_jax.errors import SettingsError, require
 from soar_jax.model import lora
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params, init_params
-from soar_jax.settings import SettingsError, require
 from soar_jax.telemetry import devices
 
-# torch works on the same device in turn, and a 3B model in training needs nearly all of its memory.
+# torch uses the same device in turn, and training a 3B model needs nearly all of its memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.95")
 
@@ -46,12 +46,12 @@ SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 LLAMA_3B = "meta-llama/Llama-3.2-3B-Instruct"
 INNER_STEPS = 10
 GENERATE_ROUNDS = 2
-LORA = lora.LoRASettings(rank=32, scale=2.0, layers=lora.LAYERS)
+LORA = LoRASection(rank=32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How much there is to do."""
+    """Sizes of the parts."""
 
     smollm2: Shape
     llama: Shape
@@ -83,7 +83,7 @@ TINY_MODEL = {
 
 
 def measure(options: Options) -> Iterator[Section]:
-    """A table a part."""
+    """Yields a table per part."""
     require(
         options.tiny or jax.default_backend() == "gpu",
         f"--suite=gpu needs a GPU, but JAX sees {jax.devices()[0].device_kind!r}; install jax[cuda13] or jax[cuda12] "
@@ -114,7 +114,7 @@ def measure(options: Options) -> Iterator[Section]:
         started = time.perf_counter()
         try:
             rows = part()
-        except jax.errors.JaxRuntimeError as error:  # out of memory, above all
+        except jax.errors.JaxRuntimeError as error:  # usually out of memory
             rows = [{"failed": str(error).strip().splitlines()[0][:200]}]
         yield Section(title=title, rows=rows, note=f"{DTYPE}; {time.perf_counter() - started:.0f} s with compilation.")
         gc.collect()
@@ -137,16 +137,16 @@ def _raw(source: str, tiny: bool) -> dict[str, Any]:
 
 
 def _model(source: str, tiny: bool) -> ModelConfig:
-    return model_config.from_hugging_face(_raw(source, tiny), DTYPE)
+    return config_json.from_hugging_face(_raw(source, tiny), DTYPE)
 
 
 def _random(model: ModelConfig, dtype: str) -> Params:
-    """Random weights, made on the device."""
+    """Makes random weights on the device."""
     return jax.jit(functools.partial(init_params, dataclasses.replace(model, dtype=dtype)))(jax.random.key(0))
 
 
 def _sampling(model: ModelConfig, shape: Shape, peak: Limits, rounds: int) -> list[dict[str, Any]]:
-    """Prefill and decoding, all rows at once; tokens/s of both together."""
+    """Measures prefill and decoding of all rows at once, and the tokens/s of both together."""
     phases = limits.sampling_phases(
         parallel.make_mesh(1), model, params=_random(model, DTYPE), shape=shape, max_slots=shape.rows, rounds=rounds
     )
@@ -160,11 +160,11 @@ def _smollm2(options: Options, shape: Shape, peak: Limits) -> list[dict[str, Any
         return rows
     try:
         rates = _generate(_raw(SMOLLM2, options.tiny), shape, options.tiny)
-    except WorkerError as error:  # torch sees no GPU, or has no memory for the model
+    except WorkerError as error:  # torch finds no GPU or runs out of memory
         rates = {"either": str(error).strip().splitlines()[-1][:200]}
     best = max((rate for rate in rates.values() if isinstance(rate, float)), default=math.nan)
-    theirs = {f"generate, {cache} cache, tokens/s": rate for cache, rate in rates.items()}
-    return [row | theirs | {"x generate": row["tokens/s of both"] / best} for row in rows]
+    peer = {f"generate, {cache} cache, tokens/s": rate for cache, rate in rates.items()}
+    return [row | peer | {"x generate": row["tokens/s of both"] / best} for row in rows]
 
 
 def _has_torch() -> bool:
@@ -172,16 +172,16 @@ def _has_torch() -> bool:
 
 
 def _generate(raw: dict[str, Any], shape: Shape, tiny: bool) -> dict[str, float | str]:
-    """Transformers' tokens/s with each kind of cache, in this environment; what was wrong where it failed."""
+    """Measures the tokens/s of transformers in this environment, per kind of cache; an error text where it fails."""
     prompts = workloads.random_tokens(raw["vocab_size"], shape.rows, shape.prompt_tokens).tolist()
     fixed = {"prompts": prompts, "new_tokens": shape.new_tokens, "stop_ids": [], "threads": os.cpu_count()}
     rates: dict[str, float | str] = {}
     with Worker("torch_worker", sys.executable) as worker:
-        worker.ask("load_random", raw=raw, dtype=DTYPE, device="cpu" if tiny else "cuda")
+        worker.call("load_random", raw=raw, dtype=DTYPE, device="cpu" if tiny else "cuda")
         for cache in ("dynamic", "static"):
 
             def rate(number: int, cache: str = cache) -> float:
-                answer = worker.ask("sample", cache=cache, seed=number, **fixed)
+                answer = worker.call("sample", cache=cache, seed=number, **fixed)
                 return answer["tokens"] / answer["seconds"]
 
             try:
@@ -192,22 +192,20 @@ def _generate(raw: dict[str, Any], shape: Shape, tiny: bool) -> dict[str, float 
 
 
 def _update(model: ModelConfig, shape: Shape, peak: Limits, rounds: int) -> list[dict[str, Any]]:
-    """One update with float32 weights and moments, and its share of the device's stated peak (MFU)."""
+    """Measures one update with float32 weights and moments, and its MFU against the vendor's peak."""
     phase = limits.update_phase(
         parallel.make_mesh(1),
         model,
         make_params=lambda: _random(model, "float32"),
         shape=shape,
-        rows_per_micro_batch=min(8, shape.rows),
-        chunk_tokens=4096,
-        remat="layers",
+        policy=PolicySection(rows_per_micro_batch=min(8, shape.rows), logprob_chunk_tokens=4096, remat="layers"),
         rounds=rounds,
     )
     return [phase.row(peak, DTYPE) | {"MFU, %": 100 * phase.flops / phase.seconds / _stated_peak(peak)}]
 
 
 def _stated_peak(peak: Limits) -> float:
-    """Of a known device; else what was measured."""
+    """Returns the vendor's peak FLOP/s, or the measured rate for an unknown device."""
     try:
         return devices.local_topology().device.peak_flops
     except SettingsError:
@@ -215,16 +213,17 @@ def _stated_peak(peak: Limits) -> float:
 
 
 def _students(tiny: bool, shape: PopulationShape) -> list[dict[str, Any]]:
-    """Inner steps of all students, adapters on one frozen base."""
-    model, mesh, config = _model(SMOLLM2, tiny), parallel.make_mesh(1), scales.smollm2_135m()
-    config.sampling.max_slots = shape.prompts * shape.group_size
-    config.student.update(rows_per_micro_batch=16, logprob_chunk_tokens=4096)
-    frozen = lora.FrozenBase(_random(model, DTYPE), jax.numpy.float32(LORA.scale))
-    adapters = lora.init_adapters(LORA, model, jax.random.key(1))
-    at_once = min(8, shape.students)
-    population = workloads.Population(
-        mesh, model, start=adapters, frozen=frozen, shape=shape, config=config, population_batch=at_once
+    """Measures inner steps of a population of adapters on one frozen base."""
+    model, mesh, config = _model(SMOLLM2, tiny), parallel.make_mesh(1), models.run_config("smollm2")
+    max_slots, population_batch = shape.prompts * shape.group_size, min(8, shape.students)
+    config = dataclasses.replace(
+        config,
+        sampling=dataclasses.replace(config.sampling, max_slots=max_slots, population_batch=population_batch),
+        student=dataclasses.replace(config.student, rows_per_micro_batch=16, logprob_chunk_tokens=4096),
     )
+    frozen_base = lora.FrozenBase(_random(model, DTYPE), jax.numpy.float32(LORA.scale))
+    adapters = lora.init_adapters(LORA, model, jax.random.key(1))
+    population = workloads.Population(mesh, model, start=adapters, frozen_base=frozen_base, shape=shape, config=config)
     population.step(0)
     seconds = [population.step(number) for number in range(1, INNER_STEPS + 1)]
     sampling_s, update_s = map(sum, zip(*seconds, strict=True))

@@ -1,7 +1,8 @@
-"""Pairs of answers graded a second: ours, and math-verify called plainly, one pair after another.
+"""Measures pairs of answers graded per second: our grader, and plain calls of math-verify, one pair at a time.
 
-Pairs are the answers of the grading tests, each with all others of its family, and generated ones: fractions, decimals,
-tuples, polynomials, radicals, half of them equal. Every round grades other pairs, so that nothing is known from before.
+Pairs come from the families of the grading tests, all answers of a family against each other, and from generators of
+fractions, decimals, tuples, polynomials and radicals, half of them equal. Every round grades new pairs, so that no
+cache helps.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ PAIRS_A_ROUND = 400
 
 
 class Pair(NamedTuple):
-    """An answer to be graded, and the truth."""
+    """An answer to grade, its reference, and whether they are equal."""
 
     gold: str
     answer: str
     same: bool
 
 
-def _of_families() -> list[Pair]:
-    """All answers of a family against each other."""
+def _family_pairs() -> list[Pair]:
+    """Pairs all answers of each family with each other."""
     pairs = []
     for groups in FAMILIES.values():
         marked = [(number, text) for number, group in enumerate(groups) for text in group]
@@ -70,13 +71,13 @@ MAKERS: tuple[Callable[[random.Random], tuple[str, str, str]], ...] = (
     _tuple,
     _polynomial,
     _radical,
-)  # each: an answer, the same written otherwise, another one
+)  # each makes an answer, an equal one in another notation, and a different one
 
 
 def pairs(count: int) -> list[Pair]:
-    """`count` different pairs in random order, half of them generated."""
+    """Returns `count` distinct pairs in random order, half of them generated."""
     rng = random.Random(0)
-    found = dict.fromkeys(rng.sample(_of_families(), count // 2))
+    found = dict.fromkeys(rng.sample(_family_pairs(), count // 2))
     while len(found) < count:
         gold, same, other = rng.choice(MAKERS)(rng)
         is_same = rng.random() < 0.5
@@ -86,33 +87,34 @@ def pairs(count: int) -> list[Pair]:
     return mixed
 
 
-def _ours(grader: Grader, part: list[Pair]) -> list[bool]:
-    verdicts = grader.compare([pair.answer for pair in part], [pair.gold for pair in part])
+def _grade(grader: Grader, batch: list[Pair]) -> list[bool]:
+    verdicts = grader.compare([pair.answer for pair in batch], [pair.gold for pair in batch])
     return [verdict is Verdict.CORRECT for verdict in verdicts]
 
 
-def _plainly(part: list[Pair]) -> list[bool]:
+def _math_verify(batch: list[Pair]) -> list[bool]:
     from math_verify import parse, verify
 
-    return [verify(parse(f"${pair.gold}$"), parse(f"${pair.answer}$")) for pair in part]
+    return [verify(parse(f"${pair.gold}$"), parse(f"${pair.answer}$")) for pair in batch]
 
 
 def measure(options: Options) -> Iterator[Section]:
-    """A row a side."""
+    """Yields one table with a row per side."""
     drawn = pairs(PAIRS_A_ROUND * (options.rounds + 1))
-    parts = [drawn[start : start + PAIRS_A_ROUND] for start in range(0, len(drawn), PAIRS_A_ROUND)]
+    batches = [drawn[start : start + PAIRS_A_ROUND] for start in range(0, len(drawn), PAIRS_A_ROUND)]
     grader = Grader(extraction=("boxed",), equivalence="math", num_workers=options.cores)
 
     def side(grade: Callable[[list[Pair]], list[bool]]) -> Callable[[int], tuple[float, float]]:
         def work(number: int) -> tuple[float, float]:
-            part, started = parts[number], time.perf_counter()
-            verdicts = grade(part)
-            rate = len(part) / (time.perf_counter() - started)
-            return rate, sum(said == pair.same for said, pair in zip(verdicts, part, strict=True)) / len(part)
+            batch, started = batches[number], time.perf_counter()
+            verdicts = grade(batch)
+            rate = len(batch) / (time.perf_counter() - started)
+            num_right = sum(verdict == pair.same for verdict, pair in zip(verdicts, batch, strict=True))
+            return rate, num_right / len(batch)
 
         return work
 
-    sides = {"soar_jax": side(lambda part: _ours(grader, part)), "math-verify": side(_plainly)}
+    sides = {"soar_jax": side(lambda batch: _grade(grader, batch)), "math-verify": side(_math_verify)}
     found = interleave.interleave(sides, options.rounds)
     rates = {name: [rate for rate, _ in rounds] for name, rounds in found.items()}
     yield Section(
@@ -127,6 +129,6 @@ def measure(options: Options) -> Iterator[Section]:
             }
             for name, rounds in found.items()
         ],
-        note=f"Ours with {options.cores} worker processes, math-verify's parse and verify with its own time limits in this "
-        "one. Right: as the pair was made.",
+        note=f"soar_jax uses {options.cores} worker processes; math-verify's parse and verify run in this process with "
+        "their own time limits. Right: the verdict agrees with how the pair was made.",
     )

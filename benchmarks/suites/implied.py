@@ -1,4 +1,4 @@
-"""What compiled TPU programs compute and read a step, and the time that this implies for a run; nothing is run."""
+"""Counts FLOPs and bytes of compiled TPU programs, and the time of a run that they imply. Runs nothing."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from benchmarks import workloads
 from benchmarks.options import Options
 from benchmarks.report import Section
-from configs import soar_math
-from soar_jax import parallel, settings
+from soar_jax import parallel
 from soar_jax.checkpoints import known_shapes
+from soar_jax.config import method_config, read_config
+from soar_jax.config.run_config import RunConfig
 from soar_jax.model import decoder, kv_cache
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.kv_cache import KVCache
 from soar_jax.model.parameters import abstract_params
 from soar_jax.planning import compile_check
-from soar_jax.planning.calls import STEP, Sizes
 from soar_jax.planning.plan import Assumptions, Plan, make_plan
 from soar_jax.rl.losses import policy_gradient_loss
+from soar_jax.runs.calls import STEP, Sizes
 from soar_jax.telemetry import costs
 from soar_jax.telemetry.devices import Device, parse_topology
 from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
 READS = ()
 SCALE, TOPOLOGIES = "llama3.2-3b", ("v6e:4x4", "v5p:2x2x4", "h100:8")
-FEW_CHIPS = ("v5p:2x2x1", "h100:4")  # with room for the cache of several students at once
+FEW_CHIPS = ("v5p:2x2x1", "h100:4")  # with memory for the KV cache of several students at once
 BANDWIDTH_SHARE, MFU = 0.7, 0.5
-SOME_LAYERS = (2, 4)  # unrolled, so that the compiler counts each; the whole model lies on the line through both
-# Beside the shipped config: adapters on one base, whose room goes to slots, two students' rows in one step.
+SOME_LAYERS = (2, 4)  # unrolled, so that the compiler counts each layer; more layers are extrapolated linearly
+# Changes to the shipped config: adapters on one base, more slots in the freed memory, two students per step.
 _LORA = {"lora.rank": 32, "sampling.population_batch": 2}
 _INT8 = _LORA | {"model.int8_cache": True, "sampling.max_slots": 128}
 _PLAIN = _INT8 | {"student.remat": "none", "student.bucket_tokens": (256, 512, 768)}
@@ -50,13 +51,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "and no layer computed twice, rows cut to 256, 512, 768": _PLAIN,
     "and 256 slots, 256 problems a call, rows cut to multiples of 128": _WIDE,
 }
-# Mean completion as share of the limit, and share of the rows that have a signal; the last variants are shown with all.
+# Mean completion as fraction of the limit, and fraction of rows with a signal; only the last variants use all of them.
 ASSUMED = ((0.5, 1.0), (0.39, 1.0), (0.39, 0.5))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
-    """Work on one chip, counted from the model's shape and by the compiler."""
+    """A step on one chip; its work is counted from the model's shape and by the compiler."""
 
     name: str
     counted_flops: float
@@ -64,8 +65,8 @@ class Step:
     lower: Callable[[ModelConfig], jax.stages.Lowered]
 
     def row(self, model: ModelConfig, device: Device) -> dict[str, Any]:
-        """The step in a table."""
-        flops, moved = (self._compiled(model, what) for what in ("flops", "bytes accessed"))
+        """Makes a row of a table."""
+        flops, moved = (self._compiled(model, key) for key in ("flops", "bytes accessed"))
         seconds = max(flops / device.peak_flops / MFU, moved / device.bandwidth / BANDWIDTH_SHARE)
         return {
             "step": self.name,
@@ -76,10 +77,10 @@ class Step:
             "implied ms": 1e3 * seconds,
         }
 
-    def _compiled(self, model: ModelConfig, what: str) -> float:
-        few, more = (self._analysis(dataclasses.replace(model, num_layers=count))[what] for count in SOME_LAYERS)
-        each = (more - few) / (SOME_LAYERS[1] - SOME_LAYERS[0])
-        return few + each * (model.num_layers - SOME_LAYERS[0])
+    def _compiled(self, model: ModelConfig, key: str) -> float:
+        few, more = (self._analysis(dataclasses.replace(model, num_layers=count))[key] for count in SOME_LAYERS)
+        per_layer = (more - few) / (SOME_LAYERS[1] - SOME_LAYERS[0])
+        return few + per_layer * (model.num_layers - SOME_LAYERS[0])
 
     def _analysis(self, model: ModelConfig) -> dict[str, float]:
         analysis = self.lower(model).compile().cost_analysis()
@@ -88,11 +89,11 @@ class Step:
 
 
 def measure(options: Options) -> Iterator[Section]:
-    """A table of steps, compiled for one chip, and one of whole runs."""
-    jax.config.update("jax_enable_compilation_cache", False)  # where there is no TPU, its programs cannot be read back
-    config = settings.with_dtype(soar_math.get_config(SCALE), "tpu")
+    """Yields a table of steps compiled for one chip, and a table of runs."""
+    jax.config.update("jax_enable_compilation_cache", False)  # without a TPU, its programs cannot be read back
+    config = _config({}).for_platform("tpu")
     device, chips = compile_check.topology_devices(TOPOLOGIES[0])
-    mesh = parallel.make_mesh(1, 1, 1, 1, chips[:1])
+    mesh = parallel.make_mesh(1, devices=chips[:1])
     model = known_shapes.shape_of(config.model.source, config.model.dtype)
     prompt = sorted(config.prompts.bucket_tokens)[1]
     with_int8 = dataclasses.replace(model, int8_cache=True)
@@ -103,26 +104,31 @@ def measure(options: Options) -> Iterator[Section]:
             _decode_step(mesh, config, model=with_int8, prompt=prompt).row(with_int8, device),
             _update(mesh, config, model=model, prompt=prompt).row(model, device),
         ],
-        note=f"Implied: the longer of compiled operations at {MFU:.0%} of the peak and bytes at {BANDWIDTH_SHARE:.0%}. "
-        "Compiled bytes are the compiler's own estimate, which has what a product reads about three times: a nested "
-        "fusion hands it on, and that is counted as a read and a write.",
+        note=f"Implied: the longer of compiled FLOPs at {MFU:.0%} of the peak and bytes at {BANDWIDTH_SHARE:.0%}. "
+        "Compiled bytes are the compiler's estimate. It counts the operands of a product about three times, since a "
+        "nested fusion that passes them on counts as a read and a write.",
     )
     yield Section(
         title=f"a run of configs/soar_math.py:{SCALE}, calculated from counted operations and bytes",
         rows=[
-            _plan_row(name, topology, model, *shares)
+            _plan_row(name, topology, model, mean=mean, trained=trained)
             for name in VARIANTS
-            for shares in ASSUMED[: len(ASSUMED) if VARIANTS[name] in (_PLAIN, _WIDE) else 1]
+            for mean, trained in ASSUMED[: len(ASSUMED) if VARIANTS[name] in (_PLAIN, _WIDE) else 1]
             for topology in (*TOPOLOGIES, *FEW_CHIPS * (VARIANTS[name] is _WIDE))
         ],
-        note=f"{MFU:.0%} of peak operations, {BANDWIDTH_SHARE:.0%} of peak bandwidth, final students and tests included; "
-        "rows without a signal are not trained on. The paper's run took 1,536-1,920 GPU-hours.",
+        note=f"{MFU:.0%} of peak FLOPs, {BANDWIDTH_SHARE:.0%} of peak bandwidth, with final students and tests. Rows "
+        "without a signal are not trained on. The paper's run took 1,536-1,920 GPU-hours.",
     )
 
 
+def _config(changes: dict[str, Any]) -> RunConfig:
+    config = method_config("soar_math", SCALE)
+    config.update_from_flattened_dict(changes)
+    return read_config(config)
+
+
 def _plan_row(name: str, topology: str, model: ModelConfig, mean: float, trained: float) -> dict[str, Any]:
-    config = soar_math.get_config(SCALE)
-    config.update_from_flattened_dict(VARIANTS[name])
+    config = _config(VARIANTS[name])
     assumed = Assumptions(
         sizes=Sizes(hard_share=0.2, num_promotions=4),
         completion_share=mean,
@@ -147,8 +153,8 @@ def _plan_row(name: str, topology: str, model: ModelConfig, mean: float, trained
     }
 
 
-def _decode_step(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> Step:
-    """One token of each of a device's slots, the ring at its widest."""
+def _decode_step(mesh: Mesh, config: RunConfig, model: ModelConfig, prompt: int) -> Step:
+    """Decodes one token in each of a device's slots, with the ring at its full size."""
     rows, slots = config.sampling.max_slots, prompt + config.student.max_completion_tokens - 1
 
     def lower(model: ModelConfig) -> jax.stages.Lowered:
@@ -166,14 +172,13 @@ def _decode_step(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> St
             return decoder.logits(params, model, hidden[:, 0]), cache
 
         on_chip = _Chip(mesh=mesh)
-        params = jax.eval_shape(lambda params: decoder.unstacked(params, model), abstract_params(model))
+        params = jax.eval_shape(lambda params: decoder.unstack_layers(params, model), abstract_params(model))
         heads = rows, model.num_kv_heads
-        one_layer = KVCache(
-            on_chip.array((*heads, model.head_dim, slots), model.dtype),
-            on_chip.array((*heads, slots, model.head_dim), model.dtype),
-        )
+        key: Any = on_chip.array((*heads, model.head_dim, slots), model.dtype)
+        value: Any = on_chip.array((*heads, slots, model.head_dim), model.dtype)
+        one_layer = KVCache(key, value)
         if model.int8_cache:
-            one_layer = on_chip.place(jax.eval_shape(kv_cache.rounded, one_layer))
+            one_layer = on_chip.place(jax.eval_shape(kv_cache.quantize, one_layer))
         return jax.jit(step, donate_argnums=4).lower(
             on_chip.place(params),
             on_chip.array((rows, 1), jnp.int32),
@@ -190,10 +195,10 @@ def _decode_step(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> St
     return Step(name=name, counted_flops=flops, counted_bytes=moved, lower=lower)
 
 
-def _update(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> Step:
-    """The gradient of one micro-batch of completions at their limit, layers computed twice."""
+def _update(mesh: Mesh, config: RunConfig, model: ModelConfig, prompt: int) -> Step:
+    """Computes the gradient of a micro-batch of completions at their limit, with layers recomputed."""
     rows, completion = config.student.rows_per_micro_batch, config.student.max_completion_tokens
-    loss = workloads.loss(rows * completion, "layers")  # all logits at once: the compiler counts a loop's body once
+    loss = workloads.loss(rows * completion, "layers")  # one chunk: the compiler counts a loop's body once
 
     def lower(model: ModelConfig) -> jax.stages.Lowered:
         on_chip = _Chip(mesh=mesh)
@@ -218,7 +223,7 @@ def _update(mesh: Mesh, config: Any, model: ModelConfig, prompt: int) -> Step:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Chip:
-    """Shapes of arrays that lie on one chip."""
+    """Makes shapes of arrays on one chip."""
 
     mesh: Mesh
 

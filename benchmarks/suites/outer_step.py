@@ -1,4 +1,4 @@
-"""The phases of an outer step of the shipped config, from the `timings.jsonl` of a real run."""
+"""Measures the phases of an outer step of the shipped config, from the `timings.jsonl` of a run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from benchmarks import interleave
 from benchmarks.options import Options
 from benchmarks.report import Section
-from soar_jax.settings import require
+from soar_jax.errors import require
 
 READS = ("cores",)
 ROOT = pathlib.Path(__file__).parent.parent.parent
-# What comes after the outer steps is not measured, so it is made short.
+# The work after the outer steps is not measured, so it is made short.
 SHORT = {
     "final.students": "('hard_only',)",
     "final.num_steps": 10,
@@ -29,21 +29,21 @@ SHORT = {
 
 
 def measure(options: Options) -> Iterator[Section]:
-    """A row a phase; the first outer step, which compiles, is left out."""
+    """Yields a table with a row per phase, without the first outer step, which compiles."""
     with tempfile.TemporaryDirectory() as folder:
         yield table(_run(pathlib.Path(folder) / "run", options)[1:])
 
 
 def table(steps: list[dict[str, Any]]) -> Section:
-    """The phases of steps, as `telemetry/timings.py` gives their timings."""
+    """Makes the table from rows of `timings.jsonl` (see telemetry/timings.py)."""
     names = list(dict.fromkeys(name for step in steps for name in step["phases"]))
     phases = {name: [step["phases"].get(name, {"s": 0.0}) for step in steps] for name in names}
-    whole = sum(step["step_s"] for step in steps)
+    total_s = sum(step["step_s"] for step in steps)
     rows = [
         {
             "phase": name,
             "s": interleave.median([each["s"] for each in found]),
-            "share, %": 100 * sum(each["s"] for each in found) / whole,
+            "share, %": 100 * sum(each["s"] for each in found) / total_s,
             "devices idle, %": 100 * interleave.median([each.get("device_idle_share", 1.0) for each in found]),
         }
         for name, found in phases.items()
@@ -52,9 +52,10 @@ def table(steps: list[dict[str, Any]]) -> Section:
         interleave.median([step[key] for step in steps]) for key in ("step_s", "tokens_per_s", "device_idle_share")
     )
     return Section(
-        title=f"nano: an outer step of {total:.1f} s, {rate:,.0f} sampled tokens/s of it, devices idle {idle:.1%} of it",
+        title=f"nano: an outer step of {total:.1f} s, {rate:,.0f} sampled tokens/s of it, "
+        f"devices idle {idle:.1%} of it",
         rows=sorted(rows, key=lambda row: -row["s"]),
-        note=f"Medians, and shares of the sum, of outer steps 2 to {len(steps) + 1}.",
+        note=f"Medians, and shares of the total time, of outer steps 2 to {len(steps) + 1}.",
     )
 
 

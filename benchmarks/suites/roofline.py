@@ -1,4 +1,4 @@
-"""What this device can do, and what share of it prefill, decoding and the update reach."""
+"""Measures the copy and matmul rates of this device, and the fraction that prefill, decoding and update reach."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from soar_jax import parallel
 from soar_jax.checkpoints.base_model import load_model
 
 READS = ("cores", "models", "smollm2")
-# Rows, prompt and new tokens: sampling, then update. The update of SmolLM2 takes half a minute on two cores.
+# Sizes of sampling and of the update. The update of SmolLM2 takes half a minute on two cores.
 SHAPES = {
     "nano": (
         limits.Shape(rows=64, prompt_tokens=128, new_tokens=128),
@@ -28,7 +28,7 @@ SHAPES = {
 
 
 def measure(options: Options) -> Iterator[Section]:
-    """The limits, then a table a model."""
+    """Yields a table of the limits, and a table per model."""
     peak = limits.measure_limits()
     rows = [{"what": "copying", "rate": f"{peak.bytes_per_s / 1e9:.1f} GB/s read and written"}]
     rows += [
@@ -37,7 +37,7 @@ def measure(options: Options) -> Iterator[Section]:
     ]
     yield Section(title=f"limits of {jax.device_count()} x {jax.devices()[0].device_kind}", rows=rows)
     for name in options.models:
-        base, config = load_model(str(models.folder(name, options.smollm2)), "float32"), models.scale(name)
+        base, config = load_model(str(models.folder(name, options.smollm2)), "float32"), models.run_config(name)
         sampling, training = SHAPES[name]
         mesh = parallel.make_mesh(-1)
         params = workloads.on_mesh(mesh, base.params)
@@ -45,24 +45,22 @@ def measure(options: Options) -> Iterator[Section]:
             mesh, base.config, params=params, shape=sampling, max_slots=config.sampling.max_slots, rounds=options.rounds
         )
         del params
-        mesh = parallel.make_mesh(1, data=-1)  # one policy: rows are shared out
+        mesh = parallel.make_mesh(1, data=-1)  # one policy: rows are sharded
         phases.append(
             limits.update_phase(
                 mesh,
                 base.config,
                 make_params=functools.partial(workloads.on_mesh, mesh, base.params),
                 shape=training,
-                rows_per_micro_batch=config.student.rows_per_micro_batch,
-                chunk_tokens=config.student.logprob_chunk_tokens,
-                remat=config.student.remat,
+                policy=config.student,
                 rounds=options.rounds,
             )
         )
         yield Section(
             title=f"{name}: shares of the limits, float32",
             rows=[phase.row(peak, "float32") for phase in phases],
-            note=f"Sampling: {_words(sampling)}; update: {_words(training)}. Operations and bytes are the least that the "
-            "work needs, from the model's shape.",
+            note=f"Sampling: {_words(sampling)}; update: {_words(training)}. FLOPs and bytes are the minimum for "
+            "this work, from the model's shape.",
         )
 
 

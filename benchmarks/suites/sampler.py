@@ -1,4 +1,7 @@
-"""Sampled tokens/s: ours, transformers' `generate`, Tunix's sampler; same prompts, lengths, distribution, cores."""
+"""Measures sampled tokens/s of our sampler, transformers' `generate` and Tunix's sampler.
+
+All sides use the same prompts, lengths, distribution and cores.
+"""
 
 from __future__ import annotations
 
@@ -19,42 +22,42 @@ from benchmarks.peers.process import Worker
 from benchmarks.report import Section
 from soar_jax import parallel
 from soar_jax.checkpoints.base_model import LoadedModel, load_model
-from soar_jax.sampling.sampler import SamplingSettings
+from soar_jax.sampling.text import Draw
 
 READS = ("cores", "peers", "models", "smollm2", "batches", "new_tokens")
 PROMPT_TOKENS = 128
 MIXED_BATCH = 64
 CALIBRATION_TOKENS = 16
-NEAR = 1.15  # ways that are at most so many times slower with short completions are tried with the case's own
-Way = tuple[Worker, dict[str, Any]]  # who is asked, and how
+NEAR = 1.15  # ways at most this much slower with short completions are measured with the case's own length
+Way = tuple[Worker, dict[str, Any]]  # a worker, and arguments of its `sample`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """What all sides do."""
+    """A batch to sample."""
 
     batch: int
     new_tokens: int
-    stop_ids: tuple[int, ...] = ()  # none: every completion has `new_tokens`
+    stop_ids: tuple[int, ...] = ()  # none: every completion has `new_tokens` tokens
 
     @property
     def title(self) -> str:
-        """The case in a table."""
+        """Name of the case in the table."""
         return f"mixed, up to {self.new_tokens}" if self.stop_ids else f"all {self.new_tokens}"
 
 
 @dataclasses.dataclass(kw_only=True)
 class Ours:
-    """Our sampler on one model, as the program of its scale uses it."""
+    """Our sampler with one model, as the shipped config of its scale uses it."""
 
     base: LoadedModel
     max_slots: int
     num_devices: int = 1
 
     def choose(self, case: Case) -> str:
-        """Finds on how many devices short completions are fastest; what it is.
+        """Chooses the number of devices with the fastest short completions; returns its name.
 
-        One device computes with all cores as well: many small products are faster apart, few large ones together.
+        One device uses all cores too: many small products are faster on several devices, few large ones on one.
         """
         rates = {}
         for self.num_devices in sorted({1, min(jax.device_count(), case.batch)}):
@@ -64,45 +67,39 @@ class Ours:
         return f"{self.num_devices} devices"
 
     def tokens(self, case: Case, number: int) -> np.ndarray:
-        """Completions [B, C] of a round."""
+        """Samples the completions [B, C] of a round."""
         mesh = parallel.make_mesh(self.num_devices)
         sampler = workloads.row_sampler(mesh, self.base.config, self.max_slots)
         prompts = workloads.random_prompts(self.base.config, case.batch, PROMPT_TOKENS)
-        params, settings = workloads.on_mesh(mesh, self.base.params), self.settings(case)
+        params = workloads.on_mesh(mesh, self.base.params)
+        settings = workloads.sampling(case.new_tokens, case.stop_ids or workloads.NEVER)
+        draw = Draw(key=jax.random.key(number), settings=settings, num_samples=1)
         started = time.perf_counter()
-        rollouts = sampler.sample_policy(
-            params, prompts, key=jax.random.key(number), settings=settings, samples_per_prompt=1
-        )
-        found = np.asarray(rollouts.tokens), np.asarray(rollouts.lengths)
+        rollouts = sampler.sample(params, prompts, draw)
+        tokens, lengths = np.asarray(rollouts.tokens), np.asarray(rollouts.lengths)
         self.seconds = time.perf_counter() - started
-        self.num_tokens = int(found[1].sum())
-        return found[0]
+        self.num_tokens = int(lengths.sum())
+        return tokens
 
     def rate(self, case: Case, number: int) -> float:
         """Tokens/s of a round."""
         self.tokens(case, number)
         return self.num_tokens / self.seconds
 
-    @staticmethod
-    def settings(case: Case) -> SamplingSettings:
-        """How a case is sampled."""
-        return workloads.sampling(case.new_tokens, case.stop_ids or workloads.NEVER)
-
 
 @dataclasses.dataclass(kw_only=True)
 class Peer:
-    """A peer's sampler, used in the way that is fastest for the case."""
+    """A peer's sampler, run in the way that is fastest for each case."""
 
     vocab_size: int
-    ways: dict[str, Way]  # by what a table calls them
+    ways: dict[str, Way]  # by their name in the table
     chosen: str = ""
 
     def __post_init__(self) -> None:
-        """No way has been tried."""
         self._short_rates: dict[tuple[str, Case], float] = {}
 
     def choose(self, case: Case) -> str:
-        """Finds the fastest way, with short completions and among the best of these with the case's own; what it is."""
+        """Chooses the fastest way by short completions, then by the case among the best; returns its name."""
         rates = {way: self._short_rate(way, _short(case)) for way in self.ways}
         near = [way for way, rate in rates.items() if rate * NEAR >= max(rates.values())]
         if len(near) > 1:
@@ -116,15 +113,17 @@ class Peer:
 
     def _short_rate(self, way: str, case: Case) -> float:
         if (way, case) not in self._short_rates:
-            self._rate(way, case, 0)  # what compiles, compiles here
+            self._rate(way, case, 0)  # compiles
             self._short_rates[way, case] = self._rate(way, case, 1)
         return self._short_rates[way, case]
 
     def _rate(self, way: str, case: Case, number: int) -> float:
-        worker, how = self.ways[way]
+        worker, arguments = self.ways[way]
         prompts = workloads.random_tokens(self.vocab_size, case.batch, PROMPT_TOKENS).tolist()
         stops = list(case.stop_ids)
-        answer = worker.ask("sample", prompts=prompts, new_tokens=case.new_tokens, stop_ids=stops, seed=number, **how)
+        answer = worker.call(
+            "sample", prompts=prompts, new_tokens=case.new_tokens, stop_ids=stops, seed=number, **arguments
+        )
         return answer["tokens"] / answer["seconds"]
 
 
@@ -133,7 +132,7 @@ def _short(case: Case) -> Case:
 
 
 def stops_for_mean_length(tokens: np.ndarray, mean: float) -> tuple[int, ...]:
-    """Tokens that together are about every `mean`-th of those drawn, so that as stop tokens they give mixed lengths."""
+    """Chooses tokens that together are about every `mean`-th sampled token: stop tokens that give mixed lengths."""
     values, counts = np.unique(tokens, return_counts=True)
     room, found = tokens.size / mean, []
     for index in np.argsort(-counts, kind="stable"):
@@ -144,20 +143,20 @@ def stops_for_mean_length(tokens: np.ndarray, mean: float) -> tuple[int, ...]:
 
 
 def measure(options: Options) -> Iterator[Section]:
-    """A table a model."""
+    """Yields a table per model."""
     for name in options.models:
         yield Section(
             title=f"{name}: tokens/s, prompts of {PROMPT_TOKENS} tokens, float32",
             rows=list(_rows(options, name)),
-            note="Medians; ratios are medians of each round's. In the mixed case the same frequent tokens end a completion "
-            "on all sides.",
+            note="Medians; a ratio is the median of the ratios of the rounds. In the mixed case, the same frequent "
+            "tokens end a completion on all sides.",
         )
 
 
 def _rows(options: Options, name: str) -> Iterator[dict[str, Any]]:
     folder = models.folder(name, options.smollm2)
     base = load_model(str(folder), "float32")
-    ours = Ours(base=base, max_slots=models.scale(name).sampling.max_slots)
+    ours = Ours(base=base, max_slots=models.run_config(name).sampling.max_slots)
     with contextlib.ExitStack() as stack:
         peers = {
             name: Peer(vocab_size=base.config.vocab_size, ways=dict(ways(stack, str(folder), options.cores)))
@@ -171,7 +170,7 @@ def _rows(options: Options, name: str) -> Iterator[dict[str, Any]]:
 def _generate_ways(stack: contextlib.ExitStack, folder: str, cores: int) -> Iterator[tuple[str, Way]]:
     for waiting, environment in environments.WAITING.items():
         worker = stack.enter_context(environments.start("torch", environment))
-        worker.ask("load", folder=folder, dtype="float32", device="cpu")
+        worker.call("load", folder=folder, dtype="float32", device="cpu")
         for threads in sorted({1, cores}):
             for cache in ("dynamic", "static"):
                 yield (
@@ -183,11 +182,11 @@ def _generate_ways(stack: contextlib.ExitStack, folder: str, cores: int) -> Iter
 def _tunix_ways(stack: contextlib.ExitStack, folder: str, cores: int) -> Iterator[tuple[str, Way]]:
     for devices in sorted({1, cores}):
         worker = stack.enter_context(environments.start("tunix", {"JAX_NUM_CPU_DEVICES": str(devices)}))
-        worker.ask("load", folder=folder, dtype="float32")
+        worker.call("load", folder=folder, dtype="float32")
         yield f"{devices} devices", (worker, {})
 
 
-# By a peer: what its sampler is called, and the ways to use it.
+# Per peer: the name of its sampler, and the ways to run it.
 PEER_SAMPLERS = {"torch": ("generate", _generate_ways), "tunix": ("tunix", _tunix_ways)}
 
 
@@ -201,7 +200,7 @@ def _cases(options: Options, ours: Ours) -> Iterator[Case]:
 
 
 def _row(rounds: int, case: Case, ours: Ours, peers: dict[str, Peer]) -> dict[str, Any]:
-    sides = {"soar_jax": ours, **peers}
+    sides: dict[str, Ours | Peer] = {"soar_jax": ours, **peers}
     ways = {f"{name} with": side.choose(case) for name, side in sides.items()}
     rates = interleave.interleave({name: functools.partial(side.rate, case) for name, side in sides.items()}, rounds)
     row: dict[str, Any] = {"batch": case.batch, "new tokens": case.title}

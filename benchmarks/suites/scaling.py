@@ -1,4 +1,4 @@
-"""What more devices cost on the same cores, and how time grows with population, rows and lengths."""
+"""Measures the cost of more devices on the same cores, and the growth of time with population, rows and lengths."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks import interleave, workloads
+from benchmarks import interleave, models, workloads
 from benchmarks.options import Options
 from benchmarks.peers.process import Worker
 from benchmarks.report import Section
 from benchmarks.workloads import PopulationShape
-from configs import scales
 from soar_jax import parallel
 from soar_jax.checkpoints.base_model import EMBEDDED, load_model
 
@@ -22,7 +21,7 @@ READS = ("cores",)
 ROOT = pathlib.Path(__file__).parent.parent.parent
 DEVICES = (1, 2, 4, 8)
 BASE = PopulationShape(students=8, prompts=8, group_size=8, prompt_tokens=15, new_tokens=27)
-# What is made larger and smaller, one thing at a time, all else as in BASE.
+# Sizes to vary one at a time; the others are those of BASE.
 GROWTH = {
     "students": (2, 4, 8, 16),
     "group_size": (2, 4, 8, 16, 32),
@@ -32,17 +31,18 @@ GROWTH = {
 
 
 def measure(options: Options) -> Iterator[Section]:
-    """Devices, then a table a size."""
+    """Yields a table of device counts, and a table per varied size."""
     yield Section(
         title=f"nano: an inner step of {BASE.students} students on 1 to {DEVICES[-1]} CPU devices",
         rows=_devices(options.rounds),
-        note=f"The same work on the same {options.cores} core(s): {_words()}. Median seconds; x is against one device.",
+        note=f"The same work on the same {options.cores} core(s): {_words()}. Median seconds; "
+        "x is the ratio to one device.",
     )
     for name, sizes in GROWTH.items():
         yield Section(
             title=f"nano: time against {name}",
             rows=_growth(options.rounds, name, sizes),
-            note=f"Else {_words()}. Median seconds of an inner step; x is against the row before.",
+            note=f"Other sizes: {_words()}. Median seconds of an inner step; x is the ratio to the row before.",
         )
 
 
@@ -55,12 +55,12 @@ def _devices(rounds: int) -> list[dict[str, Any]]:
         workers = {}
         for count in DEVICES:
             worker = stack.enter_context(Worker("soar_worker", sys.executable, {"PYTHONPATH": str(ROOT)}))
-            worker.ask("start", cpu_devices=count, shape=dataclasses.asdict(BASE))
+            worker.call("start", cpu_devices=count, shape=dataclasses.asdict(BASE))
             workers[str(count)] = worker
 
         def step(worker: Worker) -> Any:
             def work(number: int) -> tuple[float, float]:
-                answer = worker.ask("step", number=number)
+                answer = worker.call("step", number=number)
                 return answer["sampling_s"], answer["update_s"]
 
             return work
@@ -68,23 +68,22 @@ def _devices(rounds: int) -> list[dict[str, Any]]:
         found = interleave.interleave({count: step(worker) for count, worker in workers.items()}, rounds)
     rows = []
     for label, seconds in found.items():
-        totals, one = ([sum(parts) for parts in these] for these in (seconds, found[str(DEVICES[0])]))
+        totals, one = ([sum(parts) for parts in side] for side in (seconds, found[str(DEVICES[0])]))
         rows.append({"devices": int(label), **_medians(seconds), "x": interleave.ratio(totals, one)})
     return rows
 
 
 def _growth(rounds: int, name: str, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
-    mesh, base, config = parallel.make_mesh(-1), load_model(EMBEDDED, "float32"), scales.nano()
+    mesh, base = parallel.make_mesh(-1), load_model(EMBEDDED, "float32")
     params = workloads.on_mesh(mesh, base.params)
     populations = {
         str(size): workloads.Population(
             mesh,
             base.config,
             start=params,
-            frozen=None,
+            frozen_base=None,
             shape=dataclasses.replace(BASE, **{name: size}),
-            config=config,
-            population_batch=config.sampling.population_batch,
+            config=models.run_config("nano"),
         )
         for size in sizes
     }
