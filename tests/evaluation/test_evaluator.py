@@ -54,6 +54,7 @@ def test_no_problems_give_no_answers(nano_sampler):
     assert evaluate(nano_sampler, [], 4) == []
 
 
+@pytest.mark.slow
 def test_equal_students_answer_like_one_policy(nano_sampler, problems):
     """For any number of questions per call."""
     sampler, weights = nano_sampler

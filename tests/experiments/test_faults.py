@@ -21,6 +21,7 @@ def cut_record(workdir, step):
     (workdir / "checkpoints" / step / "record" / "metadata").write_text("{")
 
 
+@pytest.mark.slow
 def test_a_broken_newest_checkpoint_repeats_that_step(whole_run, copied):
     cut_record(copied, "3")
     code, out, err = run_tiny(copied, *PROMOTE)

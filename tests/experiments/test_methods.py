@@ -49,7 +49,12 @@ def test_every_method_is_tested():
     assert sorted(POLICIES) == METHODS
 
 
-@pytest.mark.parametrize("method", POLICIES)
+FAST = ("soar_math", "serl")  # of `make test`
+
+
+@pytest.mark.parametrize(
+    "method", [method if method in FAST else pytest.param(method, marks=pytest.mark.slow) for method in POLICIES]
+)
 def test_a_method_runs_to_its_tested_policies(tmp_path, method):
     workdir = tmp_path / "run"
     steps = [] if method in ("base_teacher", "curated", "hard_only", "hard_only_large_group", "serl") else ["2"]

@@ -69,6 +69,7 @@ def test_nothing_is_compiled_after_the_first_steps(whole_run):
     assert timings[-1]["compilations"] == 0
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_are_equal_also_if_traced(whole_run, tmp_path):
     code, _, err = run_tiny(tmp_path / "again", *PROMOTE, "--profile")
     assert code == 0, err
@@ -88,6 +89,7 @@ def test_kill_9_and_resume_equal_the_uninterrupted_run(command, whole_run, tmp_p
     assert outcome(workdir) == outcome(whole_run[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=slow)])
 def test_a_stop_signal_saves_and_says_how_to_resume(command, whole_run, tmp_path, number):
     workdir = tmp_path / "run"

@@ -71,6 +71,7 @@ def check_against_plain_attention(name, num_heads, num_kv_heads, num_slots, head
     jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4), found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes",
     [(4, 2, 200, 64), *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in ((2, 2, 37, 16), (6, 1, 384, 128)))],
@@ -113,6 +114,7 @@ def test_the_gpu_kernel_takes_rows_of_any_length(monkeypatch, num_slots):
     assert [leaf.shape for leaf in gradients] == [leaf.shape for leaf in half]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_layers", [2, pytest.param(6, marks=pytest.mark.slow)])  # unrolled, and scanned
 def test_hidden_states_by_the_kernel_equal_plain_ones(interpreted, tiny_model, num_layers):
     model = dataclasses.replace(tiny_model, num_layers=num_layers)

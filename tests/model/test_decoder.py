@@ -9,7 +9,7 @@ from soar_jax.model import decoder, parameters
 from soar_jax.model.kv_cache import KVCache
 
 
-@pytest.mark.parametrize("num_layers", [2, 6])  # unrolled, and scanned
+@pytest.mark.parametrize("num_layers", [2, pytest.param(6, marks=pytest.mark.slow)])  # unrolled, and scanned
 def test_cached_decoding_equals_the_full_forward(tiny_model, num_layers):
     model = dataclasses.replace(tiny_model, num_layers=num_layers)
     params = parameters.init_params(model, jax.random.key(1))

@@ -23,6 +23,7 @@ def dequantize(cache):
     return KVCache(cache.key * cache.key_scale[:, :, None], cache.value * cache.value_scale[..., None])
 
 
+@pytest.mark.slow
 def test_rounding_errs_by_at_most_half_a_step():
     plain = plain_cache()
     quantized = kv_cache.quantize(plain)

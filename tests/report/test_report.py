@@ -267,6 +267,7 @@ def test_command_line(study, tmp_path):
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_page_of_a_large_study_is_small(tmp_path):
     write_run(tmp_path / "run", "soar_math", 0, num_steps=200, num_questions=256)
     report.write([tmp_path], tmp_path / "report.html")

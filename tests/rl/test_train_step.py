@@ -117,6 +117,7 @@ def test_micro_batches_and_skipped_rows_change_nothing(tiny_model, tiny_params, 
 @pytest.mark.parametrize(
     "num_layers", [2, pytest.param(5, marks=pytest.mark.slow)]
 )  # unrolled; and scanned, whose gradients are added in place
+@pytest.mark.slow
 @pytest.mark.parametrize(("kl_coef", "bucket_tokens"), [(0.0, (2,)), (0.1, (4, 1, 6))])
 def test_rows_padded_to_buckets_give_the_same_gradient(tiny_model, batch, num_layers, kl_coef, bucket_tokens):
     model = dataclasses.replace(tiny_model, num_layers=num_layers)
@@ -139,6 +140,7 @@ def test_rows_padded_to_buckets_give_the_same_gradient(tiny_model, batch, num_la
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), by_bucket, gradient)
 
 
+@pytest.mark.slow
 def test_in_place_accumulation_equals_added_gradients(tiny_model, batch):
     """Only deep models scan their layers, and only scanned layers are added in place."""
     deep = dataclasses.replace(tiny_model, num_layers=5)
@@ -154,6 +156,7 @@ def test_in_place_accumulation_equals_added_gradients(tiny_model, batch):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), gradient, expected)
 
 
+@pytest.mark.slow
 def test_kl_term_counts_every_row_once(tiny_model, tiny_params, batch):
     loss = dataclasses.replace(LOSS, kl_coef=0.3)
     reference = jax.tree.map(lambda leaf: leaf * 1.1, tiny_params)

@@ -46,6 +46,7 @@ def test_a_model_is_a_policy():
     jax.tree.map(np.testing.assert_array_equal, policy.model.params, expected.params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("role", "dtype"), [("student", "float32"), ("teacher", "bfloat16")])
 def test_adapters_are_merged_into_the_base(tmp_path, role, dtype):
     arrays, setup = save_run(tmp_path / "run", steps=(1,), **LORA, **{"model.dtype": dtype})

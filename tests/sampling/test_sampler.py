@@ -150,6 +150,7 @@ def test_few_slots_draw_what_many_draw(tiny_model, tiny_params, prompts, max_slo
     np.testing.assert_allclose(many.sampler_logprobs, few.sampler_logprobs, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))])
 def test_slots_and_ring_sizes_change_no_draw_at_random_shapes(tiny_model, tiny_params, monkeypatch, seed):
     rng = np.random.default_rng(seed)
@@ -166,6 +167,7 @@ def test_slots_and_ring_sizes_change_no_draw_at_random_shapes(tiny_model, tiny_p
         np.testing.assert_allclose(found.sampler_logprobs, plain.sampler_logprobs, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("int8_cache", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_cache_that_grows_draws_what_a_wide_one_draws(tiny_model, tiny_params, prompts, monkeypatch, int8_cache):
     tiny_model = dataclasses.replace(tiny_model, int8_cache=int8_cache)
