@@ -2,19 +2,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all lint setup clean
+.PHONY: run test test-slow test-all lint setup clean
 
 run: setup
 	$(BIN)/python experiments/run.py --config=configs/soar_math.py
 
-# Every feature once, in at most 5 minutes on 2 cores: a tiny run, its resume after a kill -9, sampling and training
-# against references, the grader, configs.
+# Every feature once: a tiny run, its resume after a kill -9, sampling and training against references, the grader,
+# configs.
 test: setup
 	$(BIN)/python -m pytest -q -m "not slow"
 
-# All tests, in at most 15 minutes: also every method's kills, several processes, buckets, studies, compilers.
-test-all: setup
-	$(BIN)/python -m pytest -q
+# What that leaves out: also every method's kills, several processes, buckets, studies, compilers.
+test-slow: setup
+	$(BIN)/python -m pytest -q -m slow
+
+# All tests, each once.
+test-all: test test-slow
 
 lint: setup
 	$(BIN)/ruff check .
