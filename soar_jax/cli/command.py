@@ -125,9 +125,9 @@ def define_process_flags() -> ProcessFlags:
 class EvalFlags:
     """Flags of the programs that evaluate one policy on a benchmark."""
 
-    config: Any
-    model: Any
-    out: Any
+    config: flags.FlagHolder[Any]
+    model: flags.FlagHolder[Any]
+    out: flags.FlagHolder[Any]
     processes: ProcessFlags
 
     def read(self) -> tuple[RunConfig, str, epath.Path]:

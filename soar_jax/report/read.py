@@ -172,7 +172,7 @@ def _json(path: pathlib.Path, damage: list[str], keys: Sequence[str] = ()) -> Ro
 
 
 def _lines(path: pathlib.Path, keys: Sequence[str], damage: list[str]) -> list[Row]:
-    """Reads the rows that have all `keys`; broken ones are damage, but for the last, which may be half-written."""
+    """Reads the rows that have all `keys`; broken ones are damage, except the last, which may be half-written."""
     if not path.exists():
         return []
     *lines, last = path.read_text(encoding="utf-8", errors="replace").split("\n")
