@@ -404,7 +404,7 @@ class FinalSection(Section):
     students: tuple[str, ...] = setting(
         ("curriculum", "hard_only"),
         "kinds: 'curriculum', 'true_answers' and 'random_answers' (its answers replaced), 'promoted' (the promoted "
-        "student goes on with hard train problems), 'hard_only', 'self_play' (SeRL)",
+        "student, trained further on hard train problems), 'hard_only', 'self_play' (SeRL)",
         registered,
     )
     num_steps: int = setting(100, "student steps, the same for all methods", _ONE, paper="1,500 at most (Table 3)")
