@@ -70,6 +70,23 @@ class Registry(Mapping[str, T]):
         return len(self._entries)
 
 
+def import_function(key: str, path: str) -> Callable[..., Any]:
+    """Imports a user's function, the value "MODULE:FUNCTION" of a config key.
+
+    Raises:
+      SettingsError: there is no such module or function.
+    """
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # a user's module may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SettingsError(f"{key} is {path!r}, which cannot be imported ({reason})") from None
+    if not callable(found):
+        raise SettingsError(f"{key} is {path!r}, which is no function")
+    return found
+
+
 def registry(key: str) -> Registry[Any]:
     """The registry behind a config key of `EXTENSION_POINTS`."""
     module, _, name = EXTENSION_POINTS[key].partition(":")

@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Callable
 
 from soar_jax.config.fields import integers
+from soar_jax.config.policy_sections import PolicySection
 from soar_jax.config.run_config import RunConfig
-from soar_jax.config.sections import PolicySection
 from soar_jax.errors import require
 
 ARITHMETIC = "arithmetic"
+UNSET = "?"  # of `source_run` in methods that need one
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,10 @@ def _are_shares(values: tuple[float, ...]) -> bool:
     return len(values) == 2 and 0 <= values[0] <= values[1] <= 1
 
 
+def _divides(part: int, whole: int) -> bool:
+    return part > 0 and whole % part == 0
+
+
 def _fit_waves(config: RunConfig) -> bool:
     size = config.students_at_once
     return size > 0 and config.num_students % size == 0 and size % config.outer.students_per_dataset == 0
@@ -135,33 +140,104 @@ RULES = (
         ),
     ),
     CrossRule(
-        holds=lambda c: c.final.num_steps % c.inner.num_steps == 0,
+        holds=lambda c: c.promotion.clears_window or c.promotion.student != "window_best",
         message=lambda c: (
-            f"final.num_steps is {c.final.num_steps}; it must be a multiple of inner.num_steps = {c.inner.num_steps}"
+            "promotion.student is 'window_best' with promotion.clears_window=False: students from before a promotion "
+            "started from another baseline student; clear the window, or use 'step_median' or 'step_best'"
         ),
     ),
     CrossRule(
-        holds=lambda c: c.curriculum.source != "promotions" or c.promotes,
+        holds=lambda c: c.source_run != UNSET,
         message=lambda c: (
-            "curriculum.source is 'promotions', but without outer steps and teacher.reward='grounded' nothing is ever "
-            "promoted; use 'teacher', 'curated' or 'none'"
+            f"{c.method} starts from a finished run of SOAR; name its workdir: --config.source_run=WORKDIR"
         ),
     ),
     CrossRule(
-        holds=lambda c: "promoted" not in c.final.students or c.promotes,
+        holds=lambda c: not c.source_run or c.num_outer_steps == 0,
         message=lambda c: (
-            f"final.students names 'promoted', but with teacher.reward={c.teacher.reward!r} and num_outer_steps="
-            f"{c.num_outer_steps} nobody is promoted"
+            f"source_run is {c.source_run!r} with num_outer_steps={c.num_outer_steps}; a run that starts from a "
+            "finished one makes no outer step, so use num_outer_steps=0"
         ),
     ),
     CrossRule(
-        holds=lambda c: c.curriculum.source != "curated" or len(c.curriculum.levels) > 0,
-        message=lambda c: "curriculum.levels is empty, and curriculum.source is 'curated'; name at least one level",
+        holds=lambda c: c.curriculum.keep == "all" or (bool(c.source_run) and c.curriculum.source == "promotions"),
+        message=lambda c: (
+            f"curriculum.keep is {c.curriculum.keep!r}, which chooses among judged promotion questions of a finished "
+            "run; set source_run and curriculum.source='promotions'"
+        ),
+    ),
+    CrossRule(
+        holds=lambda c: "self_play" not in c.final.students or c.final.num_steps % c.inner.num_steps == 0,
+        message=lambda c: (
+            f"final.num_steps is {c.final.num_steps}; with self-play it must be a multiple of inner.num_steps = "
+            f"{c.inner.num_steps}"
+        ),
+    ),
+    CrossRule(
+        holds=lambda c: c.curriculum.schedule != "warm_start" or c.curriculum.warm_start_steps <= c.final.num_steps,
+        message=lambda c: (
+            f"curriculum.warm_start_steps is {c.curriculum.warm_start_steps}, and final.num_steps is "
+            f"{c.final.num_steps}; lower the first or raise the second"
+        ),
+    ),
+    CrossRule(
+        holds=lambda c: c.final.report_at != "plateau" or _divides(c.final.test_every, c.final.report_steps),
+        message=lambda c: (
+            f"final.report_steps is {c.final.report_steps}; with final.report_at='plateau' it must be a multiple of "
+            f"final.test_every = {c.final.test_every}, which must not be 0"
+        ),
     ),
     CrossRule(
         holds=lambda c: (
-            c.curriculum.schedule == "mixed" or c.num_curriculum_stages() * c.inner.num_steps <= c.final.num_steps
+            c.final.report_at != "step"
+            or (_divides(c.final.test_every, c.final.report_step) and c.final.report_step <= c.final.num_steps)
         ),
+        message=lambda c: (
+            f"final.report_step is {c.final.report_step}; it must be a multiple of final.test_every = "
+            f"{c.final.test_every}, which must not be 0, and at most final.num_steps = {c.final.num_steps}"
+        ),
+    ),
+    CrossRule(
+        holds=lambda c: c.student.reward != "graded" or "boxed" in c.grading.extraction,
+        message=lambda c: (
+            f"student.reward is 'graded', which rewards boxed answers, but grading.extraction is "
+            f"{c.grading.extraction}; add 'boxed', or use 'right'"
+        ),
+    ),
+    CrossRule(
+        holds=lambda c: (
+            c.teacher.turns == 1 or (c.prompts.teacher_format == "boxed_tags" and "boxed" in c.grading.extraction)
+        ),
+        message=lambda c: (
+            "teacher.turns is 2, for which prompts.teacher_format must be 'boxed_tags' and grading.extraction must "
+            f"have 'boxed'; they are {c.prompts.teacher_format!r} and {c.grading.extraction}"
+        ),
+    ),
+    CrossRule(
+        holds=lambda c: c.curriculum.source != "promotions" or c.has_promoted,
+        message=lambda c: (
+            "curriculum.source is 'promotions', but without outer steps, teacher.reward='grounded' and a "
+            "promotion.rule other than 'never' nothing is ever promoted; use 'teacher', 'curated' or 'none'"
+        ),
+    ),
+    CrossRule(
+        holds=lambda c: "promoted" not in c.final.students or c.has_promoted,
+        message=lambda c: (
+            f"final.students names 'promoted', but with teacher.reward={c.teacher.reward!r}, promotion.rule="
+            f"{c.promotion.rule!r} and num_outer_steps={c.num_outer_steps} nobody is promoted"
+        ),
+    ),
+    CrossRule(
+        holds=lambda c: (
+            c.curriculum.source != "curated" or c.curriculum.schedule != "then_hard" or len(c.curriculum.levels) > 0
+        ),
+        message=lambda c: (
+            "curriculum.levels is empty, and curriculum.schedule is 'then_hard', which takes one level of curated "
+            "problems after the other; name at least one level"
+        ),
+    ),
+    CrossRule(
+        holds=lambda c: c.num_curriculum_stages() * c.inner.num_steps <= c.final.num_steps,
         message=lambda c: (
             f"the curriculum has {c.num_curriculum_stages()} stages of inner.num_steps={c.inner.num_steps} steps, and "
             f"final.num_steps is {c.final.num_steps}; raise it, or lower curriculum.num_questions or the number of "
@@ -187,7 +263,7 @@ RULES = (
 
 RULES_OF_WHOLE_RUNS = (
     CrossRule(
-        holds=lambda c: not c.promotes or _most_hard_train(c) >= c.outer.num_reward_questions,
+        holds=lambda c: not c.measures_students or _most_hard_train(c) >= c.outer.num_reward_questions,
         message=lambda c: (
             f"outer.num_reward_questions is {c.outer.num_reward_questions}, but of hard_subset.num_candidates="
             f"{c.hard_subset.num_candidates} at most {_most_hard_train(c)} become hard train problems; lower it or "

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from soar_jax.errors import SettingsError, check_choice, require
-from soar_jax.registry import registry
+from soar_jax.registry import import_function, registry
 
 Rule = Callable[[str, Any], None]  # of a key's name and value; raises SettingsError
 S = TypeVar("S", bound="Section")
@@ -113,6 +113,19 @@ def registered(name: str, value: str | Sequence[str]) -> None:
 def known_source(name: str, value: str) -> None:
     """The name of a benchmark, or "arithmetic"."""
     check_choice(name, value, ("arithmetic", *registry("problems.source")))
+
+
+def known_reward(name: str, value: str) -> None:
+    """The name of a student reward, or "MODULE:FUNCTION"."""
+    if ":" in value:
+        import_function(name, value)
+    else:
+        registered(name, value)
+
+
+def source_or(absent: str) -> Rule:
+    """As `known_source`, or the value that means no source."""
+    return lambda name, value: None if value == absent else known_source(name, value)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

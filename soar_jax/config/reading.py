@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 from absl import flags
 
-from soar_jax.config import cross_rules
+from soar_jax.config import cross_rules, prompt_texts
 from soar_jax.config.fields import read_section
 from soar_jax.config.run_config import RunConfig
 from soar_jax.errors import SettingsError
@@ -22,9 +22,19 @@ def read_config(values: ml_collections.ConfigDict | ml_collections.FrozenConfigD
       SettingsError: with the key, its value and what is allowed.
     """
     plain = values if isinstance(values, Mapping) else values.to_dict()
-    config = read_section(RunConfig, plain)
+    config = read_section(RunConfig, _with_prompt_texts(plain))
     cross_rules.check(config)
     return config
+
+
+def _with_prompt_texts(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Puts a prompt's text in the place of its name, so that a saved config says what was asked."""
+    prompts = values.get("prompts")
+    if not isinstance(prompts, Mapping):
+        return values
+    known = {"student": prompt_texts.STUDENT, "teacher": prompt_texts.TEACHER}
+    texts = {key: found[str(prompts[key])] for key, found in known.items() if str(prompts.get(key)) in found}
+    return {**values, "prompts": {**prompts, **texts}}
 
 
 @contextlib.contextmanager

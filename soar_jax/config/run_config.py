@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from soar_jax.config.fields import Section, at_least, section, setting
+from soar_jax.config.policy_sections import StudentSection, TeacherSection
 from soar_jax.config.sections import (
     AUTO,
     SEED,
@@ -25,8 +26,6 @@ from soar_jax.config.sections import (
     SamplingSection,
     SelfPlaySection,
     SourceSection,
-    StudentSection,
-    TeacherSection,
     TransferSection,
 )
 from soar_jax.integers import ceil_div
@@ -40,7 +39,14 @@ class RunConfig(Section):
     method: str = setting("", "name of the method", legacy="")
     scale: str = setting("", "name of the scale", legacy="")
     seed: int = setting(0, "seed of all draws, except for the choice of problems", SEED)
-    num_outer_steps: int = setting(200, "outer steps at most", at_least(0), paper="200 (Table 3)")
+    num_outer_steps: int = setting(200, "outer steps at most", at_least(0), paper="200 (B.7)")
+    source_run: str = setting(
+        "",
+        "workdir of a finished run of SOAR: start from its teacher, promotion questions and promoted student, and make "
+        "no outer step",
+        legacy="",
+    )
+    source_step: int = setting(0, "outer step of `source_run` whose state is taken; 0: its last", at_least(0), legacy=0)
     model: ModelSection = section(ModelSection, "the base model")
     lora: LoRASection = section(LoRASection, "adapters")
     problems: SourceSection = section(SourceSection, "problems, of which the hard ones become the target")
@@ -84,8 +90,23 @@ class RunConfig(Section):
 
     @property
     def promotes(self) -> bool:
-        """Whether the outer loop measures students on reward questions, and promotes them."""
+        """Whether the outer loop may promote students."""
+        return self.measures_students and self.promotion.rule != "never"
+
+    @property
+    def measures_students(self) -> bool:
+        """Whether the outer loop measures students on reward questions."""
         return self.num_outer_steps > 0 and self.trains_students
+
+    @property
+    def has_promoted(self) -> bool:
+        """Whether there is a promoted student in the end: this run's, or that of `source_run`."""
+        return self.promotes or (bool(self.source_run) and self.trains_students)
+
+    def episode_steps(self, num_promotions: int) -> int:
+        """Student steps of an episode of the inner loop after a number of promotions (paper, B.7)."""
+        longer = self.inner.num_steps + num_promotions * self.inner.steps_per_promotion
+        return max(self.inner.num_steps, min(longer, self.inner.max_steps))
 
     @property
     def embeds_questions(self) -> bool:
@@ -114,7 +135,9 @@ class RunConfig(Section):
         return dataclasses.replace(self, model=dataclasses.replace(self.model, dtype=dtype))
 
     def num_curriculum_stages(self) -> int:
-        """Stages of questions that are known before the run: of the teacher's and of curated ones."""
+        """Stages of the schedule 'then_hard' that are known before the run: of the teacher's and of curated ones."""
+        if self.curriculum.schedule != "then_hard":
+            return 0
         by_source = {
             "teacher": ceil_div(self.curriculum.num_questions, self.outer.questions_per_dataset),
             "curated": len(self.curriculum.levels),

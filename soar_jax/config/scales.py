@@ -1,4 +1,4 @@
-"""Scales: which model, which problems, and the sizes that fit them. `method.py:SCALE` picks one.
+"""Scales: which model, which problems, and the sizes that fit them. `method.py:SCALE[:BENCHMARK]` picks one.
 
 The defaults of `sections.py` are the paper's protocol. A scale is the list of its departures from them, each with its
 reason.
@@ -11,21 +11,31 @@ from collections.abc import Callable
 
 import ml_collections
 
+from soar_jax.config import prompt_texts
 from soar_jax.config.run_config import RunConfig
-from soar_jax.config.sections import EXAMPLES, TEACHER_PROMPT
 from soar_jax.errors import require
 
 
 def scale_config(scale: str) -> ml_collections.ConfigDict:
     """All keys that every method has, set for a scale; an empty name is "nano".
 
+    Args:
+      scale: "SCALE", or "SCALE:BENCHMARK" for a language model on another benchmark than its own.
+
     Raises:
-      SettingsError: there is no such scale.
+      SettingsError: there is no such scale or benchmark.
     """
     scale = scale or "nano"
-    require(scale in SCALES, f"unknown scale {scale!r}; choose one of {', '.join(SCALES)}")
+    name, _, benchmark = scale.partition(":")
+    require(name in SCALES, f"unknown scale {name!r}; choose one of {', '.join(SCALES)}")
+    require(
+        not benchmark or (name != "nano" and benchmark in BENCHMARKS),
+        f"unknown benchmark {benchmark!r} of scale {name!r}; a language model has {', '.join(BENCHMARKS)}",
+    )
     config = ml_collections.ConfigDict(RunConfig().to_dict())
-    SCALES[scale](config)
+    SCALES[name](config)
+    if benchmark:
+        BENCHMARKS[benchmark](config)
     config.scale = scale
     return config
 
@@ -49,20 +59,29 @@ def nano(c: ml_collections.ConfigDict) -> None:
     c.prompts.update(student="exam {question} ?", teacher="teacher", teacher_opening="", from_seed="teacher {opening}")
     c.prompts.update(opening_words=4, chat=False, subjects=(), teacher_format="separator", bucket_tokens=(4, 15))
     c.grading.update(extraction=("after_equals",), equivalence="text", num_workers=2)  # answers are digits
-    c.hard_subset.update(num_candidates=384, samples_per_round=128)  # one compiled shape
+    # Problems are free here, so that a validation set of its own chooses the promoted student.
+    c.hard_subset.update(num_candidates=384, samples_per_round=128, validation_share=1 / 3)  # one compiled shape
     # 8 datasets of 16 questions: a step of this size takes seconds, and 16 questions are enough to move a student.
     c.outer.update(num_datasets=8, questions_per_dataset=16, students_per_dataset=1)
     # Greedy accuracy of this model jumps from 0 to 1 and gives no early signal: accuracy is that of 16 samples.
     c.outer.update(reward_temperature=1.0, reward_samples=16, stop_at_validation=0.9)
     c.promotion.student = "window_best"  # with one student a dataset, a step's best is often luck
-    c.inner.update(group_size=16, students_at_once=0)  # all students fit into memory
+    # All students fit into memory. Ten steps of this size are enough after a promotion too.
+    c.inner.update(group_size=16, students_at_once=0, steps_per_promotion=0)
     # Epsilon is large against the gradients' size: one lucky hit must not become a full step.
     c.student.update(learning_rate=3e-4, adam_eps=1e-3, max_completion_tokens=27)
     c.teacher.update(learning_rate=8e-4, adam_eps=1e-5, max_completion_tokens=40)
     for policy in (c.student, c.teacher):
+        # Runs are short, and one that reaches its goal ends: nothing is to decay towards an end that never comes.
+        policy.update(schedule="constant", warmup_steps=0, weight_decay=0.0, adam_b2=0.99, kl_coef=0.0)
         policy.update(rows_per_micro_batch=16, logprob_chunk_tokens=4096, remat="none", bucket_tokens=())
+    c.student.reward = "right"  # its answers are not boxed
+    c.teacher.update(malformed="penalise", reward_unit="question", solver_samples=16)
     c.curriculum.update(num_questions=64, levels=(3, 4, 5, 6), schedule="then_hard")  # easy ones first teach the work
-    c.final.num_steps = 50  # enough for all methods to level off
+    c.curriculum.update(curated_source="", curated_path="")
+    # Enough for all methods to level off; tested at the end.
+    c.final.update(num_steps=50, warmup_steps=0, report_at="end", test_every=0)
+    c.analysis.vendi_size = 32  # questions of two promotions
     c.analysis.judge = "world"  # the world knows every answer
     c.evaluation.problems_per_call = 64
     c.mesh.update(population=-1, fsdp=1, tensor=1)  # the two halves of a CPU
@@ -70,20 +89,26 @@ def nano(c: ml_collections.ConfigDict) -> None:
 
 
 def language_model(c: ml_collections.ConfigDict, source: str) -> None:
-    """An instruction model on MATH.
-
-    Step sizes and the teacher's length are choices from before the paper's were known, kept so that runs stay
-    comparable.
-    """
+    """An instruction model on MATH, by the paper's settings."""
     c.model.source = source
-    for policy in (c.student, c.teacher):
-        policy.learning_rate = 1e-6
-    c.teacher.max_completion_tokens = 768
+
+
+def chat_prompts(c: ml_collections.ConfigDict) -> None:
+    """Prompts in the model's chat template, with an example and a subject in turn, read leniently."""
+    c.prompts.update(student="step_by_step", teacher="one_example", teacher_opening="<question>\n", chat=True)
+    c.prompts.update(subjects=prompt_texts.SUBJECTS, teacher_format="tags")
+
+
+def qwen2_5_1_5b(c: ml_collections.ConfigDict) -> None:
+    """Qwen2.5-1.5B-Instruct on MATH."""
+    language_model(c, "Qwen/Qwen2.5-1.5B-Instruct")
+    chat_prompts(c)
 
 
 def qwen3_1_7b(c: ml_collections.ConfigDict) -> None:
     """Qwen3-1.7B on MATH, told not to think first: thoughts would fill the whole completion."""
     language_model(c, "Qwen/Qwen3-1.7B")
+    chat_prompts(c)
     c.prompts.system = "/no_think"
 
 
@@ -97,13 +122,39 @@ def smollm2_135m(c: ml_collections.ConfigDict) -> None:
     c.transfer.update(source="gsm8k", path="hf:openai/gsm8k:main:test", num_problems=256)
     c.grading.extraction = ("boxed", "last_number")
     # One example and temperature 1 give 1 parsable question in 8; three and 0.7 give 9 in 16.
-    c.prompts.teacher = TEACHER_PROMPT + "\n\n".join(EXAMPLES)
-    c.prompts.subjects = ("everyday arithmetic",)
-    c.teacher.temperature = 0.7
+    chat_prompts(c)
+    c.prompts.update(teacher="three_examples", subjects=("everyday arithmetic",))
+    c.teacher.update(temperature=0.7, malformed="penalise")
     c.student.max_completion_tokens = c.teacher.max_completion_tokens = 256
-    c.curriculum.levels = (1,)  # all that the benchmark has
+    c.curriculum.update(curated_source="", curated_path="", levels=(1,))  # all that the benchmark has
     c.student.bucket_tokens = (128,)
+    c.final.update(num_steps=100, report_at="end", test_every=0)
 
+
+def math(c: ml_collections.ConfigDict) -> None:
+    """MATH (paper, B.5): what `sections.py` has."""
+
+
+def harp(c: ml_collections.ConfigDict) -> None:
+    """HARP (paper, B.5 and B.6): a file of its authors' repository, HARP.jsonl.zip."""
+    c.problems.update(source="harp", path="HARP.jsonl.zip")
+    c.curriculum.schedule = "mixed"
+    c.checkpoints.keep_every = 170  # the teacher of this step writes the questions of Grounded-T (paper, B.7)
+
+
+def olympiadbench(c: ml_collections.ConfigDict) -> None:
+    """OlympiadBench (paper, B.5 and B.6): transfer, whose questions come from a run on another benchmark."""
+    c.problems.update(source="olympiadbench", path="hf:Hothan/OlympiadBench:OE_TO_maths_en_COMP")
+    c.hard_subset.num_candidates = 674
+    c.curriculum.schedule = "mixed"
+    c.final.report_at = "step"
+
+
+BENCHMARKS: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
+    "math": math,
+    "harp": harp,
+    "olympiadbench": olympiadbench,
+}
 
 SCALES: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
     "nano": nano,
@@ -111,6 +162,6 @@ SCALES: dict[str, Callable[[ml_collections.ConfigDict], None]] = {
     "llama3.2-1b": functools.partial(language_model, source="meta-llama/Llama-3.2-1B-Instruct"),
     "llama3.2-3b": functools.partial(language_model, source="meta-llama/Llama-3.2-3B-Instruct"),
     "llama3.1-8b": functools.partial(language_model, source="meta-llama/Llama-3.1-8B-Instruct"),
-    "qwen2.5-1.5b": functools.partial(language_model, source="Qwen/Qwen2.5-1.5B-Instruct"),
+    "qwen2.5-1.5b": qwen2_5_1_5b,
     "qwen3-1.7b": qwen3_1_7b,
 }

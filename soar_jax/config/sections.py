@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from soar_jax.config import prompt_texts
 from soar_jax.config.fields import (
     Section,
     at_least,
@@ -23,6 +24,7 @@ from soar_jax.config.fields import (
     satisfies,
     section,
     setting,
+    source_or,
 )
 
 AUTO = "auto"  # of a model's dtype and attention: what suits the devices
@@ -31,27 +33,7 @@ _ONE = at_least(1)
 _ABOVE_ZERO = satisfies(positive, "it must be more than 0")
 _TEMPERATURE = at_least(0, "greedy")
 _TOP_P = satisfies(lambda value: 0 < value <= 1, "it must be in (0, 1]")
-_BETA = satisfies(lambda value: 0 <= value < 1, "it must be in [0, 1)")
 SEED = satisfies(lambda value: 0 <= value < 2**32, f"it must be 0 to {2**32 - 1}")
-
-TEACHER_PROMPT = """Write one new, self-contained mathematics problem about {subject}, with one final answer that \
-can be checked automatically. Give the problem in <question> tags and only its final answer in <answer> tags, like this:
-
-"""
-EXAMPLES = (
-    """<question>
-A rectangle is 3 cm wide and 5 cm long. What is its area in square centimetres?
-</question>
-<answer>15</answer>""",
-    """<question>
-Ana has 12 apples. She gives 4 to Ben and buys 7 more. How many apples has she now?
-</question>
-<answer>15</answer>""",
-    """<question>
-A train travels 180 km in 3 hours. How many kilometres does it travel in one hour?
-</question>
-<answer>60</answer>""",
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,7 +94,7 @@ class SourceSection(Section):
 
     source: str = setting("math", "'arithmetic', or the benchmark at `path`", known_source)
     path: str = setting(
-        "hf:EleutherAI/hendrycks_math",
+        "hf:EleutherAI/hendrycks_math::test",
         "a .jsonl, .json or .zip file, 'hf:OWNER/NAME[:CONFIG[:SPLIT]]' or 'tfds:NAME[:SPLIT]'",
         paper="the 5,000 problems of MATH's official test split (B.5)",
     )
@@ -126,12 +108,15 @@ class SourceSection(Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TransferSection(SourceSection):
-    """Problems of another kind, evaluated once at the end and never trained on."""
+    """Problems of another kind, evaluated once at the end and never trained on.
 
-    source: str = setting("olympiadbench", "as problems.source", known_source, paper="OlympiadBench (section 4)")
-    path: str = setting("hf:Hothan/OlympiadBench:OE_TO_maths_en_COMP", "as problems.path")
+    The paper's transfer is a run of its own: the scale's benchmark `olympiadbench`, with `source_run`.
+    """
+
+    source: str = setting("none", "as problems.source, or 'none'", source_or("none"), paper="none (B.6)")
+    path: str = setting("", "as problems.path")
     topic: str = setting("mirror", "topic of the source 'arithmetic'")
-    num_problems: int = setting(674, "problems at most", _ONE, paper="674, of which 158 are tested (B.5)")
+    num_problems: int = setting(674, "problems at most", _ONE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,42 +124,42 @@ class PromptsSection(Section):
     """Prompt templates. Text is inserted into them, never interpreted."""
 
     student: str = setting(
-        "{question}\n\nPlease reason step by step, and put your final answer within \\boxed{}.",
-        "student's prompt",
+        prompt_texts.STUDENT["frame"],
+        "student's prompt: a text, or the name of one: 'frame' (plain text), 'step_by_step' (for a chat)",
         contains("{question}", "students would be asked nothing"),
+        paper="a plain-text frame of this content (B.1)",
     )
     teacher: str = setting(
-        TEACHER_PROMPT + EXAMPLES[0],
-        "teacher's prompt, fixed except for {subject}: no hard problem is ever shown to the teacher",
+        prompt_texts.TEACHER["topics"],
+        "teacher's prompt, fixed except for {subject}: no hard problem is ever shown to the teacher. A text, or the "
+        "name of one: 'topics' (no examples), 'one_example', 'three_examples' (both with {subject} and an opening)",
+        paper="a prompt of this content (B.1)",
     )
-    teacher_opening: str = setting("<question>\n", "text that the teacher's completion begins with")
+    teacher_opening: str = setting("", "text that the teacher's completion begins with")
+    answer_request: str = setting(
+        "\n\nNow give the final answer to this problem as <answer>\\boxed{...}</answer>:\n",
+        "with teacher.turns=2: text between the teacher's question and its second completion, the answer",
+    )
     from_seed: str = setting(
         "Continue this into one complete mathematics problem, and write nothing but the problem: {opening}",
         "self-play: prompt with the first words of a seed problem",
         contains("{opening}", "self-play would see no seed"),
     )
     opening_words: int = setting(8, "self-play: words of a seed problem that are shown")
-    chat: bool = setting(True, "put prompts into the model's chat template", paper="none is mentioned (B.7)")
+    chat: bool = setting(False, "put prompts into the model's chat template", paper="none is mentioned (B.1)")
     system: str = setting("", "system turn of the chat; empty: none")
     subjects: tuple[str, ...] = setting(
-        (
-            "algebra",
-            "counting and probability",
-            "geometry",
-            "intermediate algebra",
-            "number theory",
-            "prealgebra",
-            "precalculus",
-        ),
+        (),
         "for {subject} in the teacher's prompt; rollouts cycle through them",
-        paper="the same seven, in one line of the prompt (B.7)",
+        paper="none: seven topics stand in one line of the prompt (B.1)",
     )
     teacher_format: str = setting(
-        "tags",
-        "how question and answer are marked in the teacher's text: 'separator' (`question_end` between them) or 'tags' "
-        "(<question>…</question> <answer>…</answer>)",
-        one_of("separator", "tags"),
-        paper="tags (section 3)",
+        "boxed_tags",
+        "how question and answer are marked in the teacher's text: 'boxed_tags' (<question>…</question> "
+        "<answer>\\boxed{…}</answer>, all tags closed, the answer readable by the grader), 'tags' (the same, read "
+        "leniently) or 'separator' (`question_end` between them)",
+        one_of("boxed_tags", "tags", "separator"),
+        paper="boxed_tags (B.2)",
     )
     question_end: str = setting("?", "the separator", satisfies(bool, "it must end the teacher's question"))
     bucket_tokens: tuple[int, ...] = setting(
@@ -202,7 +187,7 @@ class GradingSection(Section):
         "math",
         "'text', or 'math': the same mathematical object in any notation",
         one_of("text", "math"),
-        paper="Math-Verify (section 4)",
+        paper="Math-Verify (B.3)",
     )
     num_workers: int = setting(4, "processes for what only computer algebra can decide", _ONE, execution_only=True)
     deadline_s: float = setting(5.0, "seconds of one such comparison", _ABOVE_ZERO)
@@ -212,16 +197,17 @@ class GradingSection(Section):
 class HardSubsetSection(Section):
     """The search for problems that the base model never solves."""
 
-    num_candidates: int = setting(6_000, "problems that are tried at most", _ONE, paper="5,000 of MATH (B.5)")
+    num_candidates: int = setting(5_000, "problems that are tried at most", _ONE, paper="5,000 of MATH (B.5)")
     num_samples: int = setting(128, "keep what the base model solves 0 times of this", _ONE, paper="128 (section 4)")
     samples_per_round: int = setting(16, "samples drawn at once; a problem solved in a round leaves the search", _ONE)
     temperature: float = setting(1.0, "temperature of the search", _TEMPERATURE, paper="1.0 (B.5)")
     top_p: float = setting(1.0, "nucleus sampling; 1 is off", _TOP_P)
     validation_share: float = setting(
-        1 / 3,
-        "share of the train half that chooses the promoted student to be tested",
-        satisfies(lambda value: 0 < value < 1, "it must be between 0 and 1"),
-        paper="no validation set (B.5)",  # ours keeps one, so that a choice is not made on training problems
+        0.0,
+        "share of the train half that chooses the promoted student to be tested; 0: greedy accuracy on all of hard "
+        "train chooses",
+        satisfies(lambda value: 0 <= value < 1, "it must be 0 or more, and below 1"),
+        paper="0 (B.6)",
     )
 
 
@@ -239,8 +225,8 @@ class OuterSection(Section):
     reward_samples: int = setting(1, "answers to each reward question", _ONE, paper="1 (section 3)")
     stop_at_validation: float = setting(
         1.1,
-        "end the search when the baseline student solves this share of hard validation (mean over samples); above 1: "
-        "never",
+        "end the search when the baseline student solves this share of the problems that choose the promoted student; "
+        "above 1: never",
         satisfies(positive, "the run would stop after its first step"),
         paper="never (Table 3: 200 steps)",
     )
@@ -259,10 +245,30 @@ class PromotionSection(Section):
         "mean", "statistic of a step's g rewards: 'mean' or 'best'", one_of("mean", "best"), paper="mean (section 3)"
     )
     student: str = setting(
-        "step_best",
-        "who is promoted: this step's best student, or the window's",
-        one_of("step_best", "window_best"),
-        paper="the student with the median reward of this step's best dataset (section 3)",
+        "step_median",
+        "who is promoted: of this step's best dataset the student with the median reward or the best one, or the best "
+        "one of the window's best datasets",
+        one_of("step_median", "step_best", "window_best"),
+        paper="step_median (B.3)",
+    )
+    even_median: str = setting(
+        # The lower one: a promotion is not to rest on the luckier half of the students.
+        "lower",
+        "which of the two middle students is the median of an even number",
+        one_of("lower", "upper"),
+        legacy="lower",
+    )
+    clears_window: bool = setting(
+        # Rewards before a promotion were measured against another baseline student.
+        True,
+        "empty the window after a promotion",
+        legacy=True,
+    )
+    needs_full_window: bool = setting(
+        # A mean over fewer steps than the window is not the paper's moving average.
+        True,
+        "promote only when the window is full",
+        legacy=True,
     )
     needs_step_reward: bool = setting(
         False, "also require this step's best reward to exceed tau", paper="False (section 3)"
@@ -270,15 +276,19 @@ class PromotionSection(Section):
 
     @property
     def num_kept_students(self) -> int:
-        """Best students of earlier steps that a promotion may take."""
-        return self.window - 1 if self.student == "window_best" else 0
+        """Candidates of earlier steps that a promotion may take."""
+        return self.window - 1 if self.student == "window_best" and self.rule != "never" else 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InnerSection(Section):
     """The inner loop: one student's RL episode."""
 
-    num_steps: int = setting(10, "student steps of an episode", _ONE, paper="10, and 5 more once promoted (section 3)")
+    num_steps: int = setting(10, "student steps of an episode", _ONE, paper="10 (B.7)")
+    steps_per_promotion: int = setting(
+        5, "student steps by which a promotion makes episodes longer", at_least(0, "none"), paper="5 (B.7)", legacy=0
+    )
+    max_steps: int = setting(20, "student steps of an episode at most", _ONE, paper="20 (section 6)", legacy=20)
     questions_per_step: int = setting(8, "questions of a student step", _ONE, paper="8 (Table 3)")
     group_size: int = setting(
         32,
@@ -296,87 +306,6 @@ class InnerSection(Section):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PolicySection(Section):
-    """How one kind of policy, teacher or student, samples and learns."""
-
-    temperature: float = setting(
-        1.0,
-        "sampling temperature",
-        satisfies(positive, "training needs samples that differ, so use more than 0"),
-        paper="1.0 (Table 3)",
-    )
-    max_completion_tokens: int = setting(1024, "tokens of a completion at most", _ONE, paper="1,024 (Table 3)")
-    learning_rate: float = setting(1e-5, "learning rate", _ABOVE_ZERO, paper="1e-5 (Table 3)")
-    adam_b1: float = setting(0.9, "Adam's first moment decay", _BETA)
-    adam_b2: float = setting(0.99, "Adam's second moment decay", _BETA)
-    adam_eps: float = setting(1e-8, "Adam's epsilon", _ABOVE_ZERO)
-    max_grad_norm: float = setting(1.0, "gradients are clipped to this global norm", _ABOVE_ZERO)
-    updates_per_batch: int = setting(1, "updates on each batch; more than 1 needs clip_ratio", _ONE)
-    clip_ratio: float = setting(0.0, "epsilon of the clipped surrogate; 0: plain RLOO", at_least(0, "off"))
-    kl_coef: float = setting(
-        0.0,
-        "weight of the KL divergence to the policy that training starts from (k3, in the loss); 0 leaves it out",
-        at_least(0, "off"),
-        paper="0.001 (Table 3)",
-    )
-    rows_per_micro_batch: int = setting(4, "rows of a gradient accumulation step", _ONE, execution_only=True)
-    bucket_tokens: tuple[int, ...] = setting(
-        (),
-        "lengths in tokens to which completions are padded in training, besides their limit; each is one more loop to "
-        "compile",
-        integers_or_none,
-        execution_only=True,
-    )
-    logprob_chunk_tokens: int = setting(
-        1024, "tokens whose full-vocabulary logits are held at once", _ONE, execution_only=True
-    )
-    remat: str = setting(
-        "layers",
-        "what the backward pass recomputes: 'none', 'layers' (layers keep only their input) or 'dots' (they also keep "
-        "the results of matrix products)",
-        one_of("none", "layers", "dots"),
-        execution_only=True,
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StudentSection(PolicySection):
-    """The students, in the inner loop and at the end."""
-
-    reward: str = setting(
-        "right",
-        "reward of an answer: 'right' is 1 for one that equals the question's answer and 0 for others",
-        registered,
-        paper="120, 20, 10 or 0 (section 3)",
-        legacy="right",
-    )
-    bucket_tokens: tuple[int, ...] = setting((512,), "as teacher.bucket_tokens", integers_or_none, execution_only=True)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TeacherSection(PolicySection):
-    """The teacher."""
-
-    max_completion_tokens: int = setting(512, "tokens of a completion at most", _ONE, paper="512 (Table 3)")
-    train: bool = setting(True, "False freezes the teacher")
-    reward: str = setting(
-        "grounded",
-        "'grounded': students' improvement; of the questions alone: 'learnability', 'r_zero', 'absolute_zero'",
-        registered,
-        paper="grounded (section 3)",
-    )
-    solver_samples: int = setting(
-        16, "the baseline student's answers to a question, for rewards of the questions alone", _ONE, paper="32 (B.6)"
-    )
-    invalid_penalty: float = setting(
-        1.0,
-        "advantage of a rollout that cannot be parsed: -this * the largest |advantage|",
-        at_least(0, "off"),
-        paper="none: such rollouts are sampled again (section 3)",
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class CurriculumSection(Section):
     """The questions of the final students."""
 
@@ -388,12 +317,35 @@ class CurriculumSection(Section):
         paper="promotions (PQ, section 4)",
     )
     num_questions: int = setting(128, "questions of the source 'teacher'", _ONE, paper="128 (section 4)")
+    keep: str = setting(
+        "all",
+        "which questions of a `source_run` are kept: 'all', or those that its judge called 'right' or 'well_posed'",
+        one_of("all", "right", "well_posed"),
+        paper="all; 'right' and 'well_posed' in ablations (C.5)",
+        legacy="all",
+    )
+    curated_source: str = setting(
+        "math", "as problems.source, of the source 'curated'; empty: the problems themselves", source_or(""), legacy=""
+    )
+    curated_path: str = setting(
+        "hf:EleutherAI/hendrycks_math",
+        "as problems.path, of the source 'curated'",
+        paper="MATH's train split (section 4)",
+        legacy="",
+    )
+    num_curated: int = setting(
+        0, "problems of the source 'curated'; 0: all", at_least(0, "all"), paper="6,750, or 128 (section 4)", legacy=0
+    )
     levels: tuple[int, ...] = setting((1, 2, 3, 4, 5), "levels of the source 'curated'", integers_or_none)
     schedule: str = setting(
-        "mixed",
-        "'then_hard': datasets or levels one after the other, then hard train problems; 'mixed': all in one pool",
+        "warm_start",
+        "'warm_start': one pool of all synthetic questions for `warm_start_steps`, then hard train problems; 'mixed': "
+        "all in one pool; 'then_hard': datasets or levels one after the other, then hard train problems",
         registered,
-        paper="mixed on HARP and OlympiadBench; 64 steps, then hard train, on MATH (B.6)",
+        paper="warm_start on MATH; mixed on HARP and OlympiadBench (B.6)",
+    )
+    warm_start_steps: int = setting(
+        64, "student steps of 'warm_start' on synthetic questions", _ONE, paper="64 (B.6)", legacy=64
     )
 
 
@@ -407,8 +359,48 @@ class FinalSection(Section):
         "student, trained further on hard train problems), 'hard_only', 'self_play' (SeRL)",
         registered,
     )
-    num_steps: int = setting(100, "student steps, the same for all methods", _ONE, paper="1,500 at most (Table 3)")
-    num_replicas: int = setting(4, "students of each kind, whose results are averaged", _ONE, paper="3 to 6 (B.8)")
+    num_steps: int = setting(1500, "student steps, the same for all methods", _ONE, paper="1,500 (Table 3)")
+    num_replicas: int = setting(4, "students of each kind, whose results are averaged", _ONE, paper="2 or more (B.8)")
+    warmup_steps: int = setting(
+        20,
+        "as student.warmup_steps, of final students; 'warm_start' has none",
+        at_least(0, "none"),
+        paper="0 or 20 (Table 3)",
+        legacy=0,
+    )
+    report_at: str = setting(
+        "plateau",
+        "which tests are reported: 'plateau' (the mean over those in the `report_steps` after the reward has levelled "
+        "off), 'step' (that at `report_step`) or 'end'",
+        one_of("plateau", "step", "end"),
+        paper="plateau on MATH and HARP, step on OlympiadBench (B.6)",
+        legacy="end",
+    )
+    report_step: int = setting(50, "student step of 'step'", _ONE, paper="50 (B.6)", legacy=50)
+    report_steps: int = setting(200, "student steps of 'plateau'", _ONE, paper="200 (B.6)", legacy=200)
+    plateau_smoothing: int = setting(
+        25, "student steps of the centred mean of the training reward", _ONE, paper="25 (B.6)", legacy=25
+    )
+    plateau_slope: float = setting(
+        0.15,
+        "the reward has levelled off where its slope falls below this share of the steepest",
+        satisfies(lambda value: 0 < value < 1, "it must be between 0 and 1"),
+        paper="0.15 (B.6)",
+        legacy=0.15,
+    )
+    test_every: int = setting(
+        # Four tests in the 200 steps; a test of 360 problems costs as much as 45 student steps.
+        50,
+        "student steps between tests on the way; 0: only at the end",
+        at_least(0, "none"),
+        legacy=0,
+    )
+    validate_every: int = setting(
+        10,
+        "student steps between validations on the way, where there is a validation set",
+        _ONE,
+        legacy=10,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -430,6 +422,14 @@ class AnalysisSection(Section):
         "'model', or 'sentence-transformers:NAME' with the extra `embeddings`",
         paper="Qwen3-Embedding-8B (Table 1)",
     )
+    vendi_size: int = setting(
+        128,
+        "questions that every set is brought to for its Vendi score; 0: as it is",
+        at_least(0),
+        paper="128 (Table 1)",
+        legacy=0,
+    )
+    vendi_draws: int = setting(100, "bootstrap draws of a Vendi score", _ONE, paper="100 (Table 1)", legacy=100)
     judge: str = setting(
         "self_consistency",
         "who decides whether questions are well posed and answers right: 'world' (exact), 'self_consistency', "
@@ -438,7 +438,7 @@ class AnalysisSection(Section):
         paper="Claude 4.5 Sonnet (Table 7)",
     )
     judge_questions: int = setting(
-        256, "questions that are judged at most; 'world' judges all", _ONE, paper="375 to 384 (Table 7)"
+        384, "questions that are judged at most; 'world' judges all", _ONE, paper="375 to 384 (Table 7)"
     )
     judge_samples: int = setting(16, "answers of self_consistency to a question", _ONE)
     judge_agreement: float = setting(0.5, "share of the majority that makes a question well posed")

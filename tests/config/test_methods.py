@@ -5,8 +5,9 @@ import importlib.util
 import pytest
 
 from soar_jax.config import METHODS, method_config, read_config, scale_names
-from soar_jax.config.cross_rules import check_whole_run
+from soar_jax.config.cross_rules import UNSET, check_whole_run
 from soar_jax.config.method_file import get_config
+from soar_jax.config.scales import BENCHMARKS
 from soar_jax.errors import SettingsError
 from tests.conftest import ROOT
 
@@ -14,12 +15,24 @@ FILES = {path.stem: path for path in (ROOT / "configs").glob("*.py")}
 NO_METHODS = {"__init__", "pretrain_nano"}
 
 
-@pytest.mark.parametrize("scale", scale_names())
-@pytest.mark.parametrize("method", sorted(METHODS))
+SCALES = [*scale_names(), *(f"llama3.2-3b:{benchmark}" for benchmark in BENCHMARKS)]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"two_turn_teacher"}))
 def test_every_method_is_accepted_at_every_scale(method, scale):
-    config = read_config(method_config(method, scale))
+    values = method_config(method, scale)
+    if values.source_run == UNSET:
+        values.source_run = "runs/soar"
+    config = read_config(values)
     check_whole_run(config)
     assert (config.method, config.scale) == (method, scale)
+
+
+def test_two_turns_are_for_models_that_write_boxed_tags():
+    read_config(method_config("two_turn_teacher", "llama3.2-3b"))
+    with pytest.raises(SettingsError, match="'after_equals'"):
+        read_config(method_config("two_turn_teacher", "nano"))
 
 
 def test_every_method_has_a_file():
@@ -43,7 +56,7 @@ def test_method_is_found_by_its_name_on_the_command_line(name):
 
 
 def test_unknown_method_is_one_line_with_those_there_are():
-    with pytest.raises(SettingsError, match=r"^method is 'sour_math'; choose one of soar_math, [^\n]*curated$"):
+    with pytest.raises(SettingsError, match=r"^method is 'sour_math'; choose one of soar_math, [^\n]*128$"):
         method_config("sour_math")
 
 

@@ -1,6 +1,8 @@
 """From a ConfigDict or a saved `config.json` to the typed config."""
 
+import dataclasses
 import json
+from typing import get_type_hints
 
 import ml_collections
 import pytest
@@ -9,7 +11,7 @@ from absl import flags
 from soar_jax.config import method_config, read_config
 from soar_jax.config.reading import one_line_errors
 from soar_jax.config.run_config import RunConfig
-from soar_jax.config.saved import as_json, differing_keys, execution_only_keys, identity_of
+from soar_jax.config.saved import as_json, differing_keys, execution_only_keys, identity_of, with_legacy_values
 from soar_jax.errors import SettingsError
 from tests.configs import make_config
 
@@ -22,12 +24,24 @@ EXECUTION_ONLY = {
     "evaluation.problems_per_call",
     "grading.num_workers",
     "model.attention",
+    "teacher.max_draws",
     *(
         f"{policy}.{key}"
         for policy in ("student", "teacher")
         for key in ("rows_per_micro_batch", "logprob_chunk_tokens", "bucket_tokens", "remat")
     ),
 }
+
+
+def newer_keys():
+    """Section, name and legacy value of each key of a run's config that has one."""
+    for field in dataclasses.fields(RunConfig):
+        if field.metadata["legacy"] is not None:
+            yield "", field.name, field.metadata["legacy"]
+        kind = get_type_hints(RunConfig)[field.name]
+        for each in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ():
+            if each.metadata["legacy"] is not None:
+                yield field.name, each.name, each.metadata["legacy"]
 
 
 @pytest.fixture
@@ -89,15 +103,14 @@ def test_saved_config_that_is_no_object_differs_in_all(config, damage):
     assert "seed" in differing_keys(damage, config, identity_only=True)
 
 
-def test_config_of_before_the_registries_is_the_same_run(config, saved):
-    """Saved without `promotion.rule` and `student.reward`; those runs used what the keys now name."""
-    del saved["promotion"]["rule"], saved["student"]["reward"]
-    assert read_config(saved) == config
-    assert differing_keys(saved, config, identity_only=True) == []
-    assert differing_keys(saved, config, identity_only=False) == []
-    assert identity_of(saved) == as_json(config.identity())
-    assert identity_of(saved)["promotion"]["rule"] == "moving_average"
-    assert identity_of(saved)["student"]["reward"] == "right"
+def test_config_that_was_saved_before_keys_existed_has_what_runs_did_then(config, saved):
+    for section, key, _ in newer_keys():
+        del (saved[section] if section else saved)[key]
+    filled = with_legacy_values(saved)
+    for section, key, legacy in newer_keys():
+        assert (filled[section] if section else filled)[key] == legacy
+    assert read_config(filled).student.reward == "right"
+    assert "student.schedule" not in differing_keys(saved, config, identity_only=True)  # constant, as in this scale
 
 
 def test_legacy_values_are_not_the_defaults_of_new_runs(config, saved):

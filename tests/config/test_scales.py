@@ -17,13 +17,27 @@ def test_scale_names_itself_and_has_every_key(scale):
             assert config[name].to_dict().keys() == section.keys()
 
 
-def test_llama_3b_differs_from_the_default_only_where_it_says():
-    departures = {
-        "scale": "llama3.2-3b",
-        "student": {"learning_rate": 1e-6},
-        "teacher": {"learning_rate": 1e-6, "max_completion_tokens": 768},
-    }
-    assert read_config(scale_config("llama3.2-3b")) == read_config(departures)
+def test_llama_3b_is_the_default():
+    assert read_config(scale_config("llama3.2-3b")) == read_config({"scale": "llama3.2-3b"})
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "source", "schedule", "report_at"),
+    [
+        ("math", "math", "warm_start", "plateau"),
+        ("harp", "harp", "mixed", "plateau"),
+        ("olympiadbench", "olympiadbench", "mixed", "step"),
+    ],
+)
+def test_benchmark_sets_problems_and_the_papers_protocol_of_them(benchmark, source, schedule, report_at):
+    config = read_config(scale_config(f"llama3.2-3b:{benchmark}"))
+    assert (config.problems.source, config.curriculum.schedule, config.final.report_at) == (source, schedule, report_at)
+
+
+@pytest.mark.parametrize("scale", ["nano:harp", "llama3.2-3b:mmlu", "llama3.2-3b:harp:test"])
+def test_unknown_benchmark_is_one_line_with_those_there_are(scale):
+    with pytest.raises(SettingsError, match=r"^unknown benchmark '[^\n]*has math, harp, olympiadbench$"):
+        scale_config(scale)
 
 
 def test_nano_is_the_scale_without_a_name():

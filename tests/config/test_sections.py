@@ -27,7 +27,7 @@ BAD = [
     ("prompts.question_end", "", "prompts.question_end is empty; it must end the teacher's question"),
     ("model.dtype", "float8", "model.dtype is 'float8'; choose one of auto, float32, bfloat16"),
     ("model.attention", "flash", "model.attention is 'flash'; choose one of auto, plain, splash, cudnn"),
-    ("hard_subset.validation_share", 1.0, "hard_subset.validation_share is 1.0; it must be between 0 and 1"),
+    ("hard_subset.validation_share", 1.0, "hard_subset.validation_share is 1.0; it must be 0 or more, and below 1"),
     ("hard_subset.temperature", -1.0, "hard_subset.temperature is -1.0; it must be 0 (greedy) or more"),
     ("hard_subset.samples_per_round", 0, "hard_subset.samples_per_round is 0; it must be at least 1"),
     ("outer.stop_at_validation", 0.0, "the run would stop after its first step"),
@@ -39,13 +39,28 @@ BAD = [
     ("teacher.max_completion_tokens", 0, "teacher.max_completion_tokens is 0; it must be at least 1"),
     ("teacher.solver_samples", 0, "teacher.solver_samples is 0; it must be at least 1"),
     ("teacher.invalid_penalty", -1.0, "teacher.invalid_penalty is -1.0; it must be 0 (off) or more"),
-    ("teacher.reward", "novelty", "choose one of grounded, learnability, r_zero, absolute_zero"),
+    ("teacher.reward", "novelty", "teacher.reward is 'novelty'; choose one of grounded, "),
     ("evaluation.top_p", 0.0, "evaluation.top_p is 0.0; it must be in (0, 1]"),
     ("promotion.window", 0, "promotion.window is 0; it must be at least 1"),
     ("promotion.statistic", "median", "promotion.statistic is 'median'; choose one of mean, best"),
-    ("promotion.student", "best", "promotion.student is 'best'; choose one of step_best, window_best"),
+    ("promotion.student", "best", "promotion.student is 'best'; choose one of step_median, step_best, window_best"),
     ("curriculum.source", "books", "curriculum.source is 'books'; choose one of promotions, teacher, curated, none"),
-    ("curriculum.schedule", "random", "choose one of then_hard, mixed"),
+    ("curriculum.schedule", "random", "curriculum.schedule is 'random'; choose one of "),
+    ("curriculum.curated_source", "maths", "curriculum.curated_source is 'maths'; choose one of arithmetic, math, "),
+    ("curriculum.keep", "wrong", "curriculum.keep is 'wrong'; choose one of all, right, well_posed"),
+    ("transfer.source", "nothing", "transfer.source is 'nothing'; choose one of arithmetic, math, "),
+    ("student.schedule", "step", "student.schedule is 'step'; choose one of constant, linear, cosine"),
+    ("student.kl", "k2", "student.kl is 'k2'; choose one of k3_in_loss, k1_in_reward"),
+    ("student.weight_decay", -0.1, "student.weight_decay is -0.1; it must be 0 (off) or more"),
+    ("student.graded_values", (1.0, 0.0), "student.graded_values is (1.0, 0.0); give four numbers"),
+    ("student.reward", "rewards", "student.reward is 'rewards'; choose one of "),
+    ("student.reward", "no_module:reward", "student.reward is 'no_module:reward', which cannot be imported (Module"),
+    ("student.reward", "math:nothing", "student.reward is 'math:nothing', which cannot be imported (AttributeError"),
+    ("student.reward", "math:pi", "student.reward is 'math:pi', which is no function"),
+    ("teacher.turns", 3, "teacher.turns is 3; it must be 1 or 2"),
+    ("teacher.malformed", "keep", "teacher.malformed is 'keep'; choose one of resample, penalise"),
+    ("final.report_at", "best", "final.report_at is 'best'; choose one of plateau, step, end"),
+    ("final.plateau_slope", 1.0, "final.plateau_slope is 1.0; it must be between 0 and 1"),
     ("final.num_replicas", 0, "final.num_replicas is 0; it must be at least 1"),
     ("transfer.num_problems", 0, "transfer.num_problems is 0; it must be at least 1"),
     ("analysis.judge", "me", "choose one of world, self_consistency, endpoint, none"),
@@ -78,7 +93,7 @@ BAD = [
     ("final.students", "hard_only", "final.students is 'hard_only'; it must be a tuple"),
     ("outer", 3, "outer is 3; it is a section and has keys of its own"),
 ]
-PLACE = re.compile(r"\b(Table \d+|section \d+|B\.\d+)\b")
+PLACE = re.compile(r"\b(Table \d+|section \d+|[BCD]\.\d+)\b")
 
 
 @pytest.mark.parametrize(("key", "value", "message"), BAD)
@@ -116,7 +131,7 @@ def test_lists_become_tuples():
         ({"sed": 1}, "no such config key: sed; there are analysis, checkpoints, curriculum, "),
         (
             {"promotion": {"treshold": 1.0}},
-            "no such config key: promotion.treshold; there are needs_step_reward, rule, ",
+            "no such config key: promotion.treshold; there are clears_window, even_median, ",
         ),
         (
             {"problems": {"fields": {"text": "t"}}},
