@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from benchmarks import interleave, workloads
 from soar_jax import parallel
-from soar_jax.config.sections import PolicySection
+from soar_jax.config.policy_sections import PolicySection
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params
 from soar_jax.rl.population import init_policy, update_policy
@@ -167,6 +167,7 @@ def update_phase(
                 batch,
                 reference=None,
                 frozen_base=None,
+                learning_rate=workloads.LEARNING_RATE,
                 mesh=mesh,
                 model=model,
                 loss=workloads.loss(policy.logprob_chunk_tokens, policy.remat),

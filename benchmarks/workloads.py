@@ -27,7 +27,8 @@ from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
 NEVER = (-1,)  # stop ids that are never sampled: all completions have full length
 FIRST_TOKEN = 4  # the embedded model's special tokens have lower ids
-OPTIMIZER = OptimizerSettings(learning_rate=1e-8, b1=0.9, b2=0.99, eps=1e-8, max_grad_norm=1.0)  # moves no weight
+OPTIMIZER = OptimizerSettings(b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.0, max_grad_norm=1.0)
+LEARNING_RATE = 1e-8  # moves no weight
 
 
 def random_tokens(vocab_size: int, *shape: int) -> np.ndarray:
@@ -155,6 +156,7 @@ class Population:
             TrainBatch(rollouts=rollouts, advantages=parallel.shard_population(self._mesh, advantages)),
             reference=None,
             frozen_base=self._sampler.frozen_base,
+            learning_rate=LEARNING_RATE,
             mesh=self._mesh,
             model=self._model,
             loss=loss(self._student.logprob_chunk_tokens, self._student.remat),

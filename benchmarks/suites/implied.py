@@ -130,7 +130,7 @@ def _config(changes: dict[str, Any]) -> RunConfig:
 def _plan_row(name: str, topology: str, model: ModelConfig, mean: float, trained: float) -> dict[str, Any]:
     config = _config(VARIANTS[name])
     assumed = Assumptions(
-        sizes=Sizes(hard_share=0.2, num_promotions=4),
+        sizes=Sizes(hard_share=0.2, num_promotions=4, accepted_share=1.0),
         completion_share=mean,
         prompt_tokens=0,
         trained_share=trained,

@@ -15,8 +15,9 @@ from benchmarks.report import Section
 from soar_jax.config import method_config, read_config
 from soar_jax.problems import arithmetic
 from soar_jax.rl.population import init_population, update_population
+from soar_jax.rl.schedules import learning_rates
 from soar_jax.runs.build import build
-from soar_jax.soar.inner_loop import EpisodeName, QuestionSets, train_population
+from soar_jax.soar.inner_loop import EpisodePlan, QuestionSets, train_population
 from soar_jax.soar.setup import Setup
 from soar_jax.types import QuestionAnswer
 
@@ -65,20 +66,22 @@ def _time(rounds: int, kind: str, rank: int) -> dict[str, Any]:
     population = make_setup(rank, population=-1)
     sets = question_sets()
 
-    def train(setup: Setup, sets: QuestionSets, name: EpisodeName) -> None:
-        episode = train_population(setup, setup.base_weights, question_sets=sets, name=name)
+    def train(setup: Setup, sets: QuestionSets, number: int, first_student: int = 0) -> None:
+        rates = learning_rates(setup.config.student, setup.config.inner.num_steps, warmup_steps=0)
+        plan = EpisodePlan(stream="benchmark", indices=(number,), learning_rates=rates, first_student=first_student)
+        episode = train_population(setup, setup.base_weights, question_sets=sets, plan=plan)
         jax.block_until_ready(episode.states)
 
     def one_program(number: int) -> float:
         started = time.perf_counter()
-        train(population, sets, EpisodeName(stream="benchmark", indices=(number,)))
+        train(population, sets, number)
         return time.perf_counter() - started
 
     def one_after_another(single: Setup) -> Any:
         def work(number: int) -> float:
             started = time.perf_counter()
             for student, questions in enumerate(sets):
-                train(single, [questions], EpisodeName(stream="benchmark", indices=(number,), first_student=student))
+                train(single, [questions], number, first_student=student)
             return time.perf_counter() - started
 
         return work
@@ -109,6 +112,7 @@ def _memory(kind: str, rank: int) -> dict[str, Any]:
         batch,
         reference=None,
         frozen_base=frozen_base,
+        learning_rate=workloads.LEARNING_RATE,
         mesh=setup.mesh,
         model=model,
         loss=student.loss,

@@ -88,6 +88,7 @@ class Ours:
             batch,
             reference=None,
             frozen_base=None,
+            learning_rate=workloads.LEARNING_RATE,
             mesh=self.mesh,
             model=self.sampler.model,
             loss=self.loss,
@@ -140,7 +141,7 @@ def _peer_step(stack: contextlib.ExitStack, name: str, environment: dict[str, st
         prompts=questions(),
         group_size=GROUP_SIZE,
         max_completion_tokens=COMPLETION_TOKENS,
-        learning_rate=workloads.OPTIMIZER.learning_rate,
+        learning_rate=workloads.LEARNING_RATE,
         **more,
     )
 

@@ -22,7 +22,7 @@ class LossSettings:
 
     temperature: float  # the sampler's, so that the trained distribution is the sampled one
     clip_ratio: float  # epsilon of the clipped surrogate; 0 is plain on-policy RLOO
-    kl_coef: float  # weight of the KL divergence to the reference policy; 0 is off
+    kl_coef: float  # weight of the KL term to the reference policy; 0 is off
     chunk_tokens: int  # tokens whose full-vocabulary logits are in memory at once
     remat: str = "none"  # of decoder.REMAT_POLICIES: what layers save for the backward pass
     bucket_tokens: tuple[int, ...] = ()  # padded completion lengths in training, besides the limit
@@ -113,9 +113,14 @@ def policy_gradient_loss(
 ) -> jax.Array:
     """Policy-gradient loss summed over rows and tokens; callers divide the scalar by the row count.
 
+    So a row's loss is the sum over its tokens, not their mean: its gradient is that of the advantage times the log-
+    probability of the whole completion, and no constant stands in for the length.
+
     Plain: -A * logp (the gradient of REINFORCE with the advantages as given). Clipped:
     -min(rho * A, clip(rho, 1 - eps, 1 + eps) * A) with rho = exp(logp - sampler_logp).
-    KL: kl_coef * (exp(d) - d - 1) with d = ref_logp - logp (the k3 estimator).
+    KL: kl_coef * (exp(d) - d - 1) with d = ref_logp - logp, of each token (the k3 estimator), also of rows of zero
+    advantage. Libraries differ here for RLOO: some subtract the k1 estimator of a completion from its reward instead,
+    see `kl_to_reference`; the loss has no KL term then.
     """
     mask = completion_mask(batch.rollouts)
     logprobs_of = functools.partial(
@@ -138,3 +143,29 @@ def policy_gradient_loss(
         difference = (ref_logprobs - logprobs) * mask  # masked first: exp of padding could overflow
         per_token = per_token + settings.kl_coef * (jnp.exp(difference) - difference - 1)
     return jnp.sum(per_token * mask)
+
+
+def kl_to_reference(
+    reference: Params, model: ModelConfig, rollouts: RolloutBatch, settings: LossSettings, rows_per_micro_batch: int
+) -> jax.Array:
+    """KL divergence of each completion to the reference policy, by the k1 estimator (arXiv 2402.14740): [B] float32.
+
+    The sum over a completion's tokens of logp - ref_logp. `logp` is the sampler's own, so that only the reference runs,
+    forward and a micro-batch at a time. Its mean over samples is the KL divergence; a single one may be negative.
+    """
+    num_rows = len(rollouts.lengths)
+    size = min(rows_per_micro_batch, num_rows)
+    padding = -num_rows % size
+
+    def micro_batches(leaf: jax.Array) -> jax.Array:
+        # Copies of the last row pad the batch: rows without a prompt would attend to nothing.
+        padded = jnp.pad(leaf, ((0, padding), *((0, 0),) * (leaf.ndim - 1)), mode="edge")
+        return padded.reshape(-1, size, *leaf.shape[1:])
+
+    def divergence(rows: RolloutBatch) -> jax.Array:
+        ref_logprobs = policy_logprobs(
+            reference, model, rows, temperature=settings.temperature, chunk_tokens=settings.chunk_tokens
+        )
+        return jnp.sum(jnp.where(completion_mask(rows) > 0, rows.sampler_logprobs - ref_logprobs, 0), axis=1)
+
+    return jax.lax.map(divergence, jax.tree.map(micro_batches, rollouts)).reshape(-1)[:num_rows]

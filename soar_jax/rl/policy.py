@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from soar_jax.config.sections import PolicySection
+from soar_jax.config.policy_sections import PolicySection
 from soar_jax.rl.losses import LossSettings
 from soar_jax.rl.train_step import OptimizerSettings
 from soar_jax.sampling.sampler import SamplingSettings
@@ -28,16 +28,16 @@ def policy_settings(section: PolicySection, sampling: SamplingSettings) -> Polic
         loss=LossSettings(
             temperature=section.temperature,
             clip_ratio=section.clip_ratio,
-            kl_coef=section.kl_coef,
+            kl_coef=section.kl_coef if section.kl_in_loss else 0.0,
             chunk_tokens=section.logprob_chunk_tokens,
             remat=section.remat,
             bucket_tokens=section.bucket_tokens,
         ),
         optimizer=OptimizerSettings(
-            learning_rate=section.learning_rate,
             b1=section.adam_b1,
             b2=section.adam_b2,
             eps=section.adam_eps,
+            weight_decay=section.weight_decay,
             max_grad_norm=section.max_grad_norm,
         ),
         rows_per_micro_batch=section.rows_per_micro_batch,

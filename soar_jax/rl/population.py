@@ -1,8 +1,9 @@
-"""The compiled update programs: one policy, and a population of policies."""
+"""The compiled training programs: one policy, and a population of policies."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,9 @@ from jax.sharding import Mesh, NamedSharding
 from soar_jax import parallel
 from soar_jax.model import layout
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import FrozenBase
+from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
-from soar_jax.rl.losses import LossSettings
+from soar_jax.rl.losses import LossSettings, kl_to_reference
 from soar_jax.rl.train_step import (
     Metrics,
     OptimizerSettings,
@@ -22,7 +23,7 @@ from soar_jax.rl.train_step import (
     make_optimizer,
     train_step,
 )
-from soar_jax.types import TrainBatch
+from soar_jax.types import RolloutBatch, TrainBatch
 
 _STATIC = ("mesh", "model", "loss", "optimizer", "rows_per_micro_batch")
 
@@ -34,6 +35,7 @@ def update_policy(
     batch: TrainBatch,  # B rows
     reference: Params | None,
     frozen_base: FrozenBase | None,
+    learning_rate: jax.Array | float,  # [] float32
     *,
     mesh: Mesh,
     model: ModelConfig,
@@ -50,6 +52,7 @@ def update_policy(
     state, metrics = train_step(
         state,
         batch,
+        learning_rate,
         reference=reference,
         frozen_base=frozen_base,
         model=model,
@@ -69,6 +72,7 @@ def update_population(
     batches: TrainBatch,  # every leaf [P, B, ...]
     reference: Params | None,  # one policy, the same for all students
     frozen_base: FrozenBase | None,
+    learning_rate: jax.Array | float,  # [] float32, the same for all students
     *,
     mesh: Mesh,
     model: ModelConfig,
@@ -80,10 +84,15 @@ def update_population(
     """Runs one `train_step` of every student on its own batch; metrics are [P]."""
 
     def update_shard(
-        states: TrainState, batches: TrainBatch, reference: Params | None, frozen_base: FrozenBase | None
+        states: TrainState,
+        batches: TrainBatch,
+        reference: Params | None,
+        frozen_base: FrozenBase | None,
+        learning_rate: jax.Array,
     ) -> tuple[TrainState, Metrics]:
         step = functools.partial(
             train_step,
+            learning_rate=learning_rate,
             reference=reference,
             frozen_base=frozen_base,
             model=model,
@@ -94,11 +103,55 @@ def update_population(
         )
         return parallel.map_students(lambda inputs: step(*inputs), (states, batches), population_batch)
 
-    in_specs = (parallel.BY_POPULATION, parallel.BY_POPULATION, parallel.REPLICATED, parallel.REPLICATED)
+    in_specs = (*(parallel.BY_POPULATION,) * 2, *(parallel.REPLICATED,) * 3)
     states, metrics = parallel.shard_over_population(mesh, update_shard, in_specs, parallel.BY_POPULATION)(
-        states, batches, reference, frozen_base
+        states, batches, reference, frozen_base, jnp.float32(learning_rate)
     )
     return _to_storage_sharding(states, mesh, model=model, optimizer=optimizer, num_stacked=1), metrics
+
+
+# Many parameters: as above.
+@functools.partial(jax.jit, static_argnames=("mesh", "model", "loss", "rows_per_micro_batch"))
+def policy_kl(
+    rollouts: RolloutBatch,  # B rows
+    reference: Params,
+    frozen_base: FrozenBase | None,
+    *,
+    mesh: Mesh,
+    model: ModelConfig,
+    loss: LossSettings,
+    rows_per_micro_batch: int,
+) -> jax.Array:
+    """KL divergence of each of one policy's completions to the reference, see `losses.kl_to_reference`: [B] float32."""
+    divergences = _kl_of_shard(model, loss, rows_per_micro_batch)
+    replicated = parallel.REPLICATED
+    return parallel.shard_over_population(mesh, divergences, (replicated,) * 3, replicated)(
+        rollouts, reference, frozen_base
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("mesh", "model", "loss", "rows_per_micro_batch"))
+def population_kl(
+    rollouts: RolloutBatch,  # every leaf [P, B, ...]; the mesh divides P
+    reference: Params,  # one policy, the same for all students
+    frozen_base: FrozenBase | None,
+    *,
+    mesh: Mesh,
+    model: ModelConfig,
+    loss: LossSettings,
+    rows_per_micro_batch: int,
+) -> jax.Array:
+    """KL divergence of each of the students' completions to the reference: [P, B] float32."""
+    divergences = _kl_of_shard(model, loss, rows_per_micro_batch)
+
+    def shard(rollouts: RolloutBatch, reference: Params, frozen_base: FrozenBase | None) -> jax.Array:
+        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rollouts)
+        return divergences(rows, reference, frozen_base).reshape(rollouts.lengths.shape)
+
+    in_specs = (parallel.BY_POPULATION, parallel.REPLICATED, parallel.REPLICATED)
+    return parallel.shard_over_population(mesh, shard, in_specs, parallel.BY_POPULATION)(
+        rollouts, reference, frozen_base
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "model", "optimizer", "size"))
@@ -125,6 +178,18 @@ def take_student(weights: Params, index: jax.Array | int, *, mesh: Mesh, model: 
     """Weights of one student of a population, in the storage sharding of a single policy."""
     one = jax.tree.map(lambda leaf: leaf[index], weights)
     return jax.lax.with_sharding_constraint(one, layout.shardings(mesh, model, one))
+
+
+def _kl_of_shard(
+    model: ModelConfig, loss: LossSettings, rows_per_micro_batch: int
+) -> Callable[[RolloutBatch, Params, FrozenBase | None], jax.Array]:
+    """Makes the function of (rollouts of R rows, reference, frozen base) that computes their divergences [R]."""
+
+    def divergences(rollouts: RolloutBatch, reference: Params, frozen_base: FrozenBase | None) -> jax.Array:
+        params = decoder_params(reference, frozen_base, model)
+        return kl_to_reference(params, model, rollouts, loss, rows_per_micro_batch)
+
+    return divergences
 
 
 def _to_storage_sharding(

@@ -32,20 +32,29 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
-    """Adam with gradients clipped by their global norm."""
+    """AdamW (arXiv 1711.05101) with gradients clipped by their global norm.
 
-    learning_rate: float
+    The learning rate is an argument of each update, so that a schedule compiles nothing again.
+    """
+
     b1: float
     b2: float
     eps: float
+    weight_decay: float  # decoupled: a step takes learning_rate * this * weight off each weight
     max_grad_norm: float
 
 
 def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
-    """Builds the optax optimiser."""
+    """Builds the optax optimiser up to the learning rate, by whose negative `train_step` multiplies its updates.
+
+    The inner chain keeps the tree of `optax.adam`, which checkpoints of earlier runs have.
+    """
     return optax.chain(
         optax.clip_by_global_norm(settings.max_grad_norm),
-        optax.adam(settings.learning_rate, b1=settings.b1, b2=settings.b2, eps=settings.eps),
+        optax.chain(
+            optax.scale_by_adam(b1=settings.b1, b2=settings.b2, eps=settings.eps),
+            optax.add_decayed_weights(settings.weight_decay),
+        ),
     )
 
 
@@ -58,6 +67,7 @@ def init_train_state(weights: Params, optimizer: optax.GradientTransformation) -
 def train_step(
     state: TrainState,
     batch: TrainBatch,  # B rows
+    learning_rate: jax.Array | float,  # of this update, [] float32
     *,
     reference: Params | None,
     frozen_base: FrozenBase | None,
@@ -68,10 +78,12 @@ def train_step(
     is_batched: bool = False,
     shard_gradient: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda gradient_of: gradient_of,
 ) -> tuple[TrainState, Metrics]:
-    """Updates one policy: gradient accumulated over micro-batches, clipped Adam step, metrics.
+    """Updates one policy: gradient accumulated over micro-batches, clipped AdamW step, metrics.
+
+    The loss is summed over a row's tokens and averaged over the rows, see `losses.policy_gradient_loss`.
 
     Args:
-      reference: weights of the KL term's policy; None where `loss.kl_coef` is 0.
+      reference: weights of the policy of the loss's KL term; None where `loss.kl_coef` is 0.
       frozen_base: the base of the adapters; None where `state` holds a full parameter pytree.
       is_batched: whether this runs under vmap.
       shard_gradient: wraps the gradient, a function of (weights, batch, reference, frozen_base), for instance in a
@@ -89,6 +101,7 @@ def train_step(
     )
     value, gradient = shard_gradient(gradient_of)(state.weights, batch, reference, frozen_base)
     updates, opt_state = make_optimizer(optimizer).update(gradient, state.opt_state, state.weights)
+    updates = jax.tree.map(lambda update: -learning_rate * update, updates)
     state = TrainState(weights=optax.apply_updates(state.weights, updates), opt_state=opt_state)
     grad_norm = optax.tree.norm(gradient)  # before clipping
     active_share = jnp.mean((batch.advantages != 0).astype(jnp.float32))
@@ -108,9 +121,9 @@ def accumulated_gradient(
 ) -> tuple[jax.Array, Params]:
     """Loss (mean over the B rows) and its gradient, accumulated over micro-batches.
 
-    Without a KL term, rows of zero advantage (most rows of hard problems) have no gradient. They are sorted to the end,
-    and micro-batches of them alone are skipped, with the same result. The other rows are sorted by the smallest of
-    `settings.bucket_tokens` that fits their completion, and each micro-batch is cut to its bucket.
+    Without a KL term in the loss, rows of zero advantage (most rows of hard problems) have no gradient. They are sorted
+    to the end, and micro-batches of them alone are skipped, with the same result. The other rows are sorted by the
+    smallest of `settings.bucket_tokens` that fits their completion, and each micro-batch is cut to its bucket.
 
     Args:
       is_batched: whether this runs under vmap.

@@ -20,22 +20,30 @@ from soar_jax.rl.population import init_population, update_population
 from soar_jax.rl.train_step import TrainState
 from soar_jax.rng import stream_generator, stream_key
 from soar_jax.sampling.text import Draw
+from soar_jax.soar.kl_rewards import subtract_students_kl
 from soar_jax.soar.setup import Setup
-from soar_jax.soar.student_rewards import STUDENT_REWARDS
+from soar_jax.soar.student_rewards import student_rewards
 from soar_jax.types import PromptBatch, QuestionAnswer, RolloutBatch, TrainBatch
 
 QuestionSets = Sequence[tuple[QuestionAnswer, ...]]  # [P] the questions of each student, possibly none
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EpisodeName:
-    """Names all random draws of an episode."""
+class EpisodePlan:
+    """The student steps of an episode, and the names of its random draws."""
 
     stream: str
-    indices: tuple[int, ...] = ()
+    indices: tuple[int, ...]
+    learning_rates: tuple[float, ...]  # of each student step
     first_student: int = 0  # index of the population's first student among all: draws do not depend on waves
-    # Number of earlier episodes on the same questions, the last at `indices[-1] - 1`: their order is continued.
-    earlier_episodes: int = 0
+    # An episode on the questions of an earlier one continues their order, which the earlier one's indices name.
+    steps_before: int = 0  # student steps on the same questions
+    order_indices: tuple[int, ...] = ()  # of the first episode on them; empty: this one's
+
+    @property
+    def num_steps(self) -> int:
+        """Student steps."""
+        return len(self.learning_rates)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -52,16 +60,17 @@ class Episode:
 
     states: TrainState  # leaves [P, ...]
     stats: QuestionStats
-    mean_rewards: np.ndarray  # [inner steps, P]
+    mean_rewards: np.ndarray  # [steps, P] of the rollouts of each step
+    right_shares: np.ndarray  # [steps, P] share of right answers
 
 
 class _Batches:
-    """Prompts and reference answers of each inner step of an episode."""
+    """Prompts and reference answers of each student step of an episode."""
 
-    def __init__(self, setup: Setup, question_sets: QuestionSets, name: EpisodeName) -> None:
+    def __init__(self, setup: Setup, question_sets: QuestionSets, plan: EpisodePlan) -> None:
         self._orders = [
-            draw_order(setup, name, student, max(1, len(questions)))
-            for student, questions in enumerate(question_sets, name.first_student)
+            draw_order(setup, plan, student, max(1, len(questions)))
+            for student, questions in enumerate(question_sets, plan.first_student)
         ]
         # A student without questions gets one that no answer is right for: no reward, no advantage, no update.
         empty = (QuestionAnswer(question="", answer=""),)
@@ -99,23 +108,21 @@ class _Batches:
             np.add.at(self.stats.agreed[student], order[step], is_right[student].sum(axis=1))
 
 
-def draw_order(setup: Setup, name: EpisodeName, student: int, num_questions: int) -> np.ndarray:
-    """Draws the question indices of an episode [inner steps, questions_per_step], one permutation after another."""
-    inner, back = setup.config.inner, name.earlier_episodes
-    indices = (*name.indices[:-1], name.indices[-1] - back) if back else name.indices
-    first_step = back * inner.num_steps
-    need = (first_step + inner.num_steps) * inner.questions_per_step
-    rng = stream_generator(setup.config.seed, f"{name.stream}_order", *indices, student)
+def draw_order(setup: Setup, plan: EpisodePlan, student: int, num_questions: int) -> np.ndarray:
+    """Draws the question indices of an episode [steps, questions_per_step], one permutation after another."""
+    each = setup.config.inner.questions_per_step
+    need = (plan.steps_before + plan.num_steps) * each
+    indices = plan.order_indices or plan.indices
+    rng = stream_generator(setup.config.seed, f"{plan.stream}_order", *indices, student)
     rounds = [rng.permutation(num_questions) for _ in range(ceil_div(need, num_questions))]
-    return np.concatenate(rounds)[:need].reshape(-1, inner.questions_per_step)[first_step:]
+    return np.concatenate(rounds)[:need].reshape(-1, each)[plan.steps_before :]
 
 
-def train_population(setup: Setup, start: Params, question_sets: QuestionSets, name: EpisodeName) -> Episode:
+def train_population(setup: Setup, start: Params, question_sets: QuestionSets, plan: EpisodePlan) -> Episode:
     """Trains one copy of `start` on each set of questions; `start` is not donated.
 
-    An inner step samples `inner.group_size` answers to each of `inner.questions_per_step` questions, rewards them by
-    `student.reward`, and updates the student by policy gradient. Departure: an episode always has `inner.num_steps`
-    steps; the paper takes 10, and 5 more once the baseline student has been promoted.
+    A student step samples `inner.group_size` answers to each of `inner.questions_per_step` questions, rewards them by
+    `student.reward`, and updates the student by policy gradient.
 
     Raises:
       NotFiniteError: a loss or gradient norm is not finite; names the step and the students.
@@ -127,43 +134,53 @@ def train_population(setup: Setup, start: Params, question_sets: QuestionSets, n
         optimizer=setup.student.optimizer,
         size=len(question_sets),
     )
-    return continue_population(setup, states, start, question_sets=question_sets, name=name)
+    return continue_population(setup, states, start, question_sets=question_sets, plan=plan)
 
 
 def continue_population(
-    setup: Setup, states: TrainState, reference: Params, question_sets: QuestionSets, name: EpisodeName
+    setup: Setup, states: TrainState, reference: Params, question_sets: QuestionSets, plan: EpisodePlan
 ) -> Episode:
     """Trains existing students for one episode, see `train_population`; `states` is donated.
 
     Args:
-      reference: the reference policy of the KL term.
+      reference: the reference policy of the KL divergence. `train_population` takes the policy that the episode starts
+        from. The paper is silent; the baseline student is in memory anyway, and towards the base model a KL term would
+        undo what promotions have gained.
     """
     config, population = setup.config, len(question_sets)
-    batches, mean_rewards = _Batches(setup, question_sets, name), []
+    batches, mean_rewards, right_shares = _Batches(setup, question_sets, plan), [], []
     advantage = ADVANTAGES[config.inner.advantage]
-    for step in range(config.inner.num_steps):
-        rollouts = _sample(setup, states, batches.prompts(step), name, step)
+    for step, learning_rate in enumerate(plan.learning_rates):
+        rollouts = _sample(setup, states, batches.prompts(step), plan, step)
         texts, references = setup.sampler.texts(rollouts), batches.references(step, config.inner.group_size)
         is_right = setup.grader.is_right(texts, references)
-        rewards = STUDENT_REWARDS[config.student.reward](texts, references, is_right)
-        rewards = rewards.reshape(population, -1, config.inner.group_size)  # [P, Q, G]
-        advantages = np.asarray(advantage(jnp.asarray(rewards))).reshape(population, -1)
+        rewards = student_rewards(config.student, texts, references, is_right)
+        shape = (population, -1, config.inner.group_size)  # [P, Q, G]
+        rewards, is_right = rewards.reshape(shape), is_right.reshape(shape)
+        net_rewards = subtract_students_kl(setup, rewards, rollouts, reference)
+        advantages = np.asarray(advantage(jnp.asarray(net_rewards))).reshape(population, -1)
         batch = TrainBatch(rollouts=rollouts, advantages=parallel.shard_population(setup.mesh, advantages))
         for _ in range(setup.student.updates_per_batch):
-            states, metrics = _update(setup, states, batch, reference)
-            _require_finite(metrics, f"{name.stream} {name.indices}, inner step {step}", name.first_student)
+            states, metrics = _update(setup, states, batch, reference, learning_rate)
+            _require_finite(metrics, f"{plan.stream} {plan.indices}, inner step {step}", plan.first_student)
             meter_training(setup, batch, setup.student)
-        batches.count(step, is_right.reshape(rewards.shape))
+        batches.count(step, is_right)
         mean_rewards.append(rewards.mean(axis=(1, 2)))
-    return Episode(states=states, stats=batches.stats, mean_rewards=np.array(mean_rewards))
+        right_shares.append(is_right.mean(axis=(1, 2)))
+    return Episode(
+        states=states,
+        stats=batches.stats,
+        mean_rewards=np.array(mean_rewards),
+        right_shares=np.array(right_shares),
+    )
 
 
-def _sample(setup: Setup, states: TrainState, prompts: PromptBatch, name: EpisodeName, step: int) -> RolloutBatch:
-    """Samples the rollouts [P, Q * G, ...] of an inner step."""
-    key = stream_key(setup.config.seed, f"{name.stream}_sample", *name.indices, step)
-    last = name.first_student + len(prompts.lengths)
+def _sample(setup: Setup, states: TrainState, prompts: PromptBatch, plan: EpisodePlan, step: int) -> RolloutBatch:
+    """Samples the rollouts [P, Q * G, ...] of a student step."""
+    key = stream_key(setup.config.seed, f"{plan.stream}_sample", *plan.indices, step)
+    last = plan.first_student + len(prompts.lengths)
     draw = Draw(
-        key=jax.random.split(key, last)[name.first_student :],
+        key=jax.random.split(key, last)[plan.first_student :],
         settings=setup.student.sampling,
         num_samples=setup.config.inner.group_size,
     )
@@ -171,7 +188,7 @@ def _sample(setup: Setup, states: TrainState, prompts: PromptBatch, name: Episod
 
 
 def _update(
-    setup: Setup, states: TrainState, batch: TrainBatch, reference: Params
+    setup: Setup, states: TrainState, batch: TrainBatch, reference: Params, learning_rate: float
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Updates every student once."""
     student = setup.student
@@ -180,6 +197,7 @@ def _update(
         batch,
         reference if student.loss.kl_coef > 0 else None,
         setup.sampler.frozen_base,
+        learning_rate,
         mesh=setup.mesh,
         model=setup.sampler.model,
         loss=student.loss,
@@ -192,7 +210,7 @@ def _update(
 
 
 def meter_training(setup: Setup, batch: TrainBatch, policy: PolicySettings) -> None:
-    """Meters the work of an update; without a KL term, rows of zero advantage need none."""
+    """Meters the work of an update; without a KL term in the loss, rows of zero advantage need none."""
     has_reference = policy.loss.kl_coef > 0
     rollouts, advantages = batch.rollouts, processes.to_host(batch.advantages)
     is_trained = np.ones(advantages.shape, bool) if has_reference else advantages != 0

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,8 @@ from soar_jax.sampling.sampler import SamplingSettings, sample
 from soar_jax.types import PromptBatch, TrainBatch
 
 LOSS = LossSettings(temperature=0.8, clip_ratio=0.0, kl_coef=0.0, chunk_tokens=5)
-ADAM = OptimizerSettings(learning_rate=1e-2, b1=0.9, b2=0.99, eps=1e-5, max_grad_norm=1.0)
+ADAMW = OptimizerSettings(b1=0.9, b2=0.99, eps=1e-5, weight_decay=0.1, max_grad_norm=1.0)
+RATE = 1e-2
 
 
 @pytest.fixture(scope="module")
@@ -198,13 +200,41 @@ def test_clipped_tokens_have_no_gradient(tiny_model, tiny_params, batch):
     assert optax.tree.norm(gradient) == 0
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_steps_equal_optax_adamw_with_a_schedule(tiny_model, tiny_params, batch, weight_decay):
+    settings = dataclasses.replace(ADAMW, weight_decay=weight_decay, max_grad_norm=0.5)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, RATE, warmup_steps=2, decay_steps=5)
+    reference = optax.chain(
+        optax.clip_by_global_norm(0.5),
+        optax.adamw(schedule, b1=settings.b1, b2=settings.b2, eps=settings.eps, weight_decay=weight_decay),
+    )
+    weights, opt_state = tiny_params, reference.init(tiny_params)
+    state = init_train_state(tiny_params, make_optimizer(settings))
+    options = {"reference": None, "frozen_base": None, "model": tiny_model, "loss": LOSS, "optimizer": settings}
+    step = jax.jit(functools.partial(train_step, rows_per_micro_batch=2, **options))
+    for index in range(5):
+        _, gradient = accumulated_gradient(weights, batch, None, None, tiny_model, LOSS, rows_per_micro_batch=2)
+        updates, opt_state = reference.update(gradient, opt_state, weights)
+        weights = optax.apply_updates(weights, updates)
+        state, _ = step(state, batch, float(schedule(index)))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), state.weights, weights)
+    assert step._cache_size() == 1  # another rate compiles nothing
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), state.weights, tiny_params)
+    assert min(jax.tree.leaves(moved)) > 1e-3
+
+
+def test_state_of_the_optimizer_has_the_tree_of_earlier_checkpoints(tiny_params):
+    earlier = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)).init(tiny_params)
+    assert jax.tree.structure(make_optimizer(ADAMW).init(tiny_params)) == jax.tree.structure(earlier)
+
+
 def test_train_step_is_the_program_of_one_policy(tiny_model, tiny_params, batch):
-    options = {"reference": None, "frozen_base": None, "model": tiny_model, "loss": LOSS, "optimizer": ADAM}
+    options = {"reference": None, "frozen_base": None, "model": tiny_model, "loss": LOSS, "optimizer": ADAMW}
     options["rows_per_micro_batch"] = 2
-    fresh = init_train_state(tiny_params, make_optimizer(ADAM))
-    state, metrics = train_step(fresh, batch, **options)
+    fresh = init_train_state(tiny_params, make_optimizer(ADAMW))
+    state, metrics = train_step(fresh, batch, RATE, **options)
     own = jax.tree.map(jnp.copy, fresh)
-    expected, expected_metrics = update_policy(own, batch, mesh=parallel.make_mesh(1), **options)
+    expected, expected_metrics = update_policy(own, batch, mesh=parallel.make_mesh(1), learning_rate=RATE, **options)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), (state, metrics), (expected, expected_metrics)
     )
@@ -214,12 +244,12 @@ def test_train_step_is_the_program_of_one_policy(tiny_model, tiny_params, batch)
 
 def test_population_of_three_equals_three_students(tiny_model, tiny_params, batch):
     mesh = parallel.make_mesh(1)
-    states = init_population(tiny_params, mesh=mesh, model=tiny_model, optimizer=ADAM, size=3)
+    states = init_population(tiny_params, mesh=mesh, model=tiny_model, optimizer=ADAMW, size=3)
     scales = [1.0, -0.5, 0.0]
     batches = jax.tree.map(lambda leaf: np.stack([leaf] * 3), batch)
     batches = batches.replace(advantages=np.stack([batch.advantages * scale for scale in scales]))
     loss = dataclasses.replace(LOSS, bucket_tokens=(3,))
-    options = {"model": tiny_model, "loss": loss, "optimizer": ADAM, "rows_per_micro_batch": 2}
+    options = {"model": tiny_model, "loss": loss, "optimizer": ADAMW, "rows_per_micro_batch": 2}
     for population_batch in (1, 3):
         trained = jax.tree.map(jnp.copy, states)
         for _ in range(2):
@@ -228,18 +258,20 @@ def test_population_of_three_equals_three_students(tiny_model, tiny_params, batc
                 batches,
                 reference=None,
                 frozen_base=None,
+                learning_rate=RATE,
                 mesh=mesh,
                 population_batch=population_batch,
                 **options,
             )
         for student, scale in enumerate(scales):
-            alone = init_train_state(jax.tree.map(jnp.copy, tiny_params), make_optimizer(ADAM))
+            alone = init_train_state(jax.tree.map(jnp.copy, tiny_params), make_optimizer(ADAMW))
             for _ in range(2):
                 alone, one = update_policy(
                     alone,
                     batch.replace(advantages=batch.advantages * scale),
                     reference=None,
                     frozen_base=None,
+                    learning_rate=RATE,
                     mesh=mesh,
                     **options,
                 )
@@ -253,15 +285,21 @@ def test_population_of_three_equals_three_students(tiny_model, tiny_params, batc
 
 def test_sharding_over_two_devices_changes_no_student(tiny_model, tiny_params, batch):
     batches = jax.tree.map(lambda leaf: np.stack([leaf] * 4), batch)
-    options = {"model": tiny_model, "loss": LOSS, "optimizer": ADAM, "rows_per_micro_batch": 2, "population_batch": 1}
+    options = {"model": tiny_model, "loss": LOSS, "optimizer": ADAMW, "rows_per_micro_batch": 2, "population_batch": 1}
     results = []
     for size in (1, 2):
         mesh = parallel.make_mesh(size)
         states = init_population(
-            parallel.replicate(mesh, tiny_params), mesh=mesh, model=tiny_model, optimizer=ADAM, size=4
+            parallel.replicate(mesh, tiny_params), mesh=mesh, model=tiny_model, optimizer=ADAMW, size=4
         )
         state, _ = update_population(
-            states, parallel.shard_population(mesh, batches), reference=None, frozen_base=None, mesh=mesh, **options
+            states,
+            parallel.shard_population(mesh, batches),
+            reference=None,
+            frozen_base=None,
+            learning_rate=RATE,
+            mesh=mesh,
+            **options,
         )
         results.append(jax.device_get(state.weights))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), *results)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from soar_jax.runs.build import build
-from soar_jax.soar.inner_loop import EpisodeName, draw_order, train_population
+from soar_jax.soar.inner_loop import EpisodePlan, draw_order, train_population
 from soar_jax.types import QuestionAnswer
 from tests.configs import make_config
 
 SHORT = {"inner.num_steps": 2, "inner.questions_per_step": 4, "inner.group_size": 16}
-TEST = EpisodeName(stream="test", indices=(0,))
+TEST = EpisodePlan(stream="test", indices=(0,), learning_rates=(3e-4,) * 2)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_an_episode_continues_the_order_of_earlier_ones(setup):
     episodes = [
         draw_order(
             setup,
-            EpisodeName(stream="test", indices=(earlier,), earlier_episodes=earlier),
+            dataclasses.replace(TEST, indices=(earlier,), order_indices=(0,), steps_before=2 * earlier),
             student=0,
             num_questions=20,
         ).ravel()
@@ -50,7 +50,8 @@ def test_an_episode_continues_the_order_of_earlier_ones(setup):
 def moved(questions, nano_model, **student):
     """How far a student's weights come from their start, squared, and its number of updates."""
     setup = build(make_config(**SHORT, **{f"student.{key}": value for key, value in student.items()}), nano_model)
-    states = train_population(setup, setup.base_weights, (questions,) * 2, TEST).states
+    plan = dataclasses.replace(TEST, learning_rates=(setup.config.student.learning_rate,) * 2)
+    states = train_population(setup, setup.base_weights, (questions,) * 2, plan).states
     distances = jax.tree.map(lambda new, old: float(jnp.sum((new[0] - old) ** 2)), states.weights, setup.base_weights)
     (count,) = {int(leaf[0]) for leaf in jax.tree.leaves(states.opt_state) if leaf.dtype == jnp.int32}
     return sum(jax.tree.leaves(distances)), count
@@ -80,6 +81,19 @@ def test_students_without_signal_do_not_move(setup, questions):
     assert episode.stats.agreed[0].sum() > 0
     assert episode.stats.agreed[1].sum() == episode.stats.agreed[2].sum() == 0
     np.testing.assert_allclose(episode.mean_rewards[:, 0].mean(), episode.stats.agreed[0].sum() / 128)
+    np.testing.assert_allclose(episode.right_shares, episode.mean_rewards)  # this reward is 1 or 0
+
+
+def test_each_step_has_its_learning_rate(setup, questions):
+    def weights(*rates):
+        plan = dataclasses.replace(TEST, learning_rates=rates)
+        return train_population(setup, setup.base_weights, (questions,) * 2, plan).states.weights
+
+    still, moved = weights(0.0, 0.0), weights(0.0, 1e-3)
+    jax.tree.map(lambda new, old: np.testing.assert_array_equal(new[0], old), still, setup.base_weights)
+    assert any(
+        (new[0] != old).any() for new, old in zip(*map(jax.tree.leaves, (moved, setup.base_weights)), strict=True)
+    )
 
 
 def test_an_episode_is_a_function_of_its_name(setup, questions):

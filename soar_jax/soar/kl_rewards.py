@@ -1,0 +1,74 @@
+"""KL to the reference policy as a part of rewards, for `kl` "k1_in_reward" (Ahmadian et al., arXiv 2402.14740).
+
+Rewards that are reported, and those that decide promotions, have no such part: it enters the advantages alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from soar_jax import parallel
+from soar_jax.model.parameters import Params
+from soar_jax.parallel import processes
+from soar_jax.rl.policy import PolicySettings
+from soar_jax.rl.population import policy_kl, population_kl
+from soar_jax.soar.setup import Setup
+from soar_jax.types import RolloutBatch
+
+
+def subtract_students_kl(setup: Setup, rewards: np.ndarray, rollouts: RolloutBatch, reference: Params) -> np.ndarray:
+    """Subtracts `student.kl_coef` times each completion's KL divergence from its reward.
+
+    Args:
+      rewards: [P, Q, G].
+      rollouts: [P, Q * G] rows.
+
+    Returns:
+      [P, Q, G]; the rewards themselves where the students' KL is not in the reward.
+    """
+    section = setup.config.student
+    if not section.kl_in_reward:
+        return rewards
+    divergence = population_kl(rollouts, reference, setup.sampler.frozen_base, **_options(setup, setup.student))
+    return rewards - section.kl_coef * _to_host(setup, divergence, rollouts).reshape(rewards.shape)
+
+
+def subtract_teachers_kl(setup: Setup, rewards: np.ndarray, rollouts: RolloutBatch) -> np.ndarray:
+    """Subtracts `teacher.kl_coef` times the KL divergence of the teacher's rollouts to the base model.
+
+    The n rollouts of a dataset share one reward, so that it is reduced by their mean.
+
+    Args:
+      rewards: [g] of datasets, or [g, n] of rollouts.
+      rollouts: g * n rows for each turn; the divergence of a pair is the sum over its turns.
+
+    Returns:
+      The shape of `rewards`; the rewards themselves where the teacher's KL is not in the reward, or it does not learn.
+    """
+    section = setup.config.teacher
+    if not section.kl_in_reward or not section.train:
+        return rewards
+    rollouts = parallel.replicate(setup.mesh, rollouts)
+    divergence = policy_kl(rollouts, setup.base_weights, setup.sampler.frozen_base, **_options(setup, setup.teacher))
+    each = _to_host(setup, divergence, rollouts).reshape(section.turns, len(rewards), -1).sum(axis=0)  # [g, n]
+    return rewards - section.kl_coef * (each if rewards.ndim > 1 else each.mean(axis=1))
+
+
+def _options(setup: Setup, policy: PolicySettings) -> dict[str, Any]:
+    return {
+        "mesh": setup.mesh,
+        "model": setup.sampler.model,
+        "loss": policy.loss,
+        "rows_per_micro_batch": policy.rows_per_micro_batch,
+    }
+
+
+def _to_host(setup: Setup, divergence: jax.Array, rollouts: RolloutBatch) -> np.ndarray:
+    """Meters the reference's forward pass, and returns its result as float64."""
+    setup.meter.watch(divergence)
+    prompts, lengths = processes.to_host(rollouts.prompts.lengths), processes.to_host(rollouts.lengths)
+    setup.meter.add_reference(lengths.size, float(prompts.mean()), float(lengths.mean()))
+    return np.asarray(processes.to_host(divergence), np.float64)
