@@ -81,6 +81,14 @@ def are_equal(gold: str, answer: str) -> bool | None:
     return None
 
 
+def is_readable(answer: str) -> bool | None:
+    """Returns whether an answer is a number or a bounded expression; None if only a parser can tell the latter."""
+    value, _ = normalize(answer)
+    if exact_number(value) is not None:
+        return True
+    return None if is_bounded(value) else False
+
+
 def normalize(text: str) -> tuple[str, str]:
     """Returns the canonical spelling of an answer's value, and of its unit (empty if it has none)."""
     value = _MATH_MODE.sub("", text).strip().rstrip(".")

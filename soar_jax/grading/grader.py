@@ -111,6 +111,24 @@ class Grader:
         """Returns whether each text's final answer equals its reference: [len(texts)] bool."""
         return np.array([verdict is Verdict.CORRECT for verdict in self.grade(texts, references)], bool)
 
+    def is_readable(self, answers: Sequence[str]) -> list[bool]:
+        """Returns whether each answer can be graded by more than its spelling, split over the processes.
+
+        As text every answer can. Otherwise it must be a number, or a bounded expression that the symbolic verifier
+        parses before the deadline. Words count as products of their letters, as they do for the verifier.
+        """
+
+        def read(answers: Sequence[str]) -> list[int]:
+            found = {answer: equivalence.is_readable(answer) for answer in answers}
+            undecided = [answer for answer, is_readable in found.items() if is_readable is None]
+            pool = shared_pool(self.num_workers, self.deadline_s)
+            found |= zip(undecided, pool.parse([equivalence.normalize(text)[0] for text in undecided]), strict=True)
+            return [found[answer] is True for answer in answers]
+
+        if self.equivalence == "text":
+            return [True] * len(answers)
+        return [bool(is_readable) for is_readable in processes.map_across_processes(read, answers)]
+
     def _decide(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
         equal: dict[tuple[str, str], bool | None]
         if self.equivalence == "text":

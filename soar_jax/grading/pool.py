@@ -1,4 +1,4 @@
-"""Worker processes for computer algebra, with a deadline per pair; a worker that hangs is killed and replaced."""
+"""Worker processes for computer algebra, with a deadline per task; a worker that hangs is killed and replaced."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ MAX_FAILED_STARTS = 3  # in a row, times the number of workers
 
 @dataclasses.dataclass(kw_only=True)
 class Worker:
-    """A worker process and the pair it compares."""
+    """A worker process and its task."""
 
     process: subprocess.Popen[bytes]
-    deadline: float  # of its start or its current pair, on the monotonic clock
-    pair_index: int | None = None
+    deadline: float  # of its start or its current task, on the monotonic clock
+    task_index: int | None = None
     is_ready: bool = False
 
     @property
     def is_busy(self) -> bool:
-        return self.pair_index is not None or not self.is_ready
+        return self.task_index is not None or not self.is_ready
 
 
 class AlgebraPool:
-    """Compares pairs of answers in worker processes, which start at the first pair."""
+    """Compares and parses answers in worker processes, which start at the first task."""
 
     def __init__(self, num_workers: int, deadline_s: float) -> None:
         self._num_workers, self._deadline_s = num_workers, deadline_s
@@ -47,17 +47,29 @@ class AlgebraPool:
         Raises:
           ChildProcessError: workers cannot be started.
         """
-        results: list[bool | None] = [None] * len(pairs)
-        waiting = deque(range(len(pairs)))
+        return self._run(pairs)
+
+    def parse(self, texts: Sequence[str]) -> list[bool | None]:
+        """Returns whether each text can be parsed as an expression; None if undecided at its deadline.
+
+        Raises:
+          ChildProcessError: workers cannot be started.
+        """
+        return self._run([(text,) for text in texts])
+
+    def _run(self, tasks: Sequence[tuple[str, ...]]) -> list[bool | None]:
+        """Runs tasks: pairs to be compared, or single texts to be parsed."""
+        results: list[bool | None] = [None] * len(tasks)
+        waiting = deque(range(len(tasks)))
         with selectors.DefaultSelector() as selector:
             for worker in self.workers:
                 self._register(selector, worker)
-            while waiting or any(worker.pair_index is not None for worker in self.workers):
+            while waiting or any(worker.task_index is not None for worker in self.workers):
                 while len(self.workers) < min(self._num_workers, len(waiting)):
                     self._register(selector, self._start())
                 for worker in self.workers:
                     if waiting and not worker.is_busy:
-                        self._send(worker, waiting.popleft(), pairs)
+                        self._send(worker, waiting.popleft(), tasks)
                 self._receive(selector, results)
         return results
 
@@ -89,11 +101,11 @@ class AlgebraPool:
         assert worker.process.stdout is not None
         selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
 
-    def _send(self, worker: Worker, index: int, pairs: Sequence[tuple[str, str]]) -> None:
+    def _send(self, worker: Worker, index: int, tasks: Sequence[tuple[str, ...]]) -> None:
         assert worker.process.stdin is not None
-        worker.pair_index, worker.deadline = index, time.monotonic() + self._deadline_s
+        worker.task_index, worker.deadline = index, time.monotonic() + self._deadline_s
         with contextlib.suppress(BrokenPipeError):  # the worker has died; `_receive` sees the end of its output
-            worker.process.stdin.write(json.dumps(pairs[index]).encode() + b"\n")
+            worker.process.stdin.write(json.dumps(tasks[index]).encode() + b"\n")
             worker.process.stdin.flush()
 
     def _receive(self, selector: selectors.BaseSelector, results: list[bool | None]) -> None:
@@ -106,14 +118,14 @@ class AlgebraPool:
             elif not worker.is_ready:
                 worker.is_ready = True
                 self._failed_starts = 0
-            elif worker.pair_index is not None:
-                results[worker.pair_index], worker.pair_index = json.loads(output), None
+            elif worker.task_index is not None:
+                results[worker.task_index], worker.task_index = json.loads(output), None
         now = time.monotonic()
         for worker in [worker for worker in self.workers if worker.is_busy and worker.deadline < now]:
             self._remove(selector, worker)
 
     def _remove(self, selector: selectors.BaseSelector, worker: Worker) -> None:
-        """Kills a worker that has died or hangs; its pair stays undecided."""
+        """Kills a worker that has died or hangs; its task stays undecided."""
         assert worker.process.stdout is not None
         selector.unregister(worker.process.stdout)
         worker.process.kill()

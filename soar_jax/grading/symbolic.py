@@ -10,13 +10,22 @@ def are_algebraically_equal(gold: str, answer: str) -> bool:
 
     Both must be bounded (`equivalence.is_bounded`). They are parsed by the LaTeX grammar alone.
     """
-    from math_verify import LatexExtractionConfig, parse, verify
+    from math_verify import verify
 
-    def read(text: str) -> list[object]:
-        config = [LatexExtractionConfig(boxed_match_priority=-1)]
-        return parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=None)
-
-    first, second = read(gold), read(answer)
+    first, second = _parse(gold), _parse(answer)
     return bool(first and second) and all(
         verify(a, b, float_rounding=FLOAT_DIGITS, timeout_seconds=None) for a, b in ((first, second), (second, first))
     )
+
+
+def is_parsable(text: str) -> bool:
+    """Returns whether math-verify can parse a bounded LaTeX expression, by the LaTeX grammar alone."""
+    return bool(_parse(text))
+
+
+def _parse(text: str) -> list[object]:
+    """Parses an expression; an empty list if it is none."""
+    from math_verify import LatexExtractionConfig, parse
+
+    config = [LatexExtractionConfig(boxed_match_priority=-1)]
+    return parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=None)

@@ -1,4 +1,4 @@
-"""A worker process of `pool.py`: reads pairs as JSON lines and writes verdicts as JSON lines, one at a time."""
+"""A worker process of `pool.py`: reads tasks as JSON lines and writes results as JSON lines, one at a time."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import resource
 import sys
 
-from soar_jax.grading.symbolic import are_algebraically_equal
+from soar_jax.grading.symbolic import are_algebraically_equal, is_parsable
 
 MAX_MEMORY_BYTES = 4 * 2**30
 
 
 def main() -> None:
-    """Compares pairs until the input ends."""
+    """Compares pairs and parses single texts until the input ends."""
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # keep prints of libraries out of the output
     _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
@@ -22,12 +22,12 @@ def main() -> None:
     are_algebraically_equal("1", "2")  # imports the libraries
     print("ready", file=output, flush=True)
     for line in sys.stdin:
-        gold, answer = json.loads(line)
+        texts = json.loads(line)
         try:
-            is_equal = are_algebraically_equal(gold, answer)
-        except Exception:  # the libraries raise many kinds; such a pair is not equal
-            is_equal = False
-        print(json.dumps(is_equal), file=output, flush=True)
+            result = are_algebraically_equal(*texts) if len(texts) == 2 else is_parsable(*texts)
+        except Exception:  # the libraries raise many kinds; such a pair is not equal, such a text not parsable
+            result = False
+        print(json.dumps(result), file=output, flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from soar_jax.model.parameters import Params
 from soar_jax.pretraining.corpus import TEACHER_PROMPT
 from soar_jax.pretraining.training import worked_logprob
 from soar_jax.problems import arithmetic
-from soar_jax.problems.prompts import parse_question_answer
+from soar_jax.problems.prompts import Malformed, parse_question_answer
 from soar_jax.rng import stream_generator, stream_key
 from soar_jax.sampling.text import Draw, TextSampler
 
@@ -64,7 +64,7 @@ def _teacher_summary(sampler: TextSampler, params: Params, seed: int, num_rollou
     useful = 0
     for text in sampler.texts(rollouts):
         pair = parse_question_answer(sampler.prompts, text, _GRADER.extraction)
-        if pair is None:
+        if isinstance(pair, Malformed):
             topics["unparsable"] += 1
             continue
         facts = arithmetic.facts(pair.question)

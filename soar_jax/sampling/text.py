@@ -78,7 +78,11 @@ class TextSampler:
         """Whether a question has no special token and its student prompt fits the longest bucket."""
         if self.tokenizer.contains_special_token(question):
             return False
-        ids = self.tokenizer.encode_prompt(self._conversation(student_prompt(self.prompts, question)))
+        return self.fits_prompt(student_prompt(self.prompts, question))
+
+    def fits_prompt(self, prompt: str, opening: str = "") -> bool:
+        """Whether a prompt with the beginning of its completion fits the longest bucket."""
+        ids = self.tokenizer.encode_prompt(self._conversation(prompt) + opening)
         return len(ids) <= max(self.prompts.bucket_tokens)
 
     def _conversation(self, prompt: str) -> str:

@@ -31,9 +31,9 @@ def question_rewards(setup: Setup, policy: Params, datasets: Datasets, step: int
     """Computes the reward `teacher.reward` of each question, with `policy` as the solver.
 
     Returns:
-      Rewards [g, n], zero where unparsable, and agreement with the teacher's answer [g, n], NaN where unparsable.
+      Rewards [g, n], zero where malformed, and agreement with the teacher's answer [g, n], NaN where malformed.
     """
-    empty = QuestionAnswer(question="", answer="")  # keeps the row of an unparsable rollout, for one compiled shape
+    empty = QuestionAnswer(question="", answer="")  # keeps the row of a malformed rollout, for one compiled shape
     items = [item or empty for dataset in datasets.items for item in dataset]
     votes = solve(setup, policy, items, step)
     reward = TEACHER_REWARDS[setup.config.teacher.reward].of_questions

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from soar_jax import parallel
@@ -14,16 +15,16 @@ from soar_jax.evaluation.embedding import CentredEmbedder
 from soar_jax.integers import ceil_div
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import processes
-from soar_jax.problems.prompts import parse_question_answer, teacher_prompts
 from soar_jax.rl.population import update_policy
+from soar_jax.rl.schedules import learning_rates
 from soar_jax.rl.train_step import TrainState
-from soar_jax.rng import stream_key
-from soar_jax.sampling.text import Draw
 from soar_jax.soar.inner_loop import QuestionSets, meter_training
+from soar_jax.soar.rejection_sampling import draw_until_well_formed
 from soar_jax.soar.setup import Setup
+from soar_jax.soar.teacher_draws import TeacherDraw, draw_completions
 from soar_jax.types import QuestionAnswer, RolloutBatch, TrainBatch
 
-# `sample_questions` gives up after this multiple of the draws that would do if every completion could be parsed.
+# `sample_questions` gives up after this multiple of the draws that would do if every completion were well formed.
 MAX_DRAWS_OVER_NEED = 8
 
 
@@ -31,69 +32,80 @@ MAX_DRAWS_OVER_NEED = 8
 class Datasets:
     """The teacher's rollouts of one outer step, cut into g datasets of n."""
 
-    rollouts: RolloutBatch  # g * n rows; dataset k has rows k*n .. k*n + n-1
-    items: tuple[tuple[QuestionAnswer | None, ...], ...]  # [g][n]; None where a completion could not be parsed
+    rollouts: RolloutBatch  # g * n rows for each turn; dataset k has rows k*n .. k*n + n-1 of each turn
+    items: tuple[tuple[QuestionAnswer | None, ...], ...]  # [g][n]; None where a completion is malformed
+    num_rejected: int = 0  # malformed completions in whose place others were sampled
 
     @property
     def is_valid(self) -> np.ndarray:
-        """Whether each rollout could be parsed, [g, n] bool."""
+        """Whether each rollout is well formed, [g, n] bool."""
         return np.array([[item is not None for item in dataset] for dataset in self.items])
+
+    @property
+    def valid_share(self) -> float:
+        """Share of well-formed completions among those sampled, up to the last one that was taken."""
+        is_valid = self.is_valid
+        return float(is_valid.sum() / (is_valid.size + self.num_rejected))
+
+    def row_advantages(self, advantages: np.ndarray) -> np.ndarray:
+        """Maps advantages [g, n] to all rows of `rollouts`: both turns of a pair have the same."""
+        return np.tile(advantages.reshape(-1), len(self.rollouts.lengths) // advantages.size)
 
     def question_sets(self, repeats: int) -> QuestionSets:
         """Returns each student's questions: student p trains on dataset p // repeats."""
         return [self.questions(dataset) for dataset in range(len(self.items)) for _ in range(repeats)]
 
     def questions(self, dataset: int) -> tuple[QuestionAnswer, ...]:
-        """Returns the parsable question-answer pairs of a dataset."""
+        """Returns the well-formed question-answer pairs of a dataset."""
         return tuple(filter(None, self.items[dataset]))
 
 
 def cut(rollouts: RolloutBatch, items: Sequence[QuestionAnswer | None], num_datasets: int) -> Datasets:
-    """Cuts g * n parsed rollouts into g datasets, in order (paper, step 2)."""
+    """Cuts g * n pairs and their rollouts into g datasets, in order (paper, step 2)."""
     size = len(items) // num_datasets
     return Datasets(
         rollouts=rollouts, items=tuple(tuple(items[k * size : (k + 1) * size]) for k in range(num_datasets))
     )
 
 
-def _sample(setup: Setup, policy: Params, stream: str, index: int) -> tuple[RolloutBatch, list[QuestionAnswer | None]]:
-    """Samples g * n completions and parses them; row i completes prompt i modulo the number of prompts.
-
-    A completion is unparsable if question or answer is missing, or if the question does not fit a student's prompt.
-    """
-    settings, count = setup.config.prompts, setup.config.num_written
-    texts = teacher_prompts(settings)
-    num_prompts = len(texts)
-    samples = ceil_div(count, num_prompts)
-    prompts = setup.sampler.encode_prompts(texts, (settings.teacher_opening,) * num_prompts)
-    key = stream_key(setup.config.seed, stream, index)
-    draw = Draw(key=key, settings=setup.teacher.sampling, num_samples=samples)
-    rollouts = setup.sampler.sample(policy, prompts, draw)
-    order = np.arange(num_prompts * samples).reshape(num_prompts, samples).T.reshape(-1)[:count]
-    rollouts = jax.tree.map(lambda leaf: leaf[order], rollouts)
-    pairs = [
-        parse_question_answer(settings, settings.teacher_opening + text, setup.grader.extraction)
-        for text in setup.sampler.texts(rollouts)
-    ]
-    return rollouts, [pair if pair and setup.sampler.fits(pair.question) else None for pair in pairs]
-
-
 def sample_datasets(setup: Setup, policy: Params, step: int) -> Datasets:
-    """Samples g * n completions of the teacher's fixed prompts, and cuts them into datasets (paper, steps 1 and 2).
+    """Samples g * n question-answer pairs from the teacher, and cuts them into datasets (paper, steps 1 and 2).
 
-    Departure: the paper samples until g * n completions are well formed (rejection sampling). Here no student trains on
-    an unparsable completion, and the teacher is penalised for it: see `teacher_rewards.rollout_advantages`.
+    By default completions are drawn until g * n are well formed, the first of which are taken in order of sampling
+    (paper, B.2). With `teacher.malformed` "penalise" there is one draw, malformed completions keep their place, and the
+    teacher is penalised for them: see `teacher_rewards.rollout_advantages`.
+
+    Raises:
+      SettingsError: after `teacher.max_draws` draws too few are well formed.
     """
-    rollouts, items = _sample(setup, policy, "teacher_sample", step)
-    return cut(rollouts, items, setup.config.outer.num_datasets)
+    num_datasets = setup.config.outer.num_datasets
+    if setup.config.teacher.malformed == "penalise":
+        draw = draw_completions(setup, policy, "teacher_sample", step)
+        return cut(_join_turns(draw.turns), _pairs_or_none(draw), num_datasets)
+    accepted = draw_until_well_formed(setup, policy, step)
+    datasets = cut(_join_turns(accepted.turns), accepted.items, num_datasets)
+    return dataclasses.replace(datasets, num_rejected=accepted.num_rejected)
+
+
+def _pairs_or_none(draw: TeacherDraw) -> list[QuestionAnswer | None]:
+    """The pairs of a draw, None in the place of malformed completions."""
+    return [item if isinstance(item, QuestionAnswer) else None for item in draw.items]
+
+
+def _join_turns(turns: tuple[RolloutBatch, ...]) -> RolloutBatch:
+    """Stacks the rows of all turns, those of the first one first."""
+    return turns[0] if len(turns) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *turns)
 
 
 def centre_embeddings(setup: Setup) -> Setup:
-    """Subtracts from all embeddings the mean over the untrained teacher's questions, if any can be parsed."""
+    """Subtracts from all embeddings the mean over questions of the untrained teacher, if any is well formed.
+
+    They are those of the first draw of outer step 0.
+    """
     if not setup.config.embeds_questions:
         return setup
-    written = sample_datasets(setup, setup.base_weights, 0)
-    questions = [item.question for items in written.items for item in items if item is not None]
+    draw = draw_completions(setup, setup.base_weights, "teacher_sample", 0)
+    questions = [item.question for item in _pairs_or_none(draw) if item is not None]
     if not questions:
         return setup
     centre = setup.embedder.embed(questions).mean(axis=0)
@@ -101,14 +113,13 @@ def centre_embeddings(setup: Setup) -> Setup:
 
 
 def sample_questions(setup: Setup, policy: Params, count: int) -> tuple[QuestionAnswer, ...]:
-    """Samples until the teacher has written `count` parsable questions (paper: Base-T, Intrinsic-T, Grounded-T).
+    """Samples until the teacher has written `count` well-formed questions (paper: Base-T, Intrinsic-T, Grounded-T).
 
     Returns fewer after `MAX_DRAWS_OVER_NEED`: a teacher that has lost its format is a result too.
     """
     found: list[QuestionAnswer] = []
     for draw in range(MAX_DRAWS_OVER_NEED * ceil_div(count, setup.config.num_written)):
-        _, items = _sample(setup, policy, "teacher_curriculum", draw)
-        found += filter(None, items)
+        found += filter(None, _pairs_or_none(draw_completions(setup, policy, "teacher_curriculum", draw)))
         if len(found) >= count:
             break
     return tuple(found[:count])
@@ -128,14 +139,17 @@ def teach(
     teacher = setup.teacher
     if not setup.config.teacher.train:
         return state, {}
-    batch = TrainBatch(rollouts=datasets.rollouts, advantages=advantages.reshape(-1))
+    batch = TrainBatch(rollouts=datasets.rollouts, advantages=datasets.row_advantages(advantages))
     batch = parallel.replicate(setup.mesh, batch)
+    section = setup.config.teacher
+    rates = learning_rates(section, setup.config.num_outer_steps, section.warmup_steps)
     for _ in range(teacher.updates_per_batch):
         state, metrics = update_policy(
             state,
             batch,
             setup.base_weights if teacher.loss.kl_coef > 0 else None,
             setup.sampler.frozen_base,
+            rates[step],
             mesh=setup.mesh,
             model=setup.sampler.model,
             loss=teacher.loss,

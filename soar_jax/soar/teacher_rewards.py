@@ -54,9 +54,9 @@ def question_reward(name: str) -> Callable[[QuestionReward], QuestionReward]:
     return add
 
 
-@question_reward("learnability")
-def learnability(votes: Votes, questions: Sequence[str]) -> np.ndarray:
-    """1 - |2p - 1|, where p is the fraction of answers that equal the teacher's; our variant of Intrinsic-T."""
+@question_reward("triangle")
+def triangle(votes: Votes, questions: Sequence[str]) -> np.ndarray:
+    """1 - |2p - 1|, where p is the fraction of answers that equal the teacher's."""
     return 1.0 - np.abs(2.0 * votes.agreement - 1.0)
 
 
@@ -71,11 +71,7 @@ def r_zero(votes: Votes, questions: Sequence[str]) -> np.ndarray:
 
 @question_reward("absolute_zero")
 def absolute_zero(votes: Votes, questions: Sequence[str]) -> np.ndarray:
-    """1 - p where p > 0, else 0 (Absolute Zero, arXiv 2505.03335; paper: Intrinsic-T).
-
-    Departure: the paper rewards all rollouts of a dataset with the dataset's mean. Here each has its own reward, see
-    `question_advantages`.
-    """
+    """1 - p where p > 0, else 0, p as in `triangle` (Absolute Zero, arXiv 2505.03335; paper: learnability, B.4)."""
     return np.where(votes.agreement > 0, 1.0 - votes.agreement, 0.0)
 
 
@@ -108,14 +104,14 @@ def dataset_rewards(student_accuracy: np.ndarray, baseline_accuracy: float) -> n
 def rollout_advantages(rewards: np.ndarray, is_valid: np.ndarray, invalid_penalty: float) -> np.ndarray:
     """Computes RLOO advantages of the g dataset rewards, one for all rollouts of a dataset (paper, step 7).
 
-    A_k = R_k - mean of the other g - 1 rewards.
+    A_k = R_k - mean of the other g - 1 rewards. Rejection sampling needs no correction (paper, Proposition 1).
 
-    Departure: the paper samples until g * n completions are well formed, and needs no correction for that rejection
-    sampling (Proposition 1). Here an unparsable rollout keeps its place and gets -invalid_penalty * max_k |A_k|.
+    Departure of `teacher.malformed` "penalise": a malformed rollout keeps its place and gets
+    -invalid_penalty * max_k |A_k|.
 
     Args:
       rewards: [g].
-      is_valid: [g, n] bool, whether question and answer could be parsed.
+      is_valid: [g, n] bool, whether rollouts are well formed.
       invalid_penalty: 0 or more, in units of the largest advantage.
 
     Returns:
@@ -130,7 +126,7 @@ def rollout_advantages(rewards: np.ndarray, is_valid: np.ndarray, invalid_penalt
 def question_advantages(rewards: np.ndarray, is_valid: np.ndarray, invalid_penalty: float) -> np.ndarray:
     """Computes RLOO advantages over all valid questions, each with its own reward.
 
-    A_i = R_i - mean of the other valid questions' rewards; unparsable rollouts as in `rollout_advantages`.
+    A_i = R_i - mean of the other valid questions' rewards; malformed rollouts as in `rollout_advantages`.
 
     Args:
       rewards: [g, n]; ignored where not valid.

@@ -1,6 +1,7 @@
 import itertools
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soar_jax.grading import equivalence, worker
+from soar_jax.grading.extraction import MAX_ANSWER_CHARACTERS
 from soar_jax.grading.grader import Grader, Verdict
 from soar_jax.grading.pool import AlgebraPool
 from tests.conftest import ROOT
@@ -220,3 +222,57 @@ def test_the_command_line_keeps_the_order():
 def test_words_after_an_answer_and_spellings(gold, answer, is_right):
     (verdict,) = MATH.compare([answer], [gold])
     assert (verdict is Verdict.CORRECT) == is_right
+
+
+READABLE = [
+    "5",
+    "-0.5",
+    "1,000",
+    r"\frac12",
+    r"x^2+1",
+    r"\sqrt{2}",
+    r"(1, 2)",
+    r"5\text{ cm}",
+    "x > 3",
+    r"\{1, 2\}",
+    "A",
+]
+UNREADABLE = [
+    "",
+    " ",
+    "...",
+    "1+",
+    "(1,2",
+    r"\frac{1}{",
+    r"\sqrt{",
+    "?",
+    "5 5",
+    "naïve",
+    "9^{9^{9}}",
+    r"\int x dx",
+    "=",
+    "$",
+]
+
+
+def test_numbers_and_expressions_are_readable():
+    assert MATH.is_readable(READABLE + UNREADABLE) == [True] * len(READABLE) + [False] * len(UNREADABLE)
+    assert MATH.is_readable([]) == []
+
+
+def test_as_text_all_answers_are_readable():
+    assert TEXT.is_readable(READABLE + UNREADABLE) == [True] * len(READABLE + UNREADABLE)
+
+
+def test_hostile_text_is_read_or_refused():
+    """And the workers read on."""
+    answers = [" ".join(text.split())[:MAX_ANSWER_CHARACTERS] for text in HOSTILE]  # as they are extracted
+    found = {text for text, is_readable in zip(answers, MATH.is_readable(answers), strict=True) if is_readable}
+    assert {"1", "1/0", "(x+y+z+a+b+c)^{99}"} <= found
+    assert not any(re.search(r"__|import|input|9999999999|[{(]{20}|10\^\{10", text) for text in found)
+    assert MATH.is_readable(["x+1"]) == [True]
+
+
+def test_an_answer_that_is_not_parsed_at_its_deadline_is_unreadable():
+    grader = Grader(extraction=("boxed",), equivalence="math", num_workers=1, deadline_s=1e-4)
+    assert grader.is_readable(["x+1", "5"]) == [False, True]

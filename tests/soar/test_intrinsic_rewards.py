@@ -39,7 +39,7 @@ def make_setup(reward):
 
 # Shares that agree: 1/4, 3/4 and none; of the majority: 1/2, 3/4 and 1/2. Two of three questions are alike.
 REWARDS = {
-    "learnability": [[0.5, 0.0], [0.5, 0.0]],
+    "triangle": [[0.5, 0.0], [0.5, 0.0]],
     "absolute_zero": [[0.75, 0.0], [0.25, 0.0]],
     "r_zero": [[0.5 - 2 / 3, 0.0], [0.25 - 1 / 3, 0.5 - 2 / 3]],
 }

@@ -7,9 +7,11 @@ import jax
 import numpy as np
 import pytest
 
+from soar_jax.problems.prompts import Malformed
 from soar_jax.rng import stream_key
 from soar_jax.soar import teacher
 from soar_jax.soar.teacher import Datasets
+from soar_jax.soar.teacher_draws import TeacherDraw
 from soar_jax.types import QuestionAnswer
 from tests.configs import make_config
 
@@ -55,7 +57,7 @@ def sample_questions(count, *written):
     return teacher.sample_questions(setup, "policy", count), writer
 
 
-def test_a_curriculum_is_the_first_parsable_questions():
+def test_a_curriculum_is_the_first_well_formed_questions():
     written, writer = sample_questions(6, "a bc", "defg", "hijk")
     assert "".join(item.question for item in written) == "abcdef"
     wanted = [jax.random.key_data(stream_key(0, "teacher_curriculum", draw)) for draw in range(2)]
@@ -115,12 +117,39 @@ def test_rollouts_beyond_the_datasets_are_dropped():
     assert teacher.sample_datasets(setup, None, 0).rollouts.tolist() == [0, 2, 4, 1]
 
 
-def test_students_of_a_dataset_share_its_parsable_questions():
+def test_shares_count_completions_in_whose_place_others_were_sampled():
+    items = ((pair("a"), None), (pair("b"), pair("c")))
+    assert Datasets(rollouts=None, items=items).valid_share == 0.75
+    whole = ((pair("a"), pair("b")), (pair("c"), pair("d")))
+    assert Datasets(rollouts=None, items=whole, num_rejected=4).valid_share == 0.5
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+def test_both_turns_of_a_pair_have_its_advantage(turns):
+    datasets = Datasets(rollouts=SimpleNamespace(lengths=np.zeros(4 * turns)), items=())
+    advantages = np.array([[1, 2], [3, 4]], np.float32)
+    assert datasets.row_advantages(advantages).tolist() == [1, 2, 3, 4] * turns
+
+
+def test_students_of_a_dataset_share_its_well_formed_questions():
     datasets = Datasets(
         rollouts=None, items=((pair("a"), None, pair("b")), (None, None, None), (pair("c"), pair("d"), pair("e")))
     )
     asked = ["".join(item.question for item in items) for items in datasets.question_sets(repeats=2)]
     assert asked == ["ab", "ab", "", "", "cde", "cde"]
+
+
+MALFORMED = Malformed(reason="nothing")
+
+
+def drawing(*items):
+    """A function that draws these pairs, by the names of an outer step's first draw."""
+
+    def draw(setup, policy, stream, *indices):
+        assert (policy, stream, indices) == (setup.base_weights, "teacher_sample", (0,))
+        return TeacherDraw(turns=(), texts=("",) * len(items), items=items)
+
+    return draw
 
 
 class Lengths:
@@ -136,19 +165,18 @@ def setup(nano_setup):
 
 
 def test_embeddings_are_relative_to_the_untrained_teachers(setup, monkeypatch):
-    written = Datasets(rollouts=None, items=((pair("a"), None), (pair("bbb"), pair("ccccc"))))
-    monkeypatch.setattr(teacher, "sample_datasets", lambda *_: written)
+    monkeypatch.setattr(teacher, "draw_completions", drawing(pair("a"), MALFORMED, pair("bbb"), pair("ccccc")))
     centred = teacher.centre_embeddings(setup)
     assert centred.embedder.embed(["a", "bbb", "12345"]).tolist() == [[-2, 0], [0, 0], [2, 0]]
 
 
-def test_without_parsable_questions_nothing_is_centred(setup, monkeypatch):
-    monkeypatch.setattr(teacher, "sample_datasets", lambda *_: Datasets(rollouts=None, items=((None,), (None,))))
+def test_without_well_formed_questions_nothing_is_centred(setup, monkeypatch):
+    monkeypatch.setattr(teacher, "draw_completions", drawing(MALFORMED, MALFORMED))
     assert teacher.centre_embeddings(setup) is setup
 
 
 def test_a_run_that_embeds_no_questions_writes_none(setup, monkeypatch):
-    monkeypatch.setattr(teacher, "sample_datasets", lambda *_: pytest.fail("questions were written"))
+    monkeypatch.setattr(teacher, "draw_completions", lambda *_: pytest.fail("questions were written"))
     hard_only = dataclasses.replace(setup, config=make_config("hard_only"))
     assert teacher.centre_embeddings(hard_only) is hard_only
 

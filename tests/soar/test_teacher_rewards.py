@@ -56,7 +56,7 @@ def test_question_rewards_by_hand():
     p = np.array([0.0, 0.25, 0.5, 1.0])
     votes = Votes(agreement=p, majority=p, majority_answers=("1",) * 4)
     questions = ["one two three four", "a b c d", "", "a b c d"]  # two alike of the three that were written
-    np.testing.assert_allclose(teacher_rewards.learnability(votes, questions), [0.0, 0.5, 1.0, 0.0])
+    np.testing.assert_allclose(teacher_rewards.triangle(votes, questions), [0.0, 0.5, 1.0, 0.0])
     np.testing.assert_allclose(teacher_rewards.absolute_zero(votes, questions), [0.0, 0.75, 0.5, 0.0])
     np.testing.assert_allclose(
         teacher_rewards.r_zero(votes, questions), [-1 / 3, 0.25 - 2 / 3, 0.5, -2 / 3], err_msg="min(p, 1 - p) - penalty"
