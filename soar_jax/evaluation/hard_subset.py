@@ -52,7 +52,7 @@ class HardSplit:
     """Disjoint sets of target problems. The teacher sees none of them; students train on `train` only."""
 
     train: tuple[Problem, ...]  # reward questions are drawn from here
-    validation: tuple[Problem, ...]  # selects the promoted student
+    validation: tuple[Problem, ...]  # selects the promoted student; empty: hard train does (paper, B.6)
     test: SealedProblems  # for the final evaluation only
 
 
@@ -60,7 +60,7 @@ def split_hard(problems: Sequence[Problem], seed: int, validation_share: float) 
     """Splits problems into random halves, train and test (paper); `validation_share` of the train half is validation.
 
     Raises:
-      SettingsError: there are too few problems for three non-empty sets.
+      SettingsError: there are too few problems. Only a validation set of share 0 may be empty.
     """
     order = stream_generator(seed, "hard_split").permutation(len(problems))
     half = len(problems) // 2
@@ -71,13 +71,20 @@ def split_hard(problems: Sequence[Problem], seed: int, validation_share: float) 
         validation=tuple(shuffled[:num_validation]),
         test=SealedProblems(shuffled[half:]),
     )
+    sets = ("train", "validation", "test") if validation_share else ("train", "test")
     require(
-        min(len(split.train), len(split.validation), len(split.test)) > 0,
-        f"the hard subset has {len(problems)} problem(s), too few for train, validation and test; raise "
+        all(len(getattr(split, name)) > 0 for name in sets),
+        f"the hard subset has {len(problems)} problem(s), too few for {', '.join(sets[:-1])} and {sets[-1]}; raise "
         "hard_subset.num_candidates, or choose harder problems in problems.levels",
     )
     check_disjoint(split)
     return split
+
+
+def sizes_text(split: HardSplit) -> str:
+    """Number of problems of each set, as "80 train, 40 validation, 120 test"; an empty one is left out."""
+    sizes = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
+    return ", ".join(f"{size} {name}" for name, size in sizes.items() if size)
 
 
 def check_disjoint(split: HardSplit) -> None:

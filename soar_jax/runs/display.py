@@ -22,11 +22,16 @@ _FEW_PARSABLE = 0.5  # a step's line shows the fraction of parsable questions if
 class Display:
     """Shows phases, steps and messages, and times the phases."""
 
-    def __init__(self, total_steps: int, interrupts: Interrupts) -> None:
-        """Starts the live panel if standard output is a terminal."""
+    def __init__(self, total_steps: int, interrupts: Interrupts, selection: str = "validation") -> None:
+        """Starts the live panel if standard output is a terminal.
+
+        Args:
+          selection: name of the problems that choose the promoted student.
+        """
         self._console = Console(highlight=False, markup=False, soft_wrap=True, quiet=not processes.is_main())
         self._interrupts = interrupts
         self._total = total_steps
+        self._selection = selection
         self._phase = "starting"
         self._phase_started = time.perf_counter()
         self._last: dict[str, Any] = {}
@@ -61,7 +66,7 @@ class Display:
         self._steps_done = metrics["outer_step"] + 1
         self._step_seconds.append(sum(self.seconds.values()))
         self.seconds = {}
-        self.say(_step_line(metrics, self._total, seconds=self._step_seconds[-1], tokens_per_s=tokens_per_s))
+        self.say(self._step_line(metrics, seconds=self._step_seconds[-1], tokens_per_s=tokens_per_s))
 
     def say(self, message: str | Table) -> None:
         """Prints a message, above the panel if there is one."""
@@ -92,22 +97,21 @@ class Display:
             rows.append(Text(f"datasets' rewards  {bars}"))
             rows.append(
                 Text(
-                    f"promotions {last['num_promotions']}   validation {last['validation_accuracy']:.2f}   "
+                    f"promotions {last['num_promotions']}   {self._selection} {last['validation_accuracy']:.2f}   "
                     f"{last['tokens_per_s']:,.0f} tokens/s   time left {self._time_left()}"
                 )
             )
         return Group(*rows)
 
-
-def _step_line(metrics: dict[str, Any], total: int, seconds: float, tokens_per_s: float) -> str:
-    line = (
-        f"step {metrics['outer_step'] + 1:>3}/{total}  reward mean {metrics['mean_reward']:+.3f} "
-        f"best {metrics['best_reward']:+.3f}  promotions {metrics['num_promotions']}  "
-        f"validation {metrics['validation_accuracy']:.2f}  {tokens_per_s:,.0f} tokens/s  {seconds:.1f} s"
-    )
-    if metrics["valid_share"] < _FEW_PARSABLE:
-        line += f"  only {metrics['valid_share']:.0%} of the questions can be parsed"
-    return line + ("  ← promoted" if metrics["promoted"] else "")
+    def _step_line(self, metrics: dict[str, Any], seconds: float, tokens_per_s: float) -> str:
+        line = (
+            f"step {metrics['outer_step'] + 1:>3}/{self._total}  reward mean {metrics['mean_reward']:+.3f} "
+            f"best {metrics['best_reward']:+.3f}  promotions {metrics['num_promotions']}  "
+            f"{self._selection} {metrics['validation_accuracy']:.2f}  {tokens_per_s:,.0f} tokens/s  {seconds:.1f} s"
+        )
+        if metrics["valid_share"] < _FEW_PARSABLE:
+            line += f"  only {metrics['valid_share']:.0%} of the questions can be parsed"
+        return line + ("  ← promoted" if metrics["promoted"] else "")
 
 
 def pass_table(title: str, rows: dict[str, dict[str, Any]], ks: Sequence[int]) -> Table:

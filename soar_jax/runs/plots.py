@@ -8,15 +8,12 @@ from typing import Any
 
 from etils import epath
 
+from soar_jax.config.run_config import RunConfig
 from soar_jax.storage.records import read_lines
 
 
-def learning_curve(workdir: epath.Path, trains_students: bool) -> None:
-    """Plots `metrics.jsonl` to `learning_curve.png`: rewards, and below them the baseline student's accuracy.
-
-    Args:
-      trains_students: whether the outer loop trains students; otherwise there is no second panel.
-    """
+def learning_curve(workdir: epath.Path, config: RunConfig) -> None:
+    """Plots `metrics.jsonl` to `learning_curve.png`: rewards, and the baseline's accuracy where it can change."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -24,12 +21,14 @@ def learning_curve(workdir: epath.Path, trains_students: bool) -> None:
 
     rows = read_lines(workdir / "metrics.jsonl")
     figure, axes = pyplot.subplots(
-        1 + trains_students, 1, figsize=(8, 5.5), sharex=True, squeeze=False, constrained_layout=True
+        1 + config.promotes, 1, figsize=(8, 5.5), sharex=True, squeeze=False, constrained_layout=True
     )
-    _draw_rewards(axes[0, 0], rows, "students' improvement\non hard train" if trains_students else "questions' rewards")
-    if trains_students:
-        _draw_promotions(axes, rows)
-    axes[-1, 0].set_xlabel("outer step (dashed: promotion)" if trains_students else "outer step")
+    measured = "students' improvement\non hard train" if config.measures_students else "questions' rewards"
+    _draw_rewards(axes[0, 0], rows, measured)
+    if config.promotes:
+        selection = "hard validation" if config.hard_subset.validation_share else "hard train"
+        _draw_promotions(axes, rows, f"baseline student,\n{selection} (pass@1)")
+    axes[-1, 0].set_xlabel("outer step (dashed: promotion)" if config.promotes else "outer step")
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
     pyplot.close(figure)
@@ -46,12 +45,12 @@ def _draw_rewards(axes: Any, rows: Sequence[dict[str, Any]], label: str) -> None
     axes.legend(loc="upper left", frameon=False)
 
 
-def _draw_promotions(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
+def _draw_promotions(axes: Any, rows: Sequence[dict[str, Any]], label: str) -> None:
     """Plots the baseline student's accuracy in the last panel, and promotions in all panels."""
     steps, bottom = [row["outer_step"] + 1 for row in rows], axes[-1, 0]
     bottom.step(steps, [row["validation_accuracy"] for row in rows], where="post", color="#1f4e79")
     bottom.set_ylim(-0.02, 1.02)
-    bottom.set_ylabel("baseline student,\nhard validation (pass@1)")
+    bottom.set_ylabel(label)
     for row in rows:
         for panel in axes.flat if row["promoted"] else ():
             panel.axvline(row["outer_step"] + 1, color="#c55a11", linewidth=1, linestyle="--")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
 from soar_jax.rl.population import take_student
+from soar_jax.rl.schedules import learning_rates
 from soar_jax.rng import stream_generator, stream_key
 from soar_jax.sampling.text import Draw
-from soar_jax.soar.inner_loop import EpisodeName, QuestionSets, QuestionStats, train_population
+from soar_jax.soar.inner_loop import EpisodePlan, QuestionSets, QuestionStats, train_population
+from soar_jax.soar.promotion import StepOutcome, candidate_index
 from soar_jax.soar.setup import Setup
+from soar_jax.soar.state import Progress
 from soar_jax.soar.teacher_rewards import dataset_rewards
 from soar_jax.types import Phase
 
@@ -30,15 +34,30 @@ class RewardEval:
         """k*, the dataset with the largest reward; ties go to the first."""
         return int(np.argmax(self.rewards))
 
+    def outcome(self, step: int) -> StepOutcome:
+        """What the promotion rule is given of an outer step."""
+        return StepOutcome(
+            outer_step=step,
+            mean_reward=float(self.rewards.mean()),
+            best_reward=float(self.rewards.max()),
+            best_dataset=self.best_dataset,
+        )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainedStudents:
-    """Statistics of a step's trained students, and the weights of the best one."""
+    """Statistics of a step's trained students, and the weights of the one that may be promoted."""
 
     stats: QuestionStats
     mean_rewards: np.ndarray  # [inner steps, P] mean reward of the rollouts
+    right_shares: np.ndarray  # [inner steps, P] share of the rollouts that are right
     measured: RewardEval
-    best: Params
+    candidate: Params  # the best dataset's student that `promotion.student` names
+
+    @property
+    def num_steps(self) -> int:
+        """Student steps of each student."""
+        return len(self.mean_rewards)
 
 
 class RewardEvaluator:
@@ -73,53 +92,76 @@ class RewardEvaluator:
 
 
 def train_students(
-    setup: Setup, baseline: Params, question_sets: QuestionSets, split: HardSplit, step: int, phase: Phase
+    setup: Setup, baseline: Params, question_sets: QuestionSets, *, split: HardSplit, progress: Progress, phase: Phase
 ) -> TrainedStudents:
-    """Trains and measures copies of the baseline student (paper, steps 3 to 5).
+    """Trains and measures copies of the baseline student in outer step `progress.outer_step` (paper, steps 3 to 5).
 
-    Students are trained in waves of `inner.students_at_once`. A wave is freed before the next one starts, except for
-    the best student so far.
+    Episodes become longer with the promotions so far (paper, B.7). Students are trained in waves of
+    `inner.students_at_once`. A wave has whole datasets, and is freed before the next one starts, except for the
+    candidate of the best dataset so far.
 
     Raises:
       NotFiniteError: a loss or gradient is not finite.
     """
+    config, step = setup.config, progress.outer_step
+    rates = learning_rates(config.student, config.episode_steps(len(progress.promotions)), config.student.warmup_steps)
     with phase("measuring improvement"):
         evaluator = RewardEvaluator(setup, baseline, split=split, step=step)
-    size = setup.config.students_at_once
+    size = config.students_at_once
     waves = []
-    best, best_reward = baseline, -np.inf
+    candidate, best_reward = baseline, -np.inf
     for first in range(0, len(question_sets), size):
         wave = question_sets[first : first + size]
         with phase("training students"):
-            name = EpisodeName(stream="inner", indices=(step,), first_student=first)
-            episode = train_population(setup, baseline, wave, name)
+            plan = EpisodePlan(stream="inner", indices=(step,), learning_rates=rates, first_student=first)
+            episode = train_population(setup, baseline, wave, plan)
         with phase("measuring improvement"):
             measured = evaluator.evaluate(episode.states.weights, len(wave))
             if measured.rewards.max() > best_reward:
-                best, best_reward = best_student(setup, episode.states.weights, measured), measured.rewards.max()
-        waves.append((episode.stats, episode.mean_rewards, measured))
+                candidate, best_reward = take_candidate(setup, episode.states.weights, measured), measured.rewards.max()
+        waves.append(
+            _Wave(
+                stats=episode.stats,
+                mean_rewards=episode.mean_rewards,
+                right_shares=episode.right_shares,
+                measured=measured,
+            )
+        )
         del episode  # frees the wave's students
+    return _joined(waves, candidate)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Wave:
+    """Statistics of a wave, fields as in `TrainedStudents`."""
+
+    stats: QuestionStats
+    mean_rewards: np.ndarray
+    right_shares: np.ndarray
+    measured: RewardEval
+
+
+def _joined(waves: Sequence[_Wave], candidate: Params) -> TrainedStudents:
+    """Joins the waves of a step."""
     return TrainedStudents(
         stats=QuestionStats(
-            asked=[asked for stats, _, _ in waves for asked in stats.asked],
-            agreed=[agreed for stats, _, _ in waves for agreed in stats.agreed],
+            asked=[asked for wave in waves for asked in wave.stats.asked],
+            agreed=[agreed for wave in waves for agreed in wave.stats.agreed],
         ),
-        mean_rewards=np.concatenate([mean_rewards for _, mean_rewards, _ in waves], axis=1),
+        mean_rewards=np.concatenate([wave.mean_rewards for wave in waves], axis=1),
+        right_shares=np.concatenate([wave.right_shares for wave in waves], axis=1),
         measured=RewardEval(
-            baseline=waves[0][2].baseline,
-            students=np.concatenate([measured.students for *_, measured in waves]),
-            rewards=np.concatenate([measured.rewards for *_, measured in waves]),
+            baseline=waves[0].measured.baseline,
+            students=np.concatenate([wave.measured.students for wave in waves]),
+            rewards=np.concatenate([wave.measured.rewards for wave in waves]),
         ),
-        best=best,
+        candidate=candidate,
     )
 
 
-def best_student(setup: Setup, students: Params, measured: RewardEval) -> Params:
-    """Takes the best dataset's best student.
-
-    Departure: the paper takes the one with the median reward among the r students of the best dataset (step 6).
-    """
-    replica = int(np.argmax(measured.students[measured.best_dataset]))
+def take_candidate(setup: Setup, students: Params, measured: RewardEval) -> Params:
+    """Takes the best dataset's student that may be promoted (paper, step 6)."""
+    replica = candidate_index(measured.students[measured.best_dataset], setup.config.promotion)
     index = measured.best_dataset * setup.config.outer.students_per_dataset + replica
     return take_student(students, index, mesh=setup.mesh, model=setup.sampler.model)
 

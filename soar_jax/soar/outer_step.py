@@ -4,22 +4,29 @@
     1  sample g * n question-answer pairs from the teacher            teacher.sample_datasets
     2  cut them into datasets X_1 .. X_g of n                         teacher.cut
     3  draw reward questions Q_R from D_train                         grounded_reward.RewardEvaluator
-    4  for k = 1 .. g, j = 1 .. r:                                    inner_loop.train_population
-           train a copy S_kj of the baseline student on X_k by RL
+    4  for k = 1 .. g, j = 1 .. r:                                    grounded_reward.train_students,
+           train a copy S_kj of the baseline student on X_k by RL,    inner_loop.train_population
+           for more steps after each promotion                        RunConfig.episode_steps
     5  R_k = mean over j of accuracy(S_kj, Q_R)                       RewardEvaluator.evaluate,
              - accuracy(baseline, Q_R)                                teacher_rewards.dataset_rewards
     6  if the moving average of mean_k R_k exceeds tau:               promotion.decide, promote
-           k* = argmax R_k; baseline = a student of X_k*
-           D_best = D_best + X_k*
+           k* = argmax R_k                                            RewardEval.best_dataset
+           baseline = the student of X_k* with the median reward      promotion.candidate_index
+           D_best = D_best + X_k*                                     Progress.promotions
     7  update the teacher by RLOO over R_1 .. R_g                     teacher_rewards.rollout_advantages,
                                                                       teacher.teach
 
-Departures from the paper:
+The defaults of the config follow the paper. Departures are other values, above all:
 
-- step 1: unparsable completions are penalised (`teacher.invalid_penalty`), not sampled again;
-- step 4: the inner loop keeps its length after a promotion;
-- step 6: the *best* student of X_k* is promoted, not the one with the median reward. `promotion.student` "window_best"
-  takes the best of the window's steps instead of this step's.
+- step 1: `teacher.malformed` "penalise" keeps completions that are not well formed and penalises them; the default
+  samples until all are well formed;
+- step 4: `inner.steps_per_promotion` 0 keeps the inner loop's length;
+- step 5: `outer.reward_temperature` above 0 samples the answers to reward questions, which are greedy by default;
+- step 6: `promotion.student` "step_best" promotes the best student of X_k*, and "window_best" the best one of the
+  window's steps; `promotion.rule` "never" promotes nobody; `promotion.statistic` "best" and
+  `promotion.needs_step_reward` change the condition;
+- of several promoted students, one is tested and trained on: with `hard_subset.validation_share` the best on a
+  validation set of its own, by default the best on D_train (paper, B.6).
 
 Rewards computed without training students (`score_by_votes`) replace steps 3 to 6.
 """
@@ -35,8 +42,9 @@ from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
 from soar_jax.soar import intrinsic_rewards, ledger, teacher
 from soar_jax.soar.grounded_reward import TrainedStudents, solve_rates, train_students
-from soar_jax.soar.promotion import StepOutcome, decide
-from soar_jax.soar.setup import Setup, validation_accuracy
+from soar_jax.soar.kl_rewards import subtract_teachers_kl
+from soar_jax.soar.promotion import decide
+from soar_jax.soar.setup import Setup, selection_accuracy
 from soar_jax.soar.state import Progress, Promotion, RunArrays, StepResult
 from soar_jax.soar.teacher import Datasets
 from soar_jax.soar.teacher_rewards import question_advantages, rollout_advantages
@@ -62,8 +70,8 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
     Raises:
       NotFiniteError: a loss or gradient is not finite.
     """
-    step = progress.outer_step
-    tokens_before = setup.meter.num_tokens
+    step, meter = progress.outer_step, setup.meter
+    tokens_before, flops_before = meter.num_tokens, meter.num_flops
     with phase("writing questions"):  # steps 1 and 2
         datasets = teacher.sample_datasets(setup, arrays.teacher.weights, step)
     if setup.config.trains_students:
@@ -77,8 +85,9 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
     with phase("analysing questions"):
         rows = ledger.rows(setup, datasets, scored.rewards, solve_rates=scored.solve_rates, step=step)
         analysis = ledger.analyse(setup, rows)
-    after = _advance(setup, progress, scored, num_tokens=setup.meter.num_tokens - tokens_before)
-    metrics = _metrics(progress, after, scored) | {"valid_share": float(datasets.is_valid.mean())}
+    spent = {"num_tokens": meter.num_tokens - tokens_before, "num_flops": meter.num_flops - flops_before}
+    after = _advance(setup, progress, scored, **spent)
+    metrics = _metrics(progress, after, scored) | {"valid_share": datasets.valid_share}
     return StepResult(
         arrays=dataclasses.replace(scored.arrays, teacher=teacher_state),
         progress=after,
@@ -93,27 +102,31 @@ def score_by_improvement(
     """Computes the grounded reward, and promotes a student if the promotion rule says so (paper, steps 3 to 6)."""
     config, is_valid = setup.config, datasets.is_valid
     repeats = config.outer.students_per_dataset
-    trained = train_students(
-        setup, arrays.baseline, datasets.question_sets(repeats), split=split, step=progress.outer_step, phase=phase
-    )
+    question_sets = datasets.question_sets(repeats)
+    trained = train_students(setup, arrays.baseline, question_sets, split=split, progress=progress, phase=phase)
     with phase("promoting"):
         arrays, progress, moving_average = promote(
             setup, arrays, progress, split=split, datasets=datasets, trained=trained
         )
     measured = trained.measured
-    num_student_steps = progress.num_student_steps + config.num_students * config.inner.num_steps
+    num_student_steps = progress.num_student_steps + config.num_students * trained.num_steps
     return Scored(
         arrays=arrays,
         progress=dataclasses.replace(progress, num_student_steps=num_student_steps),
         rewards=np.repeat(measured.rewards[:, None], is_valid.shape[1], axis=1),
         dataset_rewards=measured.rewards,
-        advantages=rollout_advantages(measured.rewards, is_valid, config.teacher.invalid_penalty),
+        advantages=rollout_advantages(
+            subtract_teachers_kl(setup, measured.rewards, datasets.rollouts), is_valid, config.teacher.invalid_penalty
+        ),
         solve_rates=solve_rates(trained.stats, is_valid, repeats),
         metrics={
             "baseline_accuracy": measured.baseline,
             "moving_average": moving_average,
+            "inner_steps": trained.num_steps,
             "inner_reward_first": float(trained.mean_rewards[0].mean()),
             "inner_reward_last": float(trained.mean_rewards[-1].mean()),
+            "inner_right_first": float(trained.right_shares[0].mean()),
+            "inner_right_last": float(trained.right_shares[-1].mean()),
         },
     )
 
@@ -121,18 +134,22 @@ def score_by_improvement(
 def score_by_votes(setup: Setup, arrays: RunArrays, progress: Progress, *, datasets: Datasets, phase: Phase) -> Scored:
     """Computes rewards from the baseline student's answers, without training students (paper: Intrinsic-T).
 
-    The paper's Intrinsic-T is "absolute_zero" with 32 answers per question (`teacher.solver_samples`). Departure: it
-    gives every rollout the mean reward of its dataset; here each rollout has its own reward.
+    With `teacher.reward_unit` "dataset" every rollout gets the mean reward of its dataset's questions, and a dataset
+    one advantage, as with the grounded reward (paper, B.4); with "question" each rollout has its own.
     """
     with phase("answering questions"):
         values, agreement = intrinsic_rewards.question_rewards(setup, arrays.baseline, datasets, progress.outer_step)
-    is_valid = datasets.is_valid
+    is_valid, section = datasets.is_valid, setup.config.teacher
+    means = values.sum(axis=1) / np.maximum(1, is_valid.sum(axis=1))  # over well-formed questions
+    is_shared = section.reward_unit == "dataset"
+    learned = subtract_teachers_kl(setup, means if is_shared else values, datasets.rollouts)
+    compare = rollout_advantages if is_shared else question_advantages
     return Scored(
         arrays=arrays,
         progress=progress,
-        rewards=values,
-        dataset_rewards=values.sum(axis=1) / np.maximum(1, is_valid.sum(axis=1)),  # mean over parsable rollouts
-        advantages=question_advantages(values, is_valid, setup.config.teacher.invalid_penalty),
+        rewards=np.repeat(means[:, None], is_valid.shape[1], axis=1) if is_shared else values,
+        dataset_rewards=means,
+        advantages=compare(learned, is_valid, section.invalid_penalty),
         solve_rates=agreement,
         metrics={},
     )
@@ -148,31 +165,29 @@ def promote(
     trained: TrainedStudents,
 ) -> tuple[RunArrays, Progress, float]:
     """Applies the promotion rule to a step's students (paper, step 6); returns the moving average too."""
-    step, measured = progress.outer_step, trained.measured
-    outcome = StepOutcome(
-        outer_step=step,
-        mean_reward=float(measured.rewards.mean()),
-        best_reward=float(measured.rewards.max()),
-        best_dataset=measured.best_dataset,
-    )
+    outcome = trained.measured.outcome(progress.outer_step)
     decision = decide(progress.window, outcome, setup.config.promotion)
     # What may be promoted, oldest first, this step's last.
-    outcomes, students = (*progress.window, outcome), (*arrays.window, trained.best)
-    pairs = tuple((item.question, item.answer) for item in datasets.questions(measured.best_dataset))
+    outcomes, students = (*progress.window, outcome), (*arrays.window, trained.candidate)
+    pairs = tuple((item.question, item.answer) for item in datasets.questions(outcome.best_dataset))
     questions = (*progress.window_questions, pairs)
     arrays = dataclasses.replace(arrays, window=students[1:])
+    num_kept = min(len(decision.window), len(arrays.window))
+    kept = questions[len(questions) - num_kept :]
+    progress = dataclasses.replace(progress, window=decision.window, window_questions=kept)
     if decision.promoted_step is None:
-        kept = questions[max(0, len(questions) - len(arrays.window)) :]
-        progress = dataclasses.replace(progress, window=decision.window, window_questions=kept)
         return arrays, progress, decision.moving_average
-    index = decision.promoted_step - step - 1  # from the end
+    index = decision.promoted_step - outcome.outer_step - 1  # from the end
+    source = outcomes[index]
+    promotions_before = sum(earlier.outer_step < source.outer_step for earlier in progress.promotions)
     promotion = Promotion(
-        outer_step=step,
-        source_step=outcomes[index].outer_step,
-        dataset=outcomes[index].best_dataset,
-        reward=outcomes[index].best_reward,
-        validation_accuracy=float(validation_accuracy(setup, students[index], split)),
+        outer_step=outcome.outer_step,
+        source_step=source.outer_step,
+        dataset=source.best_dataset,
+        reward=source.best_reward,
+        validation_accuracy=selection_accuracy(setup, students[index], split),
         questions=questions[index],
+        num_steps=setup.config.episode_steps(promotions_before),
     )
     return *_make_baseline(arrays, progress, students[index], promotion), decision.moving_average
 
@@ -185,8 +200,6 @@ def _make_baseline(
     arrays = dataclasses.replace(arrays, baseline=student)
     progress = dataclasses.replace(
         progress,
-        window=(),
-        window_questions=(),
         promotions=(*progress.promotions, promotion),
         baseline_validation=accuracy,
     )
@@ -196,7 +209,7 @@ def _make_baseline(
     return arrays, progress
 
 
-def _advance(setup: Setup, before: Progress, scored: Scored, num_tokens: int) -> Progress:
+def _advance(setup: Setup, before: Progress, scored: Scored, *, num_tokens: int, num_flops: int) -> Progress:
     """Counts the step in the progress, and ends the search after the last step or at the goal."""
     config, num_steps = setup.config, before.outer_step + 1
     reached = scored.progress.baseline_validation >= config.outer.stop_at_validation
@@ -205,6 +218,7 @@ def _advance(setup: Setup, before: Progress, scored: Scored, num_tokens: int) ->
         outer_step=num_steps,
         num_idle_steps=before.num_idle_steps + (not scored.rewards.any()),
         num_sampled_tokens=before.num_sampled_tokens + num_tokens,
+        num_flops=before.num_flops + num_flops,
         finished=num_steps == config.num_outer_steps or reached,
     )
 

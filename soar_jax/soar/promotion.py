@@ -13,6 +13,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
+
 from soar_jax.config.sections import PromotionSection
 from soar_jax.registry import Registry
 
@@ -31,7 +33,7 @@ class StepOutcome:
 class Decision:
     """Output of a promotion rule."""
 
-    promoted_step: int | None  # outer step whose best student is promoted; None for no promotion
+    promoted_step: int | None  # outer step whose candidate is promoted; None for no promotion
     window: tuple[StepOutcome, ...]  # outcomes to keep for the next step
     moving_average: float
 
@@ -44,14 +46,15 @@ PROMOTION_RULES: Registry[PromotionRule] = Registry("promotion.rule")
 
 @PROMOTION_RULES.register("moving_average")
 def moving_average(window: tuple[StepOutcome, ...], settings: PromotionSection) -> Decision:
-    """Promotes if the window is full and the mean of its statistic exceeds tau; a promotion clears the window.
+    """Promotes if the mean of the window's statistic exceeds tau (paper, B.3).
 
-    The paper does not say whether a promotion clears the window, or whether it may come before the window is full.
-    Departure: "window_best" may promote the best student of an earlier step of the window.
+    The paper does not say whether a promotion clears the window (`promotion.clears_window`), or whether it may come
+    before the window is full (`promotion.needs_full_window`).
+    Departure: "window_best" may promote the candidate of an earlier step of the window.
     """
-    values = [step.best_reward if settings.statistic == "best" else step.mean_reward for step in window]
-    average, outcome = sum(values) / len(values), window[-1]
-    promote = len(window) == settings.window and average > settings.threshold
+    average, outcome = _average(window, settings), window[-1]
+    is_full = len(window) == settings.window
+    promote = (is_full or not settings.needs_full_window) and average > settings.threshold
     if settings.needs_step_reward:
         promote = promote and outcome.best_reward > settings.threshold
     if not promote:
@@ -59,9 +62,38 @@ def moving_average(window: tuple[StepOutcome, ...], settings: PromotionSection) 
     source = outcome
     if settings.student == "window_best":
         source = max(window, key=lambda step: (step.best_reward, step.outer_step))
-    return Decision(promoted_step=source.outer_step, window=(), moving_average=average)
+    kept = () if settings.clears_window else window
+    return Decision(promoted_step=source.outer_step, window=kept, moving_average=average)
+
+
+@PROMOTION_RULES.register("never")
+def never(window: tuple[StepOutcome, ...], settings: PromotionSection) -> Decision:
+    """Promotes nobody: students always start from the base model (paper: Grounded-T without promotion)."""
+    return Decision(promoted_step=None, window=window, moving_average=_average(window, settings))
+
+
+def _average(window: tuple[StepOutcome, ...], settings: PromotionSection) -> float:
+    """The mean of `promotion.statistic` over the steps that the window has."""
+    values = [step.best_reward if settings.statistic == "best" else step.mean_reward for step in window]
+    return sum(values) / len(values)
 
 
 def decide(window: tuple[StepOutcome, ...], outcome: StepOutcome, settings: PromotionSection) -> Decision:
     """Appends a step's outcome to the window and applies the rule `promotion.rule`."""
     return PROMOTION_RULES[settings.rule]((*window, outcome)[-settings.window :], settings)
+
+
+def candidate_index(accuracy: np.ndarray, settings: PromotionSection) -> int:
+    """Returns which of the best dataset's students is promoted, if its step is (paper, B.3: the median one).
+
+    Ties: students of equal accuracy rank by their number, the first lowest, so the median is one certain student. Of
+    several best ones "step_best" and "window_best" take the first.
+
+    Args:
+      accuracy: [r] of the students on the reward questions, which orders them as their rewards do.
+    """
+    if settings.student != "step_median":
+        return int(np.argmax(accuracy))
+    size = len(accuracy)
+    middle = size // 2 if settings.even_median == "upper" else (size - 1) // 2  # the same for odd r
+    return int(np.argsort(accuracy, kind="stable")[middle])

@@ -54,8 +54,19 @@ class Setup:
         return dataclasses.replace(self.student.sampling, temperature=temperature, top_p=top_p)
 
 
+def selection_accuracy(setup: Setup, weights: Params, split: HardSplit) -> float:
+    """Computes the accuracy that chooses among promoted students: greedy on all of hard train (paper, B.6).
+
+    With a validation set, see `hard_subset.validation_share`, it is `validation_accuracy`.
+    """
+    if split.validation:
+        return float(validation_accuracy(setup, weights, split))
+    draw = Draw(key=stream_key(setup.config.seed, "selection"), settings=setup.evaluation_sampling(0.0), num_samples=1)
+    return float(setup.evaluator.count_correct(weights, split.train, draw).mean())
+
+
 def validation_accuracy(setup: Setup, weights: Params, split: HardSplit, num_students: int = 0) -> np.ndarray:
-    """Computes the mean accuracy on the hard validation problems, as a scalar, or [P] for a population.
+    """Computes the mean accuracy on the hard validation problems, not none, as a scalar, or [P] for a population.
 
     Args:
       num_students: P of a population, weights with leaves [P, ...]; 0 for one policy.

@@ -21,27 +21,26 @@ class RunArrays:
 
     teacher: TrainState
     baseline: Params  # baseline student: rewards are measured against it
-    # Promoted student with the best validation accuracy; the base model before the first promotion. Departure: the
-    # paper chooses by greedy accuracy on D_train.
-    best: Params
-    window: tuple[Params, ...]  # best students of earlier steps that a promotion may take, oldest first
+    best: Params  # promoted student of the best `selection_accuracy`; the base model before the first promotion
+    window: tuple[Params, ...]  # candidates of earlier steps that a promotion may take, oldest first
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """A promotion, with the questions that its student was trained on."""
+    """A promotion, with the questions that its student was trained on; field names are those of saved records."""
 
     outer_step: int  # at which it was decided
     source_step: int  # in which the student was trained
     dataset: int
-    reward: float
-    validation_accuracy: float
+    reward: float  # of the dataset
+    validation_accuracy: float  # `selection_accuracy`: on hard validation, or without such a set on hard train
     questions: tuple[tuple[str, str], ...]  # (question, the teacher's answer)
+    num_steps: int = 0  # student steps of the episode; 0 in old records: `inner.num_steps`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
-    """The part of the state that is saved as JSON."""
+    """The part of the state that is saved as JSON, by these names."""
 
     outer_step: int = 0  # outer steps completed
     window: tuple[StepOutcome, ...] = ()
@@ -49,10 +48,11 @@ class Progress:
     window_questions: tuple[tuple[tuple[str, str], ...], ...] = ()
     promotions: tuple[Promotion, ...] = ()
     best_promotion: int = 0  # number of promotions up to `RunArrays.best`
-    best_validation: float = 0.0
-    baseline_validation: float = 0.0
+    best_validation: float = 0.0  # `selection_accuracy` of `RunArrays.best`
+    baseline_validation: float = 0.0  # `selection_accuracy` of the baseline student; 0 before the first promotion
     num_idle_steps: int = 0  # outer steps in which every reward was zero
     num_sampled_tokens: int = 0
+    num_flops: int = 0  # as the work meter counts them
     num_student_steps: int = 0  # updates, summed over students
     finished: bool = False  # all outer steps are done, or the goal was reached
     file_sizes: dict[str, int] = dataclasses.field(default_factory=dict)  # bytes of each file of `RunFiles`

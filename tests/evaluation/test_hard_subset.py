@@ -39,10 +39,32 @@ def test_sealed_problems_cannot_be_read(problems):
     assert sealed.problems == tuple(problems[:5])
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_too_few_problems_are_refused(problems, count):
-    with pytest.raises(SettingsError, match=rf"the hard subset has {count} problem\(s\), too few"):
-        hard_subset.split_hard(problems[:count], seed=0, validation_share=0.25)
+def test_without_a_validation_share_all_of_the_first_half_is_trained_on(problems):
+    split = hard_subset.split_hard(problems, seed=0, validation_share=0.0)
+    assert (len(split.train), split.validation, len(split.test)) == (20, (), 20)
+    shared = hard_subset.split_hard(problems, seed=0, validation_share=0.25)
+    assert shared.test.fingerprints == split.test.fingerprints  # the test problems do not depend on the share
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.25, "15 train, 5 validation, 20 test"), (0.0, "20 train, 20 test")])
+def test_sizes_name_the_sets_that_there_are(problems, share, text):
+    assert hard_subset.sizes_text(hard_subset.split_hard(problems, seed=0, validation_share=share)) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "sets"),
+    [
+        (0, 0.25, "train, validation and test"),
+        (1, 0.25, "train, validation and test"),
+        (3, 0.25, "train, validation and test"),
+        (2, 0.75, "train, validation and test"),
+        (0, 0.0, "train and test"),
+        (1, 0.0, "train and test"),
+    ],
+)
+def test_too_few_problems_are_refused(problems, count, share, sets):
+    with pytest.raises(SettingsError, match=rf"the hard subset has {count} problem\(s\), too few for {sets}; raise"):
+        hard_subset.split_hard(problems[:count], seed=0, validation_share=share)
 
 
 def test_shared_question_is_refused_even_with_another_id(problems):

@@ -56,6 +56,13 @@ def step(display, number, seconds):
     display.step_done(METRICS | {"outer_step": number}, 1234.5)
 
 
+def test_lines_name_the_problems_that_choose_the_promoted_student(capsys):
+    display = Display(4, told(), "hard train")
+    step(display, 2, 2.0)
+    assert "  promotions 3  hard train 0.50  1,234 tokens/s" in capsys.readouterr().out
+    assert "promotions 3   hard train 0.50   1,234 tokens/s" in panel(display, capsys)
+
+
 def test_the_time_left_is_that_of_a_typical_step():
     display = Display(10, told())
     assert time_left(display) == "…"

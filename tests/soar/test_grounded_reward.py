@@ -1,4 +1,4 @@
-"""The grounded reward: common draws, waves of students, and the best student."""
+"""The grounded reward: common draws, waves of students, the length of episodes, and who may be promoted."""
 
 import contextlib
 import dataclasses
@@ -14,8 +14,9 @@ from soar_jax.rng import stream_key
 from soar_jax.runs.build import build
 from soar_jax.sampling.text import Draw
 from soar_jax.soar import grounded_reward
-from soar_jax.soar.grounded_reward import RewardEval, RewardEvaluator, best_student, solve_rates, train_students
+from soar_jax.soar.grounded_reward import RewardEval, RewardEvaluator, solve_rates, take_candidate, train_students
 from soar_jax.soar.inner_loop import QuestionStats
+from soar_jax.soar.state import Progress, Promotion
 from tests.configs import make_config
 
 
@@ -24,14 +25,78 @@ def split_of(problems):
     return HardSplit(train=tuple(problems), validation=(), test=())
 
 
-def test_the_best_student_is_one_of_the_best_datasets(monkeypatch):
-    setup = SimpleNamespace(
-        config=make_config(**{"outer.students_per_dataset": 3}), mesh=None, sampler=SimpleNamespace(model=None)
-    )
+@pytest.mark.parametrize(("rule", "expected"), [("step_best", "e"), ("window_best", "e"), ("step_median", "f")])
+def test_the_candidate_is_one_of_the_best_datasets(monkeypatch, rule, expected):
+    config = make_config(**{"outer.students_per_dataset": 3, "promotion.student": rule})
+    setup = SimpleNamespace(config=config, mesh=None, sampler=SimpleNamespace(model=None))
     monkeypatch.setattr(grounded_reward, "take_student", lambda students, index, **_: students[index])
-    accuracy = np.array([[0.9, 0.0, 0.0], [0.4, 0.5, 0.4]])  # the best student of all is of the worse dataset
+    accuracy = np.array([[0.9, 0.0, 0.0], [0.3, 0.6, 0.5]])  # the best student of all is of the worse dataset
     measured = RewardEval(baseline=0.1, students=accuracy, rewards=accuracy.mean(axis=1) - 0.1)
-    assert best_student(setup, "abcdef", measured) == "e"
+    assert take_candidate(setup, "abcdef", measured) == expected
+
+
+@pytest.mark.parametrize("at_once", [0, 3, 6])
+def test_waves_keep_the_candidate_of_the_best_dataset(monkeypatch, at_once):
+    """Of three datasets the second one; its median student is the fifth of nine, whatever the waves."""
+    accuracy = np.array([[0.9, 0.0, 0.0], [0.2, 0.5, 0.8], [0.4, 0.4, 0.4]])
+    changes = {"outer.num_datasets": 3, "outer.students_per_dataset": 3, "promotion.student": "step_median"}
+    config = make_config(**changes | {"inner.students_at_once": at_once} if at_once != 6 else changes)
+    setup = SimpleNamespace(config=config, mesh=None, sampler=SimpleNamespace(model=None))
+    plans = []
+
+    def train_population(setup, start, question_sets, plan):
+        plans.append(plan)
+        students = np.arange(plan.first_student, plan.first_student + len(question_sets))
+        shape = (len(plan.learning_rates), len(question_sets))
+        return SimpleNamespace(
+            states=SimpleNamespace(weights=students),
+            stats=QuestionStats(asked=[students] * len(students), agreed=[students] * len(students)),
+            mean_rewards=np.tile(students, (shape[0], 1)),
+            right_shares=np.zeros(shape),
+        )
+
+    class Evaluator:
+        def __init__(self, *_, **__):
+            pass
+
+        def evaluate(self, students, num_students):
+            rows = accuracy.ravel()[students].reshape(-1, 3)
+            return RewardEval(baseline=0.1, students=rows, rewards=rows.mean(axis=1) - 0.1)
+
+    monkeypatch.setattr(grounded_reward, "train_population", train_population)
+    monkeypatch.setattr(grounded_reward, "RewardEvaluator", Evaluator)
+    monkeypatch.setattr(grounded_reward, "take_student", lambda students, index, **_: students[index])
+    trained = train_students(
+        setup, "baseline", ((),) * 9, split=None, progress=Progress(outer_step=2), phase=contextlib.nullcontext
+    )
+    assert trained.candidate == 4
+    np.testing.assert_array_equal(trained.measured.students, accuracy)
+    np.testing.assert_array_equal(trained.mean_rewards[0], np.arange(9))
+    assert (trained.num_steps, trained.right_shares.shape) == (10, (10, 9))
+    assert [plan.indices for plan in plans] == [(2,)] * len(plans)
+
+
+def test_episodes_become_longer_with_promotions(monkeypatch):
+    """The learning rate falls over an episode's own steps, after the students' warm-up."""
+    changes = {"inner.steps_per_promotion": 5, "inner.max_steps": 18, "student.schedule": "linear"}
+    config = make_config(**changes, **{"student.warmup_steps": 2, "student.learning_rate": 1.0})
+    setup, plans = SimpleNamespace(config=config), []
+
+    def train_population(setup, start, question_sets, plan):
+        plans.append(plan)
+        raise StopIteration
+
+    monkeypatch.setattr(grounded_reward, "train_population", train_population)
+    monkeypatch.setattr(grounded_reward, "RewardEvaluator", lambda *_, **__: None)
+    promotion = Promotion(outer_step=0, source_step=0, dataset=0, reward=0.0, validation_accuracy=0.0, questions=())
+    for count in range(4):
+        progress = Progress(outer_step=7, promotions=(promotion,) * count)
+        with pytest.raises(StopIteration):
+            train_students(setup, "", ((),) * 8, split=None, progress=progress, phase=contextlib.nullcontext)
+    assert [len(plan.learning_rates) for plan in plans] == [10, 15, 18, 18]
+    for plan in plans:
+        expected = np.array([0.0, 0.5, *np.linspace(1, 0, len(plan.learning_rates) - 1)[:-1]])
+        np.testing.assert_allclose(plan.learning_rates, expected, rtol=1e-6)
 
 
 def test_solve_rates_are_over_all_students_of_a_dataset():
@@ -86,7 +151,7 @@ def test_waves_of_students_equal_all_students_at_once(nano_model, make_questions
     for at_once in (0, repeats):
         setup = build(make_config(**changes, **{"inner.students_at_once": at_once}), nano_model)
         trained = train_students(
-            setup, setup.base_weights, question_sets, split=split, step=0, phase=contextlib.nullcontext
+            setup, setup.base_weights, question_sets, split=split, progress=Progress(), phase=contextlib.nullcontext
         )
         results.append(jax.device_get(dataclasses.asdict(trained)))
     students = results[0]["measured"]["students"]

@@ -1,13 +1,14 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from soar_jax.config.sections import PromotionSection
 from soar_jax.errors import SettingsError
-from soar_jax.soar.promotion import PROMOTION_RULES, StepOutcome, decide
+from soar_jax.soar.promotion import PROMOTION_RULES, StepOutcome, candidate_index, decide
 from tests.configs import make_config
 
-PAPER = PromotionSection(threshold=0.01, window=3, statistic="mean", student="step_best", needs_step_reward=False)
+PAPER = PromotionSection()
 NANO = dataclasses.replace(PAPER, statistic="best", student="window_best", needs_step_reward=True)
 
 
@@ -47,6 +48,18 @@ CASES = {
         [(0.0, 0.5), (0.0, 0.5), (0.0, 0.1)],
         [None, None, 2],
     ),
+    "the step's median student is taken": (PAPER, [(0.0, 0.5), (0.0, 0.5), (0.04, 0.1)], [None, None, 2]),
+    "a window that stays goes on promoting": (
+        dataclasses.replace(PAPER, clears_window=False),
+        [(0.1, 0.1)] * 3 + [(-0.1, 0.0)] * 2,
+        [None, None, 2, 3, None],
+    ),
+    "the mean over the steps that there are": (
+        dataclasses.replace(PAPER, needs_full_window=False),
+        [(0.0, 0.1), (0.04, 0.1), (0.01, 0.1), (0.03, 0.1)],
+        [None, 1, None, 3],
+    ),
+    "never": (dataclasses.replace(PAPER, rule="never"), [(0.5, 0.9)] * 5, [None] * 5),
     "a window of one": (dataclasses.replace(PAPER, window=1), [(0.02, 0.1), (0.0, 0.1), (0.02, 0.1)], [0, None, 2]),
 }
 
@@ -61,6 +74,35 @@ def test_moving_average_is_of_the_chosen_statistic():
     first, second = outcomes([(0.1, 0.5), (0.3, 0.7)])
     assert decide((first,), second, PAPER).moving_average == pytest.approx(0.2)
     assert decide((first,), second, NANO).moving_average == pytest.approx(0.6)
+
+
+def test_without_promotions_the_window_moves_on():
+    settings = dataclasses.replace(PAPER, rule="never")
+    steps = outcomes([(0.1, 0.2), (0.2, 0.2), (0.3, 0.2), (0.6, 0.2)])
+    decision = decide(tuple(steps[:3]), steps[3], settings)
+    assert decision.window == tuple(steps[1:])
+    assert decision.moving_average == pytest.approx(1.1 / 3)
+
+
+# Accuracies of a dataset's students, and the candidates: lower median, upper median, best.
+CANDIDATES = {
+    "one student": ([0.3], (0, 0, 0)),
+    "odd": ([0.1, 0.9, 0.5], (2, 2, 1)),
+    "even": ([0.4, 0.1, 0.3, 0.2], (3, 2, 0)),
+    "two": ([0.2, 0.1], (1, 0, 0)),
+    "all equal: the first is the lowest": ([0.5] * 4, (1, 2, 0)),
+    "the median is one of several equal ones": ([0.2, 0.1, 0.2, 0.2], (0, 2, 0)),
+}
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_the_candidate_is_the_median_or_the_best_student(name):
+    accuracy, expected = CANDIDATES[name]
+    rules = ({"even_median": "lower"}, {"even_median": "upper"}, {"student": "step_best"})
+    settings = [dataclasses.replace(PAPER, **rule) for rule in rules]
+    assert tuple(candidate_index(np.array(accuracy), each) for each in settings) == expected
+    window_best = dataclasses.replace(PAPER, student="window_best")
+    assert candidate_index(np.array(accuracy), window_best) == expected[-1]
 
 
 def test_an_unknown_promotion_rule_is_refused():

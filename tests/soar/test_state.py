@@ -1,11 +1,14 @@
 import json
 
+import pytest
+
 from soar_jax.soar.promotion import StepOutcome
 from soar_jax.soar.state import Progress, Promotion
 
 
-def test_progress_survives_json():
-    progress = Progress(
+@pytest.fixture
+def progress():
+    return Progress(
         outer_step=4,
         window=(StepOutcome(outer_step=3, mean_reward=0.1, best_reward=0.2, best_dataset=1),),
         window_questions=((("q", "a"),),),
@@ -17,10 +20,20 @@ def test_progress_survives_json():
                 reward=0.3,
                 validation_accuracy=0.4,
                 questions=(("q", "a"), ("r", "b")),
+                num_steps=15,
             ),
         ),
         best_promotion=1,
         best_validation=0.4,
         file_sizes={"ledger": 10},
     )
+
+
+def test_progress_survives_json(progress):
     assert Progress.from_json(json.loads(json.dumps(progress.to_json()))) == progress
+
+
+def test_promotions_of_old_records_have_no_number_of_steps(progress):
+    raw = progress.to_json()
+    del raw["promotions"][0]["num_steps"]
+    assert Progress.from_json(raw).promotions[0].num_steps == 0
