@@ -14,6 +14,7 @@ from etils import epath
 
 from soar_jax.checkpoints.base_model import params_sha256
 from soar_jax.command_line import command_line
+from soar_jax.config.run_config import RunConfig
 from soar_jax.config.saved import as_json
 from soar_jax.evaluation.hard_subset import SealedProblems
 from soar_jax.evaluation.pass_at_k import summarize
@@ -23,8 +24,10 @@ from soar_jax.runs.context import RunContext
 from soar_jax.runs.display import pass_table
 from soar_jax.soar import ledger
 from soar_jax.soar.final_students import promoted_steps
+from soar_jax.soar.final_trainer import last_step
 from soar_jax.soar.state import SearchResult
 from soar_jax.storage.records import read_lines, write_json
+from soar_jax.telemetry.meter import Work
 
 TESTS = {
     "hard_test": "hard test problems, solved within k samples (%)",
@@ -39,7 +42,7 @@ def write_summary(
     *,
     search_s: float,
     kept_s: float,
-    num_tokens_written: int,
+    written: Work,
 ) -> dict[str, Any]:
     """Judges the questions, writes `summary.json` and the learning curve, and returns the summary.
 
@@ -47,7 +50,7 @@ def write_summary(
       results: result of each policy.
       search_s: wall time up to the end of the outer loop.
       kept_s: wall time of results of earlier starts.
-      num_tokens_written: tokens sampled for the synthetic stages.
+      written: work of writing the synthetic stages.
     """
     setup, workdir = context.setup, context.workdir
     arrays, progress = search.arrays, search.progress
@@ -56,11 +59,14 @@ def write_summary(
         **_identity(context, search),
         **_outcome(context, search, results),
         "num_sampled_tokens": progress.num_sampled_tokens
-        + num_tokens_written
+        + written.sampled_tokens
         + sum(result["num_sampled_tokens"] for result in results.values()),
-        "curriculum": ledger.analyse(setup, read_lines(workdir / "curriculum.jsonl")),
+        "num_flops": progress.num_flops
+        + int(written.flops)
+        + sum(result.get("num_flops", 0) for result in results.values()),  # absent in results of older versions
+        "curriculum": ledger.analyse_curriculum(setup, read_lines(workdir / "curriculum.jsonl")),
         "num_unjudged": num_unjudged,
-        "test_questions_written": count_test_questions(workdir, search.split.test, setup.config.curriculum.source),
+        "test_questions_written": count_test_questions(workdir, search.split.test, setup.config),
         "search_s": search_s,
         "wall_s": context.clock.wall_s + kept_s,
         **_resources(context),
@@ -68,7 +74,7 @@ def write_summary(
         "config": as_json(setup.config.to_dict()),
     }
     if progress.outer_step and processes.is_main():
-        plots.learning_curve(workdir, setup.config.promotes)
+        plots.learning_curve(workdir, setup.config)
     summary = json.loads(json.dumps(summary, default=_plain))
     write_json(workdir / "summary.json", summary)
     return summary
@@ -105,9 +111,10 @@ def _outcome(context: RunContext, search: SearchResult, results: dict[str, dict[
 
 
 def tables(results: dict[str, dict[str, Any]], ks: Sequence[int]) -> dict[str, dict[str, Any]]:
-    """Computes pass@k of every policy on every test, averaged over problems and replicas."""
+    """Computes pass@k of every policy on every test, averaged over problems, replicas and reported tests."""
     return {
-        name: {"student_steps": result["student_steps"], "num_replicas": result["num_replicas"]}
+        name: {key: result[key] for key in ("student_steps", "num_replicas")}
+        | {"tested_at": result.get("tested_at", [result["student_steps"]])}  # absent in results of older versions
         | {
             test: summarize(np.array(values["num_correct"]), values["num_samples"], ks)
             | {"num_problems": len(values["ids"])}
@@ -130,13 +137,13 @@ def _judge_questions(context: RunContext) -> int:
     return num_unjudged
 
 
-def count_test_questions(workdir: epath.Path, test: SealedProblems, source: str) -> int:
+def count_test_questions(workdir: epath.Path, test: SealedProblems, config: RunConfig) -> int:
     """Counts written questions that are hard test problems, which no teacher sees.
 
     In self-play, counts the questions that the first replica kept.
     """
     names = ["ledger.jsonl"]
-    if source != "promotions":  # promotion questions are in the ledger
+    if config.curriculum.source != "promotions" or config.source_run:  # the ledger has a run's own promotion questions
         names.append("curriculum.jsonl")
     written = (row["question"] for name in names for row in read_lines(workdir / name) if row["question"])
     return sum(map(test.contains, written))
@@ -144,15 +151,18 @@ def count_test_questions(workdir: epath.Path, test: SealedProblems, source: str)
 
 def show_summary(context: RunContext, summary: dict[str, Any]) -> None:
     """Prints the tables of pass@k and the closing lines."""
-    policies, display = summary["policies"], context.display
-    ks = summary["config"]["evaluation"]["pass_at"]
+    policies, display, config = summary["policies"], context.display, context.setup.config
+    ks = config.evaluation.pass_at
     display.close()
     for test, title in TESTS.items():
-        display.say(pass_table(title, {name: row[test] for name, row in policies.items()}, ks))
+        rows = {name: row[test] for name, row in policies.items() if test in row}
+        if rows:
+            display.say(pass_table(title, rows, ks))
+    others = f", the others {last_step(config)}" if config.final.students else ""
+    where = config.source_run or f"{summary['outer_steps']} outer steps"
     searched = (
-        f"{summary['num_promotions']} promotions in {summary['outer_steps']} outer steps; the promoted student has "
-        f"{summary['student_steps']} student steps behind it, the others "
-        f"{summary['config']['final']['num_steps']}; "
+        f"{summary['num_promotions']} promotions in {where}; the promoted student has "
+        f"{summary['student_steps']} student steps behind it{others}; "
     )
     display.say(
         f"{searched if 'promoted_student' in policies else ''}{summary['wall_s']:.0f} s, "
@@ -168,7 +178,10 @@ def _plain(value: Any) -> Any:
 
 def _resources(context: RunContext) -> dict[str, Any]:
     units = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
+    mesh = context.setup.mesh
     return {
+        "num_devices": mesh.size,
+        "device_kind": mesh.devices.flat[0].device_kind,
         "peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * units / 2**30,
         "compilations": context.compilations.count,
         "compilations_s": context.compilations.seconds,

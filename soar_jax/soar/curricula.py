@@ -10,16 +10,17 @@ A new source is one function:
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
 from collections.abc import Callable, Sequence
 
 from soar_jax.config.run_config import RunConfig
+from soar_jax.config.sections import CurriculumSection
 from soar_jax.errors import require
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.problems import sources
 from soar_jax.registry import Registry
 from soar_jax.rng import stream_generator
+from soar_jax.soar import curated
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import SearchResult
 from soar_jax.soar.teacher import sample_questions
@@ -34,13 +35,14 @@ class Stage:
 
     name: str
     questions: Questions
-    num_steps: int  # a multiple of inner.num_steps
+    num_steps: int
     is_synthetic: bool  # False for hard train problems
 
 
 Curriculum = Callable[[Setup, SearchResult], list[tuple[str, Questions]]]  # name and questions of each stage
-# Maps synthetic stages, hard train problems and the total number of student steps to the stages to train on.
-Schedule = Callable[[tuple[Stage, ...], Questions, int], tuple[Stage, ...]]
+# Maps synthetic stages, hard train problems, the total number of student steps and the config's section `curriculum`
+# to the stages to train on.
+Schedule = Callable[[tuple[Stage, ...], Questions, int, CurriculumSection], tuple[Stage, ...]]
 
 CURRICULA: Registry[Curriculum] = Registry("curriculum.source")
 SCHEDULES: Registry[Schedule] = Registry("curriculum.schedule")
@@ -48,13 +50,17 @@ SCHEDULES: Registry[Schedule] = Registry("curriculum.schedule")
 
 @CURRICULA.register("promotions")
 def promotion_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Questions]]:
-    """The promotion questions, one stage per promotion (paper: D_best, for PQ)."""
+    """The promotion questions, one stage per promotion (paper: D_best, for PQ).
+
+    A promotion of which `curriculum.keep` leaves no question has no stage.
+    """
     return [
         (
             f"promotion {number}",
             tuple(QuestionAnswer(question=question, answer=answer) for question, answer in promotion.questions),
         )
         for number, promotion in enumerate(search.progress.promotions, start=1)
+        if promotion.questions
     ]
 
 
@@ -69,9 +75,8 @@ def teacher_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Que
 
 @CURRICULA.register("curated")
 def curated_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Questions]]:
-    """Problems with true answers that are not hard, one stage per level (paper: curated)."""
-    levels = setup.config.curriculum.levels
-    return [(f"level {level}", questions_of_level(setup, search.split, level)) for level in levels]
+    """Problems with true answers that are not hard, one stage per level in "then_hard" (paper: curated)."""
+    return [(name, as_questions(problems)) for name, problems in curated.load(setup, search.split)]
 
 
 @CURRICULA.register("none")
@@ -80,23 +85,46 @@ def no_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Question
     return []
 
 
+@SCHEDULES.register("warm_start")
+def warm_start(
+    stages: tuple[Stage, ...], hard: Questions, num_steps: int, settings: CurriculumSection
+) -> tuple[Stage, ...]:
+    """One pool of all synthetic questions first, then hard train problems alone (paper: "curriculum", MATH, B.6).
+
+    Without any question, hard train problems from the start.
+    """
+    pool = _pool(stages)
+    first = min(settings.warm_start_steps, num_steps) if pool else 0
+    parts = (
+        Stage(name="warm start", questions=pool, num_steps=first, is_synthetic=True),
+        Stage(name="hard train", questions=hard, num_steps=num_steps - first, is_synthetic=False),
+    )
+    return tuple(stage for stage in parts if stage.num_steps)
+
+
+@SCHEDULES.register("mixed")
+def mixed(stages: tuple[Stage, ...], hard: Questions, num_steps: int, settings: CurriculumSection) -> tuple[Stage, ...]:
+    """All synthetic questions and hard train problems in one pool (paper: HARP and OlympiadBench, B.6)."""
+    pool = _pool(stages)
+    stage = Stage(name="mixed", questions=(*pool, *hard), num_steps=num_steps, is_synthetic=bool(pool))
+    return (stage,) if num_steps else ()
+
+
 @SCHEDULES.register("then_hard")
-def then_hard(stages: tuple[Stage, ...], hard: Questions, num_steps: int) -> tuple[Stage, ...]:
+def then_hard(
+    stages: tuple[Stage, ...], hard: Questions, num_steps: int, settings: CurriculumSection
+) -> tuple[Stage, ...]:
     """The stages one after the other, then hard train problems.
 
-    Departure: the paper trains on MATH on one pool of all synthetic questions for 64 steps, then on hard train (B.6).
+    Departure, at the scale nano: the paper has no schedule that keeps the datasets apart.
     """
     left = num_steps - sum(stage.num_steps for stage in stages)
     last = Stage(name="hard train", questions=hard, num_steps=left, is_synthetic=False)
     return (*stages, last) if left else stages
 
 
-@SCHEDULES.register("mixed")
-def mixed(stages: tuple[Stage, ...], hard: Questions, num_steps: int) -> tuple[Stage, ...]:
-    """All synthetic questions and hard train problems in one pool (paper: HARP and OlympiadBench, B.6)."""
-    pool = tuple(item for stage in stages for item in stage.questions)
-    stage = Stage(name="mixed", questions=(*pool, *hard), num_steps=num_steps, is_synthetic=bool(pool))
-    return (stage,) if num_steps else ()
+def _pool(stages: tuple[Stage, ...]) -> Questions:
+    return tuple(item for stage in stages for item in stage.questions)
 
 
 def method_stages(setup: Setup, search: SearchResult) -> tuple[Stage, ...]:
@@ -120,48 +148,22 @@ def with_hard_train(
       steps_before: student steps that the students were trained for before.
     """
     total = max(0, setup.config.final.num_steps - steps_before)
-    return SCHEDULES[setup.config.curriculum.schedule](stages, as_questions(split.train), total)
+    settings = setup.config.curriculum
+    return SCHEDULES[settings.schedule](stages, as_questions(split.train), total, settings)
+
+
+def warmup_steps(config: RunConfig, stages: tuple[Stage, ...]) -> int:
+    """Steps in which the learning rate of final students rises; none in a warm start (paper, Table 3 and B.6).
+
+    Students that begin with hard train problems have `final.warmup_steps` in that schedule too.
+    """
+    is_warm_start = config.curriculum.schedule == "warm_start" and any(stage.is_synthetic for stage in stages)
+    return 0 if is_warm_start else config.final.warmup_steps
 
 
 def as_questions(problems: Sequence[Problem]) -> Questions:
     """Converts problems to questions with their true answers."""
     return tuple(QuestionAnswer(question=problem.question, answer=problem.answer) for problem in problems)
-
-
-def questions_of_level(setup: Setup, split: HardSplit, level: int) -> Questions:
-    """Loads problems of one level that are not in the hard subset.
-
-    Returns at most as many as a student uses in a stage, or in all its training if the schedule is "mixed".
-
-    Raises:
-      SettingsError: there are none.
-    """
-    config = setup.config
-    is_mixed = config.curriculum.schedule == "mixed"
-    count = (config.final if is_mixed else config.inner).num_steps * config.inner.questions_per_step
-    # At least as many as can be dropped: hard problems, and problems of a benchmark that do not fit a prompt.
-    reserve = len(split.train) + len(split.validation) + len(split.test) + len(sources.all_problems(config.problems))
-    problems = sources.load_problems(config.problems, "curated", count + reserve, (level,))
-    known = {problem.id for problem in (*split.train, *split.validation)}
-    fresh = (problem for problem in problems if problem.id not in known and not split.test.contains(problem.question))
-    found = [*itertools.islice((problem for problem in fresh if setup.sampler.fits(problem.question)), count)]
-    require(
-        bool(found),
-        f"all problems of level {level} in {config.problems.path} are in the hard subset or too long to be asked; take "
-        "the level out of curriculum.levels, or give a file that has others too",
-    )
-    return as_questions(found)
-
-
-def check_curated(config: RunConfig) -> None:
-    """Checks that the levels of curated problems exist, if the config uses any.
-
-    Raises:
-      SettingsError: a level has no problems; names it.
-    """
-    if config.curriculum.source == "curated":
-        for level in config.curriculum.levels:
-            sources.load_problems(config.problems, "curated", 1, (level,))
 
 
 def with_true_answers(setup: Setup, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:

@@ -3,8 +3,8 @@
 A new kind is one function:
 
     @FINAL_STUDENTS.register("curriculum_twice")
-    def curriculum_twice(setup, search, stages, phase):
-        return train(setup, search, "curriculum_twice", stages + stages, phase)
+    def curriculum_twice(setup, search, stages, hooks):
+        return train(setup, search, "curriculum_twice", stages + stages, hooks)
 """
 
 from __future__ import annotations
@@ -14,64 +14,64 @@ from collections.abc import Callable
 from soar_jax.registry import Registry
 from soar_jax.soar import curricula
 from soar_jax.soar.curricula import Stage
-from soar_jax.soar.final_trainer import FinalStudents, Start, train_through
+from soar_jax.soar.final_trainer import FinalStudents, Hooks, Start, train_through
 from soar_jax.soar.self_play import train_by_self_play
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import SearchResult
-from soar_jax.types import Phase
 
 Stages = tuple[Stage, ...]  # synthetic stages of the method
-TrainFinal = Callable[[Setup, SearchResult, Stages, Phase], FinalStudents]
+TrainFinal = Callable[[Setup, SearchResult, Stages, Hooks], FinalStudents]
 
 FINAL_STUDENTS: Registry[TrainFinal] = Registry("final.students")
 
 
-def train(setup: Setup, search: SearchResult, name: str, stages: Stages, phase: Phase) -> FinalStudents:
+def train(setup: Setup, search: SearchResult, name: str, stages: Stages, hooks: Hooks) -> FinalStudents:
     """Trains fresh students on stages and hard train problems."""
     full = curricula.with_hard_train(setup, stages, search.split)
     start = Start(name=name, weights=setup.base_weights)
-    return train_through(setup, start, stages=full, split=search.split, phase=phase)
+    return train_through(setup, start, stages=full, split=search.split, hooks=hooks)
 
 
 @FINAL_STUDENTS.register("curriculum")
-def curriculum(setup: Setup, search: SearchResult, stages: Stages, phase: Phase) -> FinalStudents:
+def curriculum(setup: Setup, search: SearchResult, stages: Stages, hooks: Hooks) -> FinalStudents:
     """Fresh students on the method's questions (paper: PQ, Base-T, Intrinsic-T, Grounded-T)."""
-    return train(setup, search, "curriculum", stages, phase)
+    return train(setup, search, "curriculum", stages, hooks)
 
 
 @FINAL_STUDENTS.register("true_answers")
-def true_answers(setup: Setup, search: SearchResult, stages: Stages, phase: Phase) -> FinalStudents:
+def true_answers(setup: Setup, search: SearchResult, stages: Stages, hooks: Hooks) -> FinalStudents:
     """Fresh students on the method's questions with their true answers."""
-    return train(setup, search, "true_answers", curricula.with_true_answers(setup, stages), phase)
+    return train(setup, search, "true_answers", curricula.with_true_answers(setup, stages), hooks)
 
 
 @FINAL_STUDENTS.register("random_answers")
-def random_answers(setup: Setup, search: SearchResult, stages: Stages, phase: Phase) -> FinalStudents:
+def random_answers(setup: Setup, search: SearchResult, stages: Stages, hooks: Hooks) -> FinalStudents:
     """Fresh students on the method's questions with the digits of all answers drawn at random."""
-    return train(setup, search, "random_answers", curricula.with_random_answers(setup, stages), phase)
+    return train(setup, search, "random_answers", curricula.with_random_answers(setup, stages), hooks)
 
 
 @FINAL_STUDENTS.register("promoted")
-def promoted(setup: Setup, search: SearchResult, stages: Stages, phase: Phase) -> FinalStudents:
+def promoted(setup: Setup, search: SearchResult, stages: Stages, hooks: Hooks) -> FinalStudents:
     """The promoted student, trained further on hard train problems; the paper's PS is tested without (B.6)."""
     steps = promoted_steps(setup, search)
     start = Start(name="promoted", weights=search.arrays.best, student_steps=steps)
     full = curricula.with_hard_train(setup, (), search.split, steps_before=steps)
-    return train_through(setup, start, stages=full, split=search.split, phase=phase)
+    return train_through(setup, start, stages=full, split=search.split, hooks=hooks)
 
 
 @FINAL_STUDENTS.register("hard_only")
-def hard_only(setup: Setup, search: SearchResult, stages: Stages, phase: Phase) -> FinalStudents:
+def hard_only(setup: Setup, search: SearchResult, stages: Stages, hooks: Hooks) -> FinalStudents:
     """Fresh students on hard train problems only (paper: Hard-Only)."""
-    return train(setup, search, "hard_only", (), phase)
+    return train(setup, search, "hard_only", (), hooks)
 
 
 @FINAL_STUDENTS.register("self_play")
-def self_play(setup: Setup, search: SearchResult, stages: Stages, phase: Phase) -> FinalStudents:
+def self_play(setup: Setup, search: SearchResult, stages: Stages, hooks: Hooks) -> FinalStudents:
     """Fresh students on questions that they write themselves (paper: SeRL)."""
-    return train_by_self_play(setup, search.split, phase)
+    return train_by_self_play(setup, search.split, hooks)
 
 
 def promoted_steps(setup: Setup, search: SearchResult) -> int:
-    """Returns the number of student steps that the best promoted student was trained for."""
-    return search.progress.best_promotion * setup.config.inner.num_steps
+    """Returns the number of student steps that the best promoted student was trained for, in all its episodes."""
+    episodes = search.progress.promotions[: search.progress.best_promotion]
+    return sum(promotion.num_steps or setup.config.inner.num_steps for promotion in episodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Sequence
 
@@ -9,20 +10,21 @@ import jax
 import numpy as np
 
 from soar_jax.evaluation.hard_subset import HardSplit
+from soar_jax.integers import ceil_div
 from soar_jax.model.parameters import Params
 from soar_jax.problems.prompts import parse_question
 from soar_jax.rng import stream_generator, stream_key
 from soar_jax.sampling.text import Draw
 from soar_jax.soar.curricula import Questions, Stage
-from soar_jax.soar.final_trainer import FinalStudents, FinalTrainer, Start
+from soar_jax.soar.final_trainer import FinalStudents, FinalTrainer, Hooks, Start, last_step
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.teacher_rewards import count_votes
-from soar_jax.types import Phase, Problem, PromptBatch, QuestionAnswer
+from soar_jax.types import Problem, PromptBatch, QuestionAnswer
 
 _MAX_OPENING_CHARACTERS = 80  # a prompt contains the opening up to twice, and must fit a bucket
 
 
-def train_by_self_play(setup: Setup, split: HardSplit, phase: Phase) -> FinalStudents:
+def train_by_self_play(setup: Setup, split: HardSplit, hooks: Hooks) -> FinalStudents:
     """Trains replicas on their own questions, with hard train problems as seeds.
 
     In every episode, each replica
@@ -36,13 +38,19 @@ def train_by_self_play(setup: Setup, split: HardSplit, phase: Phase) -> FinalStu
       NotFiniteError: a loss or gradient is not finite.
     """
     config = setup.config
-    trainer = FinalTrainer(setup, Start(name="self-play", weights=setup.base_weights), split=split, phase=phase)
+    trainer = FinalTrainer(
+        setup,
+        Start(name="self-play", weights=setup.base_weights),
+        split=split,
+        hooks=dataclasses.replace(hooks, saver=None),  # the questions of its episodes are not saved
+        warmup_steps=config.final.warmup_steps,
+    )
     known = [[problem.question for problem in split.train] for _ in range(config.final.num_replicas)]
     stages = []
-    for episode in range(config.final.num_steps // config.inner.num_steps):
-        with phase("writing questions from seeds"):
+    for episode in range(ceil_div(last_step(config), config.inner.num_steps)):
+        with hooks.phase("writing questions from seeds"):
             written = _sample_questions(setup, trainer.states.weights, seeds=split.train, episode=episode)
-        with phase("filtering questions by vote"):
+        with hooks.phase("filtering questions by vote"):
             new = [
                 new_questions(items, seen, config.self_play.max_similarity)
                 for items, seen in zip(written, known, strict=True)
@@ -55,7 +63,7 @@ def train_by_self_play(setup: Setup, split: HardSplit, phase: Phase) -> FinalStu
         )
         trainer.train(kept, stage)
         stages.append(stage)
-    return trainer.students(tuple(stages))
+    return trainer.finish(tuple(stages))
 
 
 def _sample_questions(setup: Setup, weights: Params, seeds: Sequence[Problem], episode: int) -> list[list[str]]:

@@ -105,3 +105,11 @@ def remove(path: epath.Path) -> None:
     if processes.is_main():
         path.unlink(missing_ok=True)
     processes.sync()
+
+
+def remove_folder(path: epath.Path) -> None:
+    """Removes a folder with all that is in it, if it exists."""
+    processes.sync()  # no process reads it
+    if processes.is_main():
+        path.rmtree(missing_ok=True)
+    processes.sync()

@@ -16,7 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from soar_jax.errors import InterruptedRunError, SettingsError
+from soar_jax.errors import InterruptedRunError, SettingsError, require
 from soar_jax.parallel import processes
 from soar_jax.storage import files
 
@@ -107,14 +107,11 @@ class Checkpoints:
     def _read(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
         """Reads this process's shards of a step, without barriers, since other processes may fail."""
         folder, target = self._folder(step), jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        own = jax.process_index()
-        alone = ocp.options.MultiprocessingOptions(own, active_processes={own}, barrier_sync_key_prefix=str(own))
-        arrays_handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
-        record_handler = ocp.JsonCheckpointHandler(multiprocessing_options=alone)
-        with ocp.Checkpointer(arrays_handler, multiprocessing_options=alone) as reader:
+        options = _without_barriers()
+        handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
+        with ocp.Checkpointer(handler, multiprocessing_options=options) as reader:
             arrays = reader.restore(folder / "arrays", args=ocp.args.StandardRestore(target))
-        with ocp.Checkpointer(record_handler, multiprocessing_options=alone) as reader:
-            record = reader.restore(folder / "record", args=ocp.args.JsonRestore())
+        record = _read_record(folder)
         return arrays, record
 
     def _folder(self, step: int) -> epath.Path:
@@ -168,10 +165,7 @@ def read_newest(folder: epath.Path, keys: Sequence[str], like: Any) -> tuple[Any
     """
     for key in reversed(keys):
         like = {key: like}
-    try:
-        steps = ocp.utils.checkpoint_steps(folder) if folder.exists() else []
-    except OSError as error:
-        raise SettingsError(f"cannot read {folder}: {files.error_reason(error)}") from None
+    steps = saved_steps(folder)
     if not steps:
         return None
     newest = files.absolute(folder) / str(max(steps))
@@ -180,14 +174,87 @@ def read_newest(folder: epath.Path, keys: Sequence[str], like: Any) -> tuple[Any
         args = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=True)
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
             found = reader.restore(newest / "arrays", args=args)
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-            record = reader.restore(newest / "record")
+        record = _read_record(newest)
         _verify(found, record)
     except Exception as error:  # orbax and tensorstore raise many kinds
         raise SettingsError(f"checkpoint {newest} is broken ({_cause(error)})") from error
     for key in keys:
         found = found[key]
     return found, record
+
+
+def saved_steps(folder: epath.Path) -> list[int]:
+    """Returns the steps that were saved, in order; none if the folder does not exist.
+
+    Raises:
+      SettingsError: the folder cannot be read.
+    """
+    try:
+        return sorted(ocp.utils.checkpoint_steps(folder)) if folder.exists() else []
+    except OSError as error:
+        raise SettingsError(f"cannot read {folder}: {files.error_reason(error)}") from None
+
+
+def read_record(folder: epath.Path, step: int) -> dict[str, Any]:
+    """Reads the record of a saved step; writes nothing.
+
+    Raises:
+      SettingsError: it cannot be read, or is not what was saved.
+    """
+    path = files.absolute(folder) / str(step)
+    try:
+        record = _read_record(path)
+        _verify({}, record)
+    except Exception as error:  # orbax raises many kinds
+        raise SettingsError(f"checkpoint {path} is broken ({_cause(error)})") from error
+    return record
+
+
+def restore_parts(folder: epath.Path, step: int, like: Tree) -> Tree:
+    """Restores subtrees of a saved step onto devices; writes nothing, and reads no other arrays.
+
+    Args:
+      like: nested dicts of arrays, whose paths and shapes are those of the saved ones and whose shardings they get.
+
+    Raises:
+      SettingsError: the step cannot be read, or is not what was saved.
+    """
+    path, target = files.absolute(folder) / str(step), jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    restore_args = ocp.checkpoint_utils.construct_restore_args(target)
+    args = ocp.args.PyTreeRestore(item=target, restore_args=restore_args, partial_restore=True)
+    options, cause = _without_barriers(), "another process cannot read it"
+    found: Tree | None = None
+    try:
+        record = _read_record(path)
+        handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+        with ocp.Checkpointer(handler, multiprocessing_options=options) as reader:
+            found = reader.restore(path / "arrays", args=args)
+    except InterruptedRunError:
+        raise
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        cause = _cause(error)
+    require(not processes.any_process(found is None), f"checkpoint {path} is broken ({cause})")
+    assert found is not None
+    try:
+        _verify(found, record)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"checkpoint {path} is broken ({_cause(error)})") from None
+    return found
+
+
+def _read_record(path: epath.Path) -> dict[str, Any]:
+    """Reads the record of a checkpoint, with its checksums."""
+    options = _without_barriers()
+    handler = ocp.JsonCheckpointHandler(multiprocessing_options=options)
+    with ocp.Checkpointer(handler, multiprocessing_options=options) as reader:
+        record: dict[str, Any] = reader.restore(path / "record", args=ocp.args.JsonRestore())
+    return record
+
+
+def _without_barriers() -> Any:
+    """Options of a read by this process, which waits for no other: that one may have failed."""
+    own = jax.process_index()
+    return ocp.options.MultiprocessingOptions(own, active_processes={own}, barrier_sync_key_prefix=str(own))
 
 
 def _cause(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Questions of the final students, on a hard split of the arithmetic world."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +16,6 @@ from soar_jax.types import QuestionAnswer
 from tests.configs import make_config
 
 DIAL = arithmetic.Dial(digits=(3, 1, 4), operations=("rotate",)).text()
-CURATED = {"curriculum.source": "curated"}
 
 
 def make_setup(**changes):
@@ -62,6 +62,19 @@ def test_promotion_questions_are_in_order_of_promotion(split):
     ]
 
 
+def test_a_promotion_without_questions_has_no_stage(split):
+    """As where `curriculum.keep` leaves none."""
+    empty = dataclasses.replace(promotion(1), questions=())
+    assert [each.name for each in method_stages(make_setup(), split, empty, promotion(2))] == ["promotion 2"]
+
+
+def test_curated_problems_are_questions_with_true_answers(split):
+    stages = method_stages(make_setup(**{"curriculum.source": "curated", "curriculum.levels": (2, 4)}), split)
+    assert [(each.name, len(each.questions)) for each in stages] == [("level 2", 80), ("level 4", 80)]
+    for each in stages:
+        assert all(arithmetic.facts(item.question).true_answer == item.answer for item in each.questions)
+
+
 def test_teacher_questions_are_cut_into_datasets(split, monkeypatch):
     written = tuple(QuestionAnswer(question=letter, answer="1") for letter in "abcde")
     asked = []
@@ -79,18 +92,6 @@ def test_teacher_questions_are_cut_into_datasets(split, monkeypatch):
     ]
 
 
-def test_curated_problems_are_true_new_and_easy_to_hard(split):
-    stages = method_stages(make_setup(**CURATED, **{"curriculum.levels": (2, 4)}), split)
-    split.test.unseal()
-    hard = {problem.question for problem in (*split.train, *split.validation, *split.test.problems)}
-    for each, level in zip(stages, (2, 4), strict=True):
-        assert len(each.questions) == 80
-        for item in each.questions:
-            facts = arithmetic.facts(item.question)
-            assert (facts.subject, facts.level, facts.true_answer) == ("dial", level, item.answer)
-            assert item.question not in hard
-
-
 def test_stages_beyond_the_last_step_are_dropped(split):
     promotions = map(promotion, range(1, 9))
     stages = method_stages(make_setup(), split, *promotions)
@@ -102,13 +103,6 @@ def test_the_mixed_schedule_drops_no_stage(split):
     assert len(method_stages(mixed, split, *map(promotion, range(1, 9)))) == 8
 
 
-def test_mixed_curated_problems_last_all_training(split):
-    """In the mixed schedule each level has as many problems as a student needs in all its steps."""
-    setup = make_setup(**CURATED, **{"curriculum.levels": (4,), "curriculum.schedule": "mixed"})
-    (stage_of_level,) = method_stages(setup, split)
-    assert len(stage_of_level.questions) == 60 * 8
-
-
 @pytest.mark.parametrize(("kind", "key"), [("source", "curriculum.source"), ("schedule", "curriculum.schedule")])
 def test_an_unknown_curriculum_is_refused(kind, key):
     with pytest.raises(SettingsError, match=f"{key} is 'books'; choose one of"):
@@ -116,37 +110,6 @@ def test_an_unknown_curriculum_is_refused(kind, key):
     registry = {"source": curricula.CURRICULA, "schedule": curricula.SCHEDULES}[kind]
     with pytest.raises(SettingsError, match=f"{key} is 'books'; choose one of {', '.join(registry)}$"):
         registry["books"]
-
-
-@pytest.fixture
-def rows(tmp_path):
-    """A benchmark of one level."""
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(f'{{"question": "{n} + {n}", "answer": "#### {2 * n}"}}\n' for n in range(8)))
-    return {**CURATED, "problems.source": "gsm8k", "problems.path": str(path)}
-
-
-def test_unknown_curated_levels_are_refused_before_the_run(rows):
-    curricula.check_curated(make_setup(**rows, **{"curriculum.levels": (1,)}).config)
-    with pytest.raises(SettingsError, match=r"no problem of levels \(2,\); it has levels 1$"):
-        curricula.check_curated(make_setup(**rows, **{"curriculum.levels": (1, 2)}).config)
-
-
-def test_a_level_with_hard_problems_alone_is_refused(rows):
-    setup = make_setup(**rows, **{"curriculum.levels": (1,)})
-    everything = sources.load_problems(setup.config.problems, "problems", 8, (1,))
-    with pytest.raises(SettingsError, match=r"all problems of level 1 in .* are in the hard subset"):
-        method_stages(setup, split_hard(everything, 0, 0.25))
-
-
-def test_curated_problems_that_fit_no_prompt_are_dropped(rows, tmp_path):
-    lines = [f'{{"question": "{n} {"too long" * (n % 3 > 0)}", "answer": "#### {n}"}}\n' for n in range(27)]
-    (tmp_path / "rows.jsonl").write_text("".join(lines))
-    setup = make_setup(**rows, **{"curriculum.levels": (1,), "inner.num_steps": 1, "inner.questions_per_step": 3})
-    problems = sources.load_problems(setup.config.problems, "problems", 27, (1,))
-    hard = [problem for problem in problems if problem.question.strip() in ("0", "3", "6", "9", "12", "15")]
-    (stage_of_level,) = method_stages(setup, split_hard(hard, 0, 0.25))
-    assert sorted(item.question.strip() for item in stage_of_level.questions) == ["18", "21", "24"]
 
 
 def test_hard_train_fills_up_to_the_common_steps(split):
@@ -173,6 +136,43 @@ def test_the_mixed_schedule_is_one_pool(split):
     (pool,) = curricula.with_hard_train(setup, (stage(("q", "1")),), split)
     assert len(pool.questions) == 1 + len(split.train)
     assert pool.num_steps == 60
+
+
+WARM_START = {"curriculum.schedule": "warm_start", "curriculum.warm_start_steps": 24}
+
+
+def test_a_warm_start_is_one_pool_of_all_questions_then_hard_train(split):
+    setup = make_setup(**WARM_START)
+    pool, hard = curricula.with_hard_train(setup, (stage(("a", "1")), stage(("b", "2"), ("c", "3"))), split)
+    assert ("".join(item.question for item in pool.questions), pool.num_steps, pool.is_synthetic) == ("abc", 24, True)
+    assert (hard.name, hard.num_steps, hard.is_synthetic) == ("hard train", 36, False)
+    assert {item.question for item in hard.questions} == {problem.question for problem in split.train}
+
+
+def test_a_warm_start_drops_no_stage(split):
+    assert len(method_stages(make_setup(**WARM_START), split, *map(promotion, range(1, 9)))) == 8
+
+
+@pytest.mark.parametrize("stages", [(), (stage(),)])
+def test_a_warm_start_without_questions_is_hard_train_from_the_start(stages, split):
+    (hard,) = curricula.with_hard_train(make_setup(**WARM_START), stages, split)
+    assert (hard.num_steps, hard.is_synthetic) == (60, False)
+
+
+def test_a_warm_start_may_last_all_training(split):
+    (pool,) = curricula.with_hard_train(
+        make_setup(**WARM_START, **{"final.num_steps": 24}), (stage(("a", "1")),), split
+    )
+    assert (pool.num_steps, pool.is_synthetic) == (24, True)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "stages", "steps"),
+    [("warm_start", (stage(("a", "1")),), 0), ("warm_start", (), 7), ("mixed", (stage(("a", "1")),), 7)],
+)
+def test_only_a_warm_start_has_no_warmup(schedule, stages, steps, split):
+    setup = make_setup(**WARM_START | {"curriculum.schedule": schedule, "final.warmup_steps": 7})
+    assert curricula.warmup_steps(setup.config, curricula.with_hard_train(setup, stages, split)) == steps
 
 
 def test_true_answers_replace_the_teachers():

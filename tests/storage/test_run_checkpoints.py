@@ -13,6 +13,7 @@ import pytest
 
 from soar_jax.checkpoints.base_model import params_sha256
 from soar_jax.errors import SettingsError
+from soar_jax.storage import run_checkpoints
 from soar_jax.storage.run_checkpoints import Checkpoints
 from tests.configs import make_config
 from tests.conftest import ROOT
@@ -232,3 +233,22 @@ def test_storage_errors_are_os_errors(tmp_path, monkeypatch, message, kind, matc
     monkeypatch.setattr(ocp.CheckpointManager, "save", fail)
     with pytest.raises(kind, match=match):
         checkpoints.save(1, {"a": np.zeros(2)}, {})
+
+
+def test_parts_of_a_chosen_step_are_restored(three):
+    assert run_checkpoints.saved_steps(three) == [1, 2, 3]
+    assert run_checkpoints.saved_steps(three / "no") == []
+    assert run_checkpoints.read_record(three, 2) == {"step": 2, "share": 0.1}
+    parts = run_checkpoints.restore_parts(three, 2, {"weights": arrays_of(0)["weights"]})
+    assert parts.keys() == {"weights"}
+    np.testing.assert_array_equal(parts["weights"], arrays_of(2)["weights"])
+
+
+@pytest.mark.parametrize("name", ["no arrays", "no record", "cut data", "one flipped bit", "another record"])
+def test_parts_of_a_broken_step_are_refused(copy, name):
+    DAMAGES[name](copy / "3")
+    with pytest.raises(SettingsError, match=r"^checkpoint .*/3 is broken \("):
+        run_checkpoints.restore_parts(copy, 3, arrays_of(0))
+    if "record" in name:
+        with pytest.raises(SettingsError, match=r"^checkpoint .*/3 is broken \("):
+            run_checkpoints.read_record(copy, 3)
