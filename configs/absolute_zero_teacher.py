@@ -2,9 +2,8 @@
 
     python experiments/run.py --config=configs/absolute_zero_teacher.py
 
-p is the share of the base model's answers that agree with the teacher's. Each question has its own reward. The paper's
-Intrinsic-T has the same formula, but rewards each question of a dataset with the dataset's mean. A question that cannot
-be parsed gets a negative advantage.
+p is the share of the base model's answers that agree with the teacher's. Each question has its own reward; the paper's
+Intrinsic-T, `intrinsic_teacher`, gives all rollouts of a dataset its mean. Not one of the paper's methods.
 """
 
 import ml_collections

@@ -2,9 +2,8 @@
 
     python experiments/run.py --config=configs/curated.py
 
-Shows how far good questions could take the students. At the scale nano, easy problems come before hard ones. At the
-other scales all are in one pool with hard train (paper: all 6,750 problems of MATH's train split). Each level has at
-most as many problems as a student sees in all its training.
+Shows how far good questions could take the students. Language models have all of MATH's train split, and make that row
+of the paper's Tables 4, 5 and 6. At the scale nano, problems are generated, and easy ones come before hard ones.
 """
 
 import ml_collections

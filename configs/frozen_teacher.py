@@ -3,7 +3,7 @@
     python experiments/run.py --config=configs/frozen_teacher.py
 
 SOAR's gain over this is due to learning to teach. This method's gain over Hard-Only is due to picking the best of g
-datasets.
+datasets. Not one of the paper's methods.
 """
 
 import ml_collections

@@ -2,7 +2,7 @@
 
     python experiments/run.py --config=configs/hard_only_large_group.py
 
-Shows whether more compute does what SOAR does.
+Shows whether more compute does what SOAR does. Makes Hard-Only with groups of 128 of the paper's Table 4.
 """
 
 import ml_collections

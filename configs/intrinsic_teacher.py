@@ -1,11 +1,10 @@
-"""Teacher rewarded for questions of middling solve rate, without grounding; our variant of the paper's Intrinsic-T.
+"""Intrinsic-T (paper, B.4): a teacher rewarded for questions that can be learnt, without hard problems.
 
     python experiments/run.py --config=configs/intrinsic_teacher.py
 
-The reward of a question is 1 - |2p - 1|, where p is the share of the base model's answers that agree with the
-teacher's. The paper's Intrinsic-T is 1 - p where p > 0, averaged over a dataset. After `num_outer_steps`, fresh
-students train on questions of this teacher and on hard train. At the scale nano, SOAR itself ends earlier, as soon as
-its baseline student solves enough (`outer.stop_at_validation`).
+The reward of a question is 1 - p where p > 0, else 0. p is the share of 32 answers of the base model that agree with
+the teacher's. All rollouts of a dataset get its mean. Fresh students then train on questions of this teacher and on
+hard train. Makes Intrinsic-T of the paper's Tables 4 and 5.
 """
 
 import ml_collections

@@ -3,7 +3,8 @@
     python experiments/run.py --config=configs/serl.py
 
 In every episode, each student continues openings of hard train problems to questions of its own. It keeps those that
-are new, and neither too easy nor too hard by its own votes, and trains on the majority answers.
+are new, and neither too easy nor too hard by its own votes, and trains on the majority answers. Makes SeRL of the
+paper's Tables 4 and 5.
 """
 
 import ml_collections

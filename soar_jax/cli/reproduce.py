@@ -19,9 +19,15 @@ from soar_jax.runs import mesh_fit
 from soar_jax.storage import files
 from soar_jax.studies import local, on_ray, scheduler, study
 
-SCALE = flags.DEFINE_string("scale", "nano", "Scale of all runs: model, problems, sizes (soar_jax/config/scales.py).")
+SCALE = flags.DEFINE_string(
+    "scale", "nano", "SCALE or SCALE:BENCHMARK of all runs: model, problems, sizes (soar_jax/config/scales.py)."
+)
 SEEDS = flags.DEFINE_string("seeds", "5", "A number of seeds (5: 0 to 4), or seeds as in 0,3,7.")
-METHODS = flags.DEFINE_list("methods", list(study.PAPER_METHODS), "Names of methods.")
+METHODS = flags.DEFINE_list(
+    "methods",
+    list(study.PAPER_METHODS),
+    "Names of methods. Those that start from a finished run take that of soar_math, of the same seed and --out.",
+)
 OUT = flags.DEFINE_string("out", None, "Folder of all workdirs and the report; default: runs/reproduce-SCALE.")
 SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE: a config value of all runs; may be repeated.")
 SWEEP = flags.DEFINE_multi_string("sweep", [], "KEY=V1,V2: a run for each value; repeated, for each combination.")
@@ -52,7 +58,7 @@ def _plan(out: pathlib.Path) -> list[study.Job]:
 def main() -> None:
     """Runs the unfinished jobs and writes the report; exit code 1 if a run failed."""
     require(bool(METHODS.value), "--methods names no method")
-    out = files.to_local(OUT.value or f"runs/reproduce-{SCALE.value}")
+    out = files.to_local(OUT.value or f"runs/reproduce-{SCALE.value.replace(':', '-')}")
     jobs = _plan(out)
     engines: dict[str, scheduler.Engine] = {
         "local": functools.partial(local.run, workers=WORKERS.value),

@@ -27,7 +27,8 @@ def main() -> None:
         return
     from soar_jax.storage import files  # seconds to import
 
-    workdir = files.to_path(WORKDIR.value or f"runs/{config.method}_{config.scale}_seed{config.seed}")
+    scale = config.scale.replace(":", "-")  # a colon is not safe in a file's name
+    workdir = files.to_path(WORKDIR.value or f"runs/{config.method}_{scale}_seed{config.seed}")
     PROCESSES.connect(config.mesh.cpu_devices)
     from soar_jax.runs.run import run  # after the CPU is split into devices
 

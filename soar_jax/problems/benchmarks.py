@@ -30,6 +30,7 @@ MAX_QUESTION_CHARACTERS = 20_000
 # Raised by zipfile if the directory or a member is damaged, compressed in an unknown way, or encrypted.
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 _MAX_MEMBER_BYTES = 2**30  # of a member, by the size that the zip declares
+_HOMES = {"harp": "HARP's authors' GitHub repository has it as HARP.jsonl.zip"}  # of benchmarks that no hub has
 _GRADABLE = ("Numerical", "Expression", "Tuple", "Interval", "Equation")  # answer types of OlympiadBench
 
 
@@ -77,7 +78,7 @@ def load(name: str, path: str, fields: FieldsSection) -> Benchmark:
     read = BENCHMARKS[name]
     problems: dict[str, Problem] = {}
     left_out: collections.Counter[str] = collections.Counter()
-    for row in _rows(path):
+    for row in _rows(name, path):
         try:
             problem = _problem(name, read(row, fields))
         except NotGradableError as reason:
@@ -179,13 +180,14 @@ def _level(value: Any) -> int:
     return int(found[0])
 
 
-def _rows(path: str) -> Iterator[Row]:
+def _rows(name: str, path: str) -> Iterator[Row]:
     if path.startswith(HUB):
         return _hub_rows(path.removeprefix(HUB))
     if path.startswith(TFDS):
         return _tfds_rows(path.removeprefix(TFDS))
     file = pathlib.Path(path).expanduser()
-    require(file.is_file(), f"there is no benchmark file {path}")
+    home = f"; {_HOMES[name]}" if name in _HOMES else ""
+    require(file.is_file(), f"there is no benchmark file {path}{home}")
     return _file_rows(file)
 
 

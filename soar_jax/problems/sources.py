@@ -13,6 +13,7 @@ from soar_jax.rng import stream_generator
 from soar_jax.types import Problem
 
 ARITHMETIC = "arithmetic"  # the embedded model's world, which generates its problems
+NO_SOURCE = "none"  # of `transfer.source`: no transfer problems
 
 
 def load_problems(

@@ -15,6 +15,7 @@ from soar_jax.errors import DisagreementError, InterruptedRunError, NotFiniteErr
 from soar_jax.parallel import processes
 from soar_jax.runs.display import Display
 from soar_jax.runs.run_files import RunFiles
+from soar_jax.runs.source_run import SourceRun
 from soar_jax.soar.setup import Setup
 from soar_jax.storage.run_checkpoints import Checkpoints
 from soar_jax.telemetry.compilations import CompilationCounter, format_slowest
@@ -44,7 +45,8 @@ class RunContext:
     setup: Setup
     workdir: epath.Path
     candidates: list[Problem]  # of the hard subset
-    transfer: tuple[Problem, ...]
+    transfer: tuple[Problem, ...]  # empty: none
+    source: SourceRun | None  # the finished run that this one starts from
     files: RunFiles
     checkpoints: Checkpoints
     display: Display

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import jax
@@ -12,13 +11,11 @@ import numpy as np
 from etils import epath
 
 from soar_jax.checkpoints.base_model import LoadedModel, load_model, params_sha256
-from soar_jax.config.fields import read_section
-from soar_jax.config.run_config import RunConfig
-from soar_jax.config.saved import with_legacy_values
 from soar_jax.errors import SettingsError, require
 from soar_jax.model import lora
 from soar_jax.model.lora import FrozenBase
 from soar_jax.runs.memory import abstract_weights
+from soar_jax.runs.saved_run import check_base, read_keys, saved_config
 from soar_jax.storage import files, run_checkpoints
 
 # Policies of a run, and the paths of their weights in a checkpoint (a `state.RunArrays`).
@@ -48,29 +45,16 @@ def load(source: str, dtype: str) -> Policy:
         path, role = source, ""
     folder = files.to_path(path)
     files.check_bucket(folder)
-    config = _run_config(folder)
+    config = saved_config(folder)
     if config is not None:
         return _of_run(folder, config, role=role or "student", dtype=dtype)
     require(not role, f"--model={source}: {path} is no run's workdir, so it has no {role}")
     return Policy(model=load_model(source, dtype), name=source)
 
 
-def _run_config(folder: epath.Path) -> dict[str, Any] | None:
-    """Reads the saved config of the run in a folder; None if there is no run."""
-    try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) and "method" in found else None
-
-
 def _of_run(workdir: epath.Path, config: dict[str, Any], role: str, dtype: str) -> Policy:
     """Loads a policy from the newest checkpoint of a run."""
-    try:
-        kept = {key: config[key] for key in ("lora", "model")}
-        run = read_section(RunConfig, with_legacy_values(kept))
-    except (AttributeError, KeyError, TypeError, SettingsError):
-        raise SettingsError(f"{workdir} holds a run of another version of soar_jax; run it again") from None
+    run = read_keys(workdir, config, ("lora", "model"))
     source, lora_config = run.model.source, run.trained_lora
     base = load_model(source, dtype, run.params_dtype)  # the dtype that the run used
     like = abstract_weights(base.config, lora_config)
@@ -78,10 +62,7 @@ def _of_run(workdir: epath.Path, config: dict[str, Any], role: str, dtype: str) 
     if found is None:
         raise SettingsError(f"{workdir} has no checkpoint: the run has done no outer step")
     weights, record = found
-    require(
-        record["base_sha256"] == params_sha256(base.params),
-        f"model.source {source!r} holds other weights than when {workdir} was begun; bring them back",
-    )
+    check_base(workdir, source, record["base_sha256"], params_sha256(base.params))
     frozen_base = FrozenBase(base.params, jnp.float32(lora_config.scale)) if lora_config else None
     params = jax.tree.map(np.asarray, lora.merge(weights, frozen_base))
     return Policy(

@@ -17,8 +17,9 @@ from soar_jax.evaluation import hard_subset
 from soar_jax.evaluation.hard_search import count_correct
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.parallel import processes
-from soar_jax.problems.sources import all_problems, left_out, load_problems
-from soar_jax.runs import judging, tasks
+from soar_jax.problems import paper_pools
+from soar_jax.problems.sources import NO_SOURCE, all_problems, left_out, load_problems
+from soar_jax.runs import judging, source_run, tasks
 from soar_jax.runs.build import build
 from soar_jax.runs.context import RunClock, RunContext
 from soar_jax.runs.display import Display
@@ -27,9 +28,10 @@ from soar_jax.runs.interrupts import Interrupts
 from soar_jax.runs.memory import memory_summary
 from soar_jax.runs.run_files import RunFiles
 from soar_jax.runs.search import search
+from soar_jax.runs.source_run import SourceRun
 from soar_jax.runs.summary import show_summary
 from soar_jax.runs.workdir import check_workdir, claim_workdir, has_begun
-from soar_jax.soar import curricula
+from soar_jax.soar import curated
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import Progress, RunArrays, initial_arrays
 from soar_jax.soar.teacher import centre_embeddings
@@ -46,7 +48,8 @@ class Inputs:
     config: RunConfig
     changed_keys: list[str]  # execution-only keys whose values differ from the run that is resumed
     problems: list[Problem]
-    transfer: list[Problem]
+    transfer: list[Problem]  # empty: none
+    source: SourceRun | None  # the finished run that this one starts from
 
 
 def run(config: RunConfig, workdir: epath.Path, profiled: bool = False) -> dict[str, Any]:
@@ -83,31 +86,39 @@ def check(config: RunConfig, workdir: epath.Path, profiled: bool) -> Inputs:
     changed = check_workdir(workdir, config)
     processes.assert_equal("the config", config.to_dict())  # with execution-only keys, since they change programs
     cross_rules.check_whole_run(config)
-    curricula.check_curated(config)
+    source = source_run.find(config)
+    curated.check(config)
     problems = load_problems(config.problems, "problems", config.hard_subset.num_candidates)
-    transfer = load_problems(config.transfer, "transfer", config.transfer.num_problems)
-    return Inputs(config=config, changed_keys=changed, problems=problems, transfer=transfer)
+    transfer = []
+    if config.transfer.source != NO_SOURCE:
+        transfer = load_problems(config.transfer, "transfer", config.transfer.num_problems)
+    return Inputs(config=config, changed_keys=changed, problems=problems, transfer=transfer, source=source)
 
 
 def load(
     inputs: Inputs, workdir: epath.Path, *, clock: RunClock, compilations: CompilationCounter, interrupts: Interrupts
 ) -> RunContext:
     """Loads the model, and locks the workdir."""
-    config = inputs.config
+    config, source = inputs.config, inputs.source
     setup = build(config)
+    if source is not None:
+        source.check_base(setup)
     judging.make_judge(setup, workdir)  # raises now, not at the end of the run, if a library or key is missing
-    candidates = tasks.fitting_problems(setup, inputs.problems)
+    fitting = tasks.fitting_problems(setup, inputs.problems)
+    candidates = fitting if source is None else source.unseen(fitting)
     transfer, num_shared = transfer_problems(setup, inputs.transfer, candidates)
     ids = [[problem.id for problem in part] for part in (candidates, transfer)]
     processes.assert_equal("model and problems", [setup.base_sha256, ids])
     lock = claim_workdir(workdir, config)
-    display = Display(config.num_outer_steps, interrupts)
+    selection = "validation" if config.hard_subset.validation_share else "hard train"
+    display = Display(config.num_outer_steps, interrupts, selection)
     display.say(memory_summary(config, setup.sampler.model, setup.mesh))
     context = RunContext(
         setup=setup,
         workdir=workdir,
         candidates=candidates,
         transfer=transfer,
+        source=source,
         files=RunFiles(workdir),
         checkpoints=Checkpoints(workdir / "checkpoints", config.checkpoints.keep, config.checkpoints.keep_every),
         display=display,
@@ -116,22 +127,25 @@ def load(
         clock=clock,
         lock=lock,
     )
-    _say_inputs(context, inputs, num_shared)
+    _say_inputs(context, inputs, num_unfit=len(inputs.problems) - len(fitting), num_shared=num_shared)
     return context
 
 
-def _say_inputs(context: RunContext, inputs: Inputs, num_shared: int) -> None:
+def _say_inputs(context: RunContext, inputs: Inputs, num_unfit: int, num_shared: int) -> None:
     """Shows the config keys that a resume has changed, and which problems are left out."""
     display, config = context.display, inputs.config
     if inputs.changed_keys:
         display.say(f"going on with another {', '.join(inputs.changed_keys)}")
-    for name, section in {"problems": config.problems, "transfer": config.transfer}.items():
+    sections = {"problems": config.problems} | ({"transfer": config.transfer} if context.transfer else {})
+    for name, section in sections.items():
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out(section).items())
         if reasons:
             display.say(f"{name}: rows left out of {section.path}: {reasons}")
-    num_unfit = len(inputs.problems) - len(context.candidates)
     if num_unfit:
         display.say(f"problems: {num_unfit} left out, {tasks.why_unfit(context.setup)}")
+    num_seen = len(inputs.problems) - num_unfit - len(context.candidates)
+    if num_seen:
+        display.say(f"problems: {num_seen} left out, since the teacher of source_run was rewarded on them")
     if num_shared:
         display.say(f"transfer: {num_shared} left out, since they are among the problems that are trained on")
 
@@ -141,11 +155,18 @@ def transfer_problems(
 ) -> tuple[tuple[Problem, ...], int]:
     """Returns the transfer problems that are not training problems, and how many were dropped.
 
+    Args:
+      others: the transfer problems; empty: none.
+
     Raises:
       SettingsError: no problem is left.
     """
+    if not others:
+        return (), 0
     found = tasks.fitting_problems(setup, others)
-    trained = (*candidates, *all_problems(setup.config.problems))
+    trained = [*candidates, *all_problems(setup.config.problems)]
+    if setup.config.curriculum.source == "curated":
+        trained += all_problems(curated.section(setup.config))
     known = {normalize_question(problem.question) for problem in trained}
     kept = tuple(problem for problem in found if normalize_question(problem.question) not in known)
     require(bool(kept), "all transfer problems are among the problems, which are trained on; choose another transfer")
@@ -155,7 +176,9 @@ def transfer_problems(
 def find_hard_problems(context: RunContext) -> HardSplit:
     """Finds and splits the problems that the base model never solves (paper: fail@128), once per workdir."""
     setup, section = context.setup, context.setup.config.hard_subset
-    problems = context.candidates
+    problems, source = context.candidates, context.source
+    if source is not None:
+        source.copy_counts(context.workdir)
     with context.phase("finding problems that the base model never solves"):
         counts = count_correct(
             setup.evaluator,
@@ -170,20 +193,33 @@ def find_hard_problems(context: RunContext) -> HardSplit:
     split = hard_subset.split_hard(hard, setup.config.seed, section.validation_share)
     wanted = setup.config.outer.num_reward_questions
     require(
-        not setup.config.promotes or len(split.train) >= wanted,
+        not setup.config.measures_students or len(split.train) >= wanted,
         f"outer.num_reward_questions is {wanted}, but hard train has only "
         f"{len(split.train)} problems; lower it or raise hard_subset.num_candidates",
     )
+    if source is not None:
+        source.check_split(split)
     context.display.say(
         f"{len(hard)} of {len(problems)} problems were solved 0 times in {section.num_samples}: "
-        f"{len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test"
+        f"{hard_subset.sizes_text(split)}{paper_pools.described(setup.config)}"
     )
     context.say_compiled()
     return split
 
 
 def restore(context: RunContext) -> tuple[RunArrays, Progress]:
-    """Restores the newest saved state and truncates the files to it; the initial state if there is none."""
+    """Restores the newest saved state and truncates the files to it; the initial state if there is none.
+
+    A run that starts from a finished one takes that one's state, and has no steps of its own.
+    """
+    if context.source is not None:
+        arrays, progress = context.source.restore(context.setup)
+        context.display.say(
+            f"starting from {context.source.workdir} after its outer step {context.source.step}, with "
+            f"{len(progress.promotions)} promotions"
+        )
+        context.files.open_at({}, 0)
+        return arrays, progress
     arrays, progress = initial_arrays(context.setup), Progress()
     found = context.checkpoints.restore_newest(arrays, context.display.say)
     if found is None:

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 from soar_jax.errors import InterruptedRunError
 from soar_jax.runs.interrupts import Interrupts
 from soar_jax.studies import child_process
 from soar_jax.studies.child_process import Outcome
+from soar_jax.studies.queue import JobQueue
 from soar_jax.studies.study import Job
 
 POLL_S = 0.2
 
 
 def run(jobs: Sequence[Job], environment: Mapping[str, str], workers: int) -> Iterator[Outcome]:
-    """Starts jobs in order, at most `workers` at a time; yields the outcome of each when it ends.
+    """Starts jobs as they are ready, at most `workers` at a time; yields the outcome of each when it ends.
 
     Raises:
       InterruptedRunError: a stop signal came; the jobs received it, saved and ended.
     """
     interrupts = Interrupts()
-    waiting = deque(jobs)
+    waiting = JobQueue(jobs)
     running: dict[subprocess.Popen[bytes], tuple[Job, float]] = {}
     try:
         while waiting or running:
             interrupts.raise_if_stopped()
-            while waiting and len(running) < workers:
-                job = waiting.popleft()
+            while len(running) < workers and (job := waiting.take()):
                 running[child_process.start(job, environment)] = (job, time.perf_counter())
             for process in [process for process in running if process.poll() is not None]:
                 job, started = running.pop(process)
+                waiting.end(job)
                 yield Outcome(job=job, code=process.returncode, seconds=time.perf_counter() - started)
             time.sleep(POLL_S)
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from soar_jax.errors import SettingsError
 from soar_jax.runs.interrupts import Interrupts
 from soar_jax.studies import child_process
 from soar_jax.studies.child_process import Outcome
+from soar_jax.studies.queue import JobQueue
 from soar_jax.studies.study import Job
 
 POLL_S = 1.0
@@ -22,7 +22,7 @@ _ACCELERATORS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "TPU_VISIBLE_CH
 def run(
     jobs: Sequence[Job], environment: Mapping[str, str], workers: int, cpus: float, gpus: float
 ) -> Iterator[Outcome]:
-    """Starts jobs as tasks, at most `workers` at a time; yields the outcome of each when it ends.
+    """Starts jobs as tasks as they are ready, at most `workers` at a time; yields the outcome of each when it ends.
 
     Args:
       cpus: CPUs per task.
@@ -35,15 +35,15 @@ def run(
     ray = _connect()
     task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_run_job)
     interrupts = Interrupts()  # after ray.init, which sets its own signal handlers
-    waiting, running = deque(jobs), dict[Any, Job]()
+    waiting, running = JobQueue(jobs), dict[Any, Job]()
     try:
         while waiting or running:
             interrupts.raise_if_stopped()
-            while waiting and len(running) < workers:
-                job = waiting.popleft()
+            while len(running) < workers and (job := waiting.take()):
                 running[task.remote(job, dict(environment), os.getcwd())] = job
             for done in ray.wait(list(running), timeout=POLL_S)[0]:
                 job = running.pop(done)
+                waiting.end(job)
                 yield _outcome(ray, job, done)
     finally:
         for reference in running:

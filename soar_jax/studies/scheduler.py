@@ -16,7 +16,7 @@ from soar_jax.studies.child_process import Outcome
 from soar_jax.studies.study import Job
 
 Engine = Callable[[Sequence[Job], dict[str, str]], Iterator[Outcome]]
-SHOWN = ("promoted_student", "curriculum", "hard_only", "self_play")  # policies in the progress lines
+SHOWN = ("promoted_student", "trained_teacher", "curriculum", "hard_only", "self_play")  # policies in progress lines
 
 
 def lock_study(out: pathlib.Path) -> IO[str]:

@@ -13,8 +13,8 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from soar_jax.config import method_file
-from soar_jax.config.methods import METHODS
+from soar_jax.config import cross_rules, method_file
+from soar_jax.config.methods import METHODS, method_config
 from soar_jax.config.reading import one_line_errors, read_config
 from soar_jax.config.run_config import RunConfig
 from soar_jax.errors import SettingsError, require
@@ -22,13 +22,18 @@ from soar_jax.runs.workdir import check_workdir
 
 PAPER_METHODS = (
     "soar_math",
-    "frozen_teacher",
     "hard_only",
+    "hard_only_large_group",
     "base_teacher",
     "intrinsic_teacher",
+    "grounded_teacher",
+    "no_promotion",
+    "inference",
     "serl",
     "curated",
+    "frozen_teacher",  # not the paper's: the control for learning to teach
 )
+SOURCE = "soar_math"  # the method whose finished runs others start from
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,7 @@ class Job:
     config: RunConfig
     workdir: pathlib.Path
     arguments: tuple[str, ...]  # of `python`
+    source: pathlib.Path | None = None  # workdir of the run that it starts from, which must have ended before
 
     @property
     def log(self) -> pathlib.Path:
@@ -47,7 +53,7 @@ class Job:
 
     @property
     def is_finished(self) -> bool:
-        return (self.workdir / "summary.json").exists()
+        return _is_finished(self.workdir)
 
 
 def plan(
@@ -60,41 +66,83 @@ def plan(
 ) -> list[Job]:
     """All jobs of a study, seed by seed, so that one that was interrupted has whole seeds.
 
+    A method whose `source_run` is unset starts from the run of SOAR of its seed and variant.
+
     Args:
       methods: names of registered methods.
       common: `KEY=VALUE`, config values of all runs.
       sweep: `KEY=V1,V2`; a run for every combination of values.
 
     Raises:
-      SettingsError: a name, key or value cannot be used, or a workdir holds another config's run.
+      SettingsError: a name, key or value cannot be used, a workdir holds another config's run, or there is no run to
+        start from.
     """
     require(len(set(methods)) == len(methods), f"--methods={','.join(methods)} has a method twice")
     variants = [tuple(pairs) for pairs in itertools.product(*map(_values, sweep))]
-    _check_keys([text.partition("=")[0] for text in (*common, *sweep)])
+    _check_keys([_key(text) for text in (*common, *sweep)])
+    study = _Study(scale=scale, common=tuple(common), out=out, makes_source=SOURCE in methods)
     jobs = [
-        _job(method, scale, seed=seed, common=common, variant=variant, out=out)
-        for seed in seeds
-        for variant in variants
-        for method in methods
+        _job(study, method, seed=seed, variant=variant) for seed in seeds for variant in variants for method in methods
     ]
+    planned = {job.workdir for job in jobs}
     for job in jobs:
         check_workdir(epath.Path(job.workdir), job.config)
+        require(
+            job.source is None or job.source in planned or _is_finished(job.source),
+            f"{job.name} starts from a finished run of {SOURCE}, and {job.source} is none; add {SOURCE} to --methods",
+        )
     return jobs
 
 
-def _job(method: str, scale: str, seed: int, common: Sequence[str], variant: tuple[str, ...], out: pathlib.Path) -> Job:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Study:
+    """What all jobs of a study share."""
+
+    scale: str
+    common: tuple[str, ...]
+    out: pathlib.Path
+    makes_source: bool  # whether runs of `SOURCE` are among the jobs
+
+    def workdir(self, method: str, seed: int, variant: tuple[str, ...]) -> pathlib.Path:
+        """The workdir of a run."""
+        folder = urllib.parse.quote(",".join(variant), safe="=,.()+-_ ")
+        return self.out / method / folder / f"seed{seed}"
+
+    def source(self, seed: int, variant: tuple[str, ...]) -> pathlib.Path:
+        """The workdir of the run of `SOURCE` that others of a seed and variant start from.
+
+        It is the run without the variant where an earlier command has finished only that one: thus what final students
+        alone depend on can be swept.
+        """
+        own, plain = (self.workdir(SOURCE, seed, values) for values in (variant, ()))
+        return plain if not self.makes_source and not _is_finished(own) and _is_finished(plain) else own
+
+
+def _job(study: _Study, method: str, seed: int, variant: tuple[str, ...]) -> Job:
     require(method in METHODS, f"there is no method {method!r}; choose from {', '.join(sorted(METHODS))}")
-    values = (f"seed={seed}", *common, *variant)
+    values, source = [f"seed={seed}", *study.common, *variant], None
+    if method_config(method, study.scale).source_run == cross_rules.UNSET and "source_run" not in map(_key, values):
+        source = study.source(seed, variant)
+        values.append(f"source_run={source}")
     overrides = tuple(f"--config.{value}" for value in values)
-    config = _parse((f"--config={method_file.__file__}:{method}:{scale}", *overrides))
-    folder = urllib.parse.quote(",".join(variant), safe="=,.()+-_ ")
-    workdir = out / method / folder / f"seed{seed}"
+    config = _parse((f"--config={method_file.__file__}:{method}:{study.scale}", *overrides))
+    workdir, name = study.workdir(method, seed, variant), f"{method}:{study.scale}"
     return Job(
         name=" ".join([method, *variant, f"seed {seed}"]),
         config=config,
         workdir=workdir,
-        arguments=("-m", "soar_jax.cli.main", "run", f"--config={method}:{scale}", *overrides, f"--workdir={workdir}"),
+        arguments=("-m", "soar_jax.cli.main", "run", f"--config={name}", *overrides, f"--workdir={workdir}"),
+        source=source,
     )
+
+
+def _is_finished(workdir: pathlib.Path) -> bool:
+    return (workdir / "summary.json").exists()
+
+
+def _key(text: str) -> str:
+    """The key of `KEY=VALUE`."""
+    return text.partition("=")[0]
 
 
 def _parse(arguments: Sequence[str]) -> RunConfig:

@@ -18,12 +18,12 @@ def lines(scale, *more):
     return {phase["phase"]: phase for phase in phases}, total["total"]
 
 
-@pytest.mark.parametrize(("scale", "num_rows", "prompt", "widths", "rematerialised"), [
-    ("nano", 8 * 10 * 8 * 16, 15, (27,), False),
-    ("llama3.2-3b", 16 * 10 * 8 * 32, 256, (512, 1024), True),  # half of the rows each
+@pytest.mark.parametrize(("scale", "num_rows", "prompt", "widths", "rematerialised", "has_kl"), [
+    ("nano", 8 * 10 * 8 * 16, 15, (27,), False, False),
+    ("llama3.2-3b", 16 * 10 * 8 * 32, 256, (512, 1024), True, True),  # half of the rows each
 ])  # fmt: skip
-def test_totals_are_those_counted_by_hand(scale, num_rows, prompt, widths, rematerialised):
-    phases, total = lines(scale)
+def test_totals_are_those_counted_by_hand(scale, num_rows, prompt, widths, rematerialised, has_kl):
+    phases, total = lines(scale, "--promotions=0")  # all episodes have 10 steps
     source, dtype = {
         "nano": ("embedded:nano", "float32"),
         "llama3.2-3b": ("meta-llama/Llama-3.2-3B-Instruct", "bfloat16"),
@@ -34,7 +34,9 @@ def test_totals_are_those_counted_by_hand(scale, num_rows, prompt, widths, remat
     assert answers["seconds"] == pytest.approx(tokens / (16 * 500))
     model = known_shapes.shape_of(source, dtype)
     flops = sum(
-        costs.training_flops(model, prompt, completion_tokens=width, rematerialised=rematerialised) for width in widths
+        costs.training_flops(model, prompt, completion_tokens=width, rematerialised=rematerialised)
+        + has_kl * costs.reference_flops(model, prompt, width)
+        for width in widths
     )
     flops *= num_rows / len(widths)
     assert updates["training_flops"] == pytest.approx(flops)
@@ -42,6 +44,7 @@ def test_totals_are_those_counted_by_hand(scale, num_rows, prompt, widths, remat
     seconds = sum(phase["repeats"] * phase["seconds"] for phase in phases.values())
     assert total["seconds"] == pytest.approx(seconds)
     assert total["chip_hours"] == pytest.approx(16 * seconds / 3600)
+    assert total["paper_gpu_hours"] == [1536, 1920]
     assert total["usd"] == pytest.approx(2.7 * total["chip_hours"])
 
 

@@ -78,6 +78,31 @@ def test_a_failed_run_is_listed_and_stops_no_other(tmp_path):
     assert [json.loads(path.read_text())["config"]["model"]["source"] for path in summaries] == ["embedded:nano"]
 
 
+# The search ends with its first promotion of a student that solves anything.
+SHORT = ("--set=promotion.threshold=-1.0", "--set=promotion.window=1", "--set=outer.stop_at_validation=0.001")
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_the_finished_soar_run_of_its_seed(tmp_path):
+    """It waits for it, though it is named first."""
+    code, out, err = reproduce(tmp_path, *SHORT, methods=("inference", "soar_math"))
+    assert code == 0, err
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("[")] == ["soar_math", "inference"]
+    summary = json.loads((tmp_path / "inference/seed0/summary.json").read_text())
+    assert summary["config"]["source_run"] == str(tmp_path / "soar_math/seed0")
+    assert set(summary["policies"]) == {"base", "promoted_student", "trained_teacher"}
+
+
+@pytest.mark.slow
+def test_a_failed_source_fails_what_starts_from_it(tmp_path):
+    code, _, err = reproduce(tmp_path, "--set=model.source=no/such/model", methods=("soar_math", "inference"))
+    assert code == 1
+    assert "error: soar_math seed 0 failed: error: model.source 'no/such/model' is neither" in err
+    source = tmp_path / "soar_math/seed0"
+    assert f"error: inference seed 0 failed: error: source_run is {source}" in err
+    assert "Traceback" not in err
+
+
 @pytest.mark.slow
 def test_a_study_whose_runs_all_fail_lists_them(tmp_path):
     code, out, err = reproduce(tmp_path, "--set=model.source=no/such/model", methods=("curated",))
@@ -94,6 +119,7 @@ def test_a_study_whose_runs_all_fail_lists_them(tmp_path):
         ("--methods=nothing", "there is no method 'nothing'"),
         ("--scale=giant", "unknown scale 'giant'"),
         ("--seeds=none", "--seeds=none"),
+        ("--methods=inference", "inference seed 0 starts from a finished run of soar_math, and"),
     ],
 )
 def test_a_bad_study_is_one_line_and_starts_nothing(tmp_path, flag, message):

@@ -1,4 +1,5 @@
 import json
+import pathlib
 import sys
 import zipfile
 from types import SimpleNamespace
@@ -127,6 +128,46 @@ def test_a_file_without_rows_is_one_line(tmp_path, content):
         benchmarks.load("math", str(tmp_path / "rows.jsonl"), NO_FIELDS)
 
 
+def test_the_home_of_a_missing_benchmark_is_named(tmp_path):
+    path = tmp_path / "HARP.jsonl.zip"
+    with pytest.raises(SettingsError, match=f"no benchmark file {path}; HARP's authors' GitHub repository has it"):
+        benchmarks.load("harp", str(path), NO_FIELDS)
+
+
+SAMPLES = pathlib.Path("/work/shared/data")  # real rows of the benchmarks, which are no part of the project
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "gradable", "left_out"),
+    [
+        ("math", "math500_odd.jsonl", 250, {}),
+        ("gsm8k", "gsm8k_train.jsonl", 7473, {}),
+        ("olympiadbench", "olympiadbench_sample.jsonl", 35, {"several answers": 5}),
+    ],
+)
+def test_real_rows(name, file, gradable, left_out):
+    if not (SAMPLES / file).exists():
+        pytest.skip(f"{SAMPLES / file} is not there")
+    loaded = benchmarks.load(name, str(SAMPLES / file), NO_FIELDS)
+    assert len(loaded.problems) == gradable
+    assert loaded.left_out == left_out
+
+
+def test_real_rows_of_harp_in_its_zip(tmp_path):
+    """The sample has proofs only; one of them with an answer is read."""
+    file = SAMPLES / "harp_format_sample.jsonl"
+    if not file.exists():
+        pytest.skip(f"{file} is not there")
+    first, *others = file.read_text().splitlines()
+    with zipfile.ZipFile(tmp_path / "HARP.jsonl.zip", "w") as archive:
+        archive.writestr("HARP.jsonl", "\n".join([json.dumps(json.loads(first) | {"answer": "12"}), *others]))
+    loaded = benchmarks.load("harp", str(tmp_path / "HARP.jsonl.zip"), NO_FIELDS)
+    assert [(problem.answer, problem.subject, problem.level) for problem in loaded.problems] == [
+        ("12", "number_theory", 7)
+    ]
+    assert loaded.left_out == {"proofs": 4}
+
+
 def test_unreadable_files_are_named(tmp_path):
     with pytest.raises(SettingsError, match="there is no benchmark file"):
         benchmarks.load("math", str(tmp_path / "no.jsonl"), NO_FIELDS)
@@ -173,6 +214,35 @@ def test_the_hub_gives_one_config_or_all(hub, place, expected):
     problems = benchmarks.load("gsm8k", f"hf:{place}", NO_FIELDS).problems
     assert hub == [("owner/set", *each) for each in expected]
     assert [problem.question for problem in problems] == [" ".join(each) for each in expected]
+
+
+SUBJECTS = (
+    "algebra",
+    "counting_and_probability",
+    "geometry",
+    "intermediate_algebra",
+    "number_theory",
+    "prealgebra",
+    "precalculus",
+)
+
+
+@pytest.mark.parametrize(("place", "split"), [("::test", "test"), ("", "train")])
+def test_a_split_of_all_subjects_of_math(monkeypatch, place, split):
+    """As it is on the hub: a config for each subject, each with both splits."""
+
+    def load_dataset(name, subject, split):
+        row = {"problem": f"{subject} {split}?", "level": "Level 5", "type": subject, "solution": r"It is $\boxed{7}$."}
+        return [row, row | {"problem": f"{subject} {split} again?", "level": "Level 1"}]
+
+    names = {"EleutherAI/hendrycks_math": list(SUBJECTS)}
+    fake = SimpleNamespace(load_dataset=load_dataset, get_dataset_config_names=names.__getitem__)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    loaded = benchmarks.load("math", f"hf:EleutherAI/hendrycks_math{place}", NO_FIELDS)
+    expected = [f"{subject} {split}{again}?" for subject in SUBJECTS for again in ("", " again")]
+    assert [problem.question for problem in loaded.problems] == expected
+    assert {(problem.answer, problem.level) for problem in loaded.problems} == {("7", 5), ("7", 1)}
+    assert loaded.left_out == {}
 
 
 def test_a_failed_hub_download_is_one_line(hub, monkeypatch):

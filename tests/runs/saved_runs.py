@@ -16,7 +16,7 @@ def moved(tree, seed):
     return jax.tree.map(lambda leaf: leaf + 0.02 * rng.normal(size=leaf.shape).astype(leaf.dtype), tree)
 
 
-def save_run(workdir, steps=(2, 3), num_promotions=1, **changes):
+def save_run(workdir, steps=(2, 3), num_promotions=1, promotions=(), **changes):
     """Saves checkpoints after some steps; returns the newest one's arrays (a RunArrays), and the setup."""
     config = make_config(**changes)
     setup = build(config)
@@ -26,7 +26,7 @@ def save_run(workdir, steps=(2, 3), num_promotions=1, **changes):
     for step in steps:
         teacher = arrays.teacher.replace(weights=moved(arrays.teacher.weights, step))
         arrays = arrays.replace(teacher=teacher, best=moved(arrays.best, step + 100))
-        progress = Progress(outer_step=step, best_promotion=num_promotions)
+        progress = Progress(outer_step=step, best_promotion=num_promotions, promotions=promotions, num_sampled_tokens=7)
         record = {"progress": progress.to_json(), "wall_s": 1.0, "base_sha256": setup.base_sha256}
         checkpoints.save(step, arrays, record)
         checkpoints.wait()

@@ -1,13 +1,14 @@
-"""Transfer problems of a run."""
+"""What a run checks and loads before its model, and its transfer problems."""
 
 import json
 from types import SimpleNamespace
 
 import pytest
+from etils import epath
 
 from soar_jax.errors import SettingsError
 from soar_jax.problems.sources import load_problems
-from soar_jax.runs.run import transfer_problems
+from soar_jax.runs.run import check, transfer_problems
 from soar_jax.types import Problem
 from tests.configs import make_config
 
@@ -25,8 +26,8 @@ def transfer(tmp_path):
         path.write_text("".join(json.dumps({"question": text, "answer": "#### 1"}) + "\n" for text in questions))
         return {f"{section}.source": "gsm8k", f"{section}.path": str(path), f"{section}.levels": ()}
 
-    def transfer(*candidates, problems=()):
-        changes = benchmark("transfer", "What is A?", "b", "c", "too long", "d")
+    def transfer(*candidates, problems=(), **more):
+        changes = more | benchmark("transfer", "What is A?", "b", "c", "too long", "d")
         config = make_config(**changes, **(benchmark("problems", *problems) if problems else {}))
         setup = SimpleNamespace(
             config=config, sampler=SimpleNamespace(fits=lambda question: "too long" not in question)
@@ -36,6 +37,28 @@ def transfer(tmp_path):
         return sorted(item.question for item in kept), num_dropped
 
     return transfer
+
+
+def test_no_transfer_loads_nothing(tmp_path):
+    config = make_config(**{"transfer.source": "none", "transfer.path": "no/such/file", "transfer.levels": ()})
+    inputs = check(config, epath.Path(tmp_path / "run"), profiled=False)
+    assert inputs.transfer == []
+    assert transfer_problems(SimpleNamespace(config=config), inputs.transfer, []) == ((), 0)
+
+
+def test_a_source_that_is_none_is_found_before_the_model(tmp_path):
+    config = make_config("grounded_teacher", **{"source_run": str(tmp_path / "no"), "model.source": "no/such/model"})
+    with pytest.raises(SettingsError, match=r"source_run is .*/no, which is no run's workdir"):
+        check(config, epath.Path(tmp_path / "run"), profiled=False)
+
+
+def test_curated_problems_are_not_those_of_transfer(transfer, tmp_path):
+    path = tmp_path / "curated.jsonl"
+    path.write_text(json.dumps({"question": "B", "answer": "#### 1"}) + "\n")
+    keys = {"source": "curated", "curated_source": "gsm8k", "curated_path": str(path), "levels": (1,)}
+    curated = {f"curriculum.{key}": value for key, value in keys.items()}
+    assert transfer("x", **curated) == (["What is A?", "c", "d"], 1)
+    assert transfer("x", **curated | {"curriculum.source": "promotions"}) == (["What is A?", "b", "c", "d"], 0)
 
 
 def test_transfer_problems_that_are_trained_on_are_dropped(transfer):

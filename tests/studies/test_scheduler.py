@@ -10,6 +10,7 @@ import pytest
 from soar_jax.errors import InterruptedRunError, SettingsError
 from soar_jax.studies import local, scheduler
 from soar_jax.studies.child_process import Outcome
+from soar_jax.studies.queue import JobQueue
 from soar_jax.studies.study import plan
 
 
@@ -90,6 +91,31 @@ def test_stop_signal_is_forwarded_to_jobs_and_awaited(jobs, interrupts):
         next(outcomes)
     assert first.log.read_text().splitlines()[-1] == "saved"
     assert not third.workdir.exists()
+
+
+def test_a_job_waits_for_the_run_that_it_starts_from(jobs, interrupts):
+    """The third one starts before the second, which waits for the first; a failed source is no reason to wait on."""
+    first, second, third = jobs
+    first = doing(first, f"wait({str(third.workdir / 'ran')!r}); sys.exit(3)")
+    second = dataclasses.replace(doing(second, "print('error: no source'); sys.exit(2)"), source=first.workdir)
+    third = doing(third, f"pathlib.Path({str(third.workdir / 'ran')!r}).touch()")
+    outcomes = list(local.run([second, first, third], os.environ, workers=2))
+    assert {outcome.job for outcome in outcomes[:2]} == {first, third}
+    assert (outcomes[2].job, outcomes[2].code, outcomes[2].error) == (second, 2, "error: no source")
+
+
+def test_queue_gives_jobs_in_order_once_their_source_has_ended(jobs):
+    first, second, third = jobs
+    second = dataclasses.replace(second, source=first.workdir)
+    third = dataclasses.replace(third, source=third.workdir / "of an earlier study")
+    queue = JobQueue([second, first, third])
+    assert [queue.take(), queue.take(), queue.take()] == [first, third, None]
+    assert queue
+    queue.end(third)
+    assert queue.take() is None
+    queue.end(first)
+    assert queue.take() == second
+    assert not queue
 
 
 def finish(job, pass_at_1, pass_at_32):

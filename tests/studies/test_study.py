@@ -8,7 +8,7 @@ import pytest
 from soar_jax.errors import SettingsError
 from soar_jax.studies import child_process
 from soar_jax.studies.child_process import Outcome
-from soar_jax.studies.study import parse_seeds, plan
+from soar_jax.studies.study import PAPER_METHODS, parse_seeds, plan
 from tests.configs import make_config
 
 OUT = pathlib.Path("no/such/folder")
@@ -101,6 +101,69 @@ def test_workdir_of_another_config_is_refused(tmp_path):
     assert again.is_finished
     with pytest.raises(SettingsError, match=r"different: outer\.num_datasets"):
         planned(out=tmp_path, common=("outer.num_datasets=2",))
+
+
+def finish(workdir):
+    workdir.mkdir(parents=True)
+    (workdir / "summary.json").write_text("{}")
+
+
+def test_every_method_of_the_paper_is_planned(tmp_path):
+    jobs = plan(PAPER_METHODS, "nano", seeds=(0, 1), out=tmp_path)
+    assert [job.config.method for job in jobs] == [*PAPER_METHODS] * 2
+    sources = {(job.config.method, job.config.seed): job.source for job in jobs if job.source}
+    assert sources == {
+        (method, seed): tmp_path / "soar_math" / f"seed{seed}"
+        for method in ("grounded_teacher", "inference")
+        for seed in (0, 1)
+    }
+    assert all(job.config.source_run == str(job.source or "") for job in jobs)
+
+
+def test_methods_start_from_the_run_of_soar_of_their_seed_and_variant():
+    sweep = ("promotion.threshold=0.01,0.05",)
+    soar, *others = planned(("soar_math", "grounded_teacher", "correct_only"), (4,), sweep=sweep)[:3]
+    assert soar.source is None
+    for job in others:
+        assert job.source == soar.workdir == OUT / "soar_math" / "promotion.threshold=0.01" / "seed4"
+        assert f"--config.source_run={soar.workdir}" in job.arguments
+
+
+def test_a_finished_run_of_soar_is_a_source(tmp_path):
+    finish(tmp_path / "soar_math" / "seed2")
+    (job,) = planned(("grounded_teacher",), (2,), out=tmp_path)
+    assert job.source == tmp_path / "soar_math" / "seed2"
+
+
+def test_what_final_students_depend_on_is_swept_over_one_run_of_soar(tmp_path):
+    finish(tmp_path / "soar_math" / "seed0")
+    sweep = ("curriculum.num_questions=32,64",)
+    assert {job.source for job in planned(("grounded_teacher",), sweep=sweep, out=tmp_path)} == {
+        tmp_path / "soar_math" / "seed0"
+    }
+    _, job = planned(("soar_math", "grounded_teacher"), sweep=("curriculum.num_questions=32",), out=tmp_path)
+    assert job.source == tmp_path / "soar_math" / "curriculum.num_questions=32" / "seed0"
+
+
+def test_a_source_of_the_users_own_is_kept(tmp_path):
+    (job,) = planned(("grounded_teacher",), common=("source_run=my/run",), out=tmp_path)
+    assert job.config.source_run == "my/run"
+    assert job.source is None
+
+
+def test_a_method_without_a_run_to_start_from_is_refused(tmp_path):
+    message = (
+        f"^grounded_teacher seed 0 starts from a finished run of soar_math, and {tmp_path}/soar_math/seed0 is none"
+    )
+    with pytest.raises(SettingsError, match=message):
+        planned(("grounded_teacher", "hard_only"), out=tmp_path)
+
+
+def test_a_scale_may_name_a_benchmark():
+    (job,) = plan(("hard_only",), "llama3.2-3b:harp", seeds=(0,), out=OUT)
+    assert "--config=hard_only:llama3.2-3b:harp" in job.arguments
+    assert (job.config.scale, job.config.problems.source) == ("llama3.2-3b:harp", "harp")
+    assert ":" not in str(job.workdir)
 
 
 def test_repeated_method_is_refused():

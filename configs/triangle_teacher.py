@@ -1,0 +1,16 @@
+"""Teacher rewarded for questions of middling solve rate, each by itself; not one of the paper's methods.
+
+    python experiments/run.py --config=configs/triangle_teacher.py
+
+The reward of a question is 1 - |2p - 1|, where p is the share of the base model's answers that agree with the
+teacher's. Fresh students then train on questions of this teacher and on hard train.
+"""
+
+import ml_collections
+
+from soar_jax.config import method_config
+
+
+def get_config(scale: str = "nano") -> ml_collections.ConfigDict:
+    """The config of a scale."""
+    return method_config("triangle_teacher", scale)  # change any key of a copy of this file
