@@ -21,10 +21,62 @@ def vendi_score(embeddings: np.ndarray) -> float:
     """
     if len(embeddings) == 0:
         return 0.0
+    return _vendi_of_kernel(_cosine_similarities(embeddings))
+
+
+def bootstrapped_vendi_score(
+    embeddings: np.ndarray, size: int, num_draws: int, generator: np.random.Generator
+) -> tuple[float, float]:
+    """Mean and SD of the Vendi scores of bootstrap draws, which bring sets of any size to one (paper, Table 1).
+
+    A draw takes `size` rows with replacement. So it works for sets that are smaller than `size`, and a set of exactly
+    `size` rows has a spread. Copies of a row add nothing to a Vendi score, so the mean is below the score of `size`
+    different rows.
+
+    Args:
+      embeddings: [N, E].
+    """
+    if len(embeddings) == 0:
+        return 0.0, 0.0
+    rows = generator.integers(len(embeddings), size=(num_draws, size))
+    scores = []
+    for draw in rows:
+        distinct, copies = np.unique(draw, return_inverse=True)  # copies of a zero vector are equal, too
+        kernel = _cosine_similarities(embeddings[distinct])
+        scores.append(_vendi_of_kernel(kernel[np.ix_(copies, copies)]))
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+def mean_cosine_distance(embeddings: np.ndarray) -> float:
+    """Mean of 1 - cosine similarity over all pairs of different rows; 0 for fewer than two rows.
+
+    Args:
+      embeddings: [N, E]. A zero vector is at distance 1 from all others.
+    """
+    size = len(embeddings)
+    if size < 2:
+        return 0.0
+    unit = _unit_rows(embeddings)
+    # The sum over all pairs without their [N, N] matrix: the square of the sum, less that of each row with itself.
+    similarity = (np.square(unit.sum(axis=0)).sum() - np.square(unit).sum()) / (size * (size - 1))
+    return float(1 - similarity)
+
+
+def _unit_rows(embeddings: np.ndarray) -> np.ndarray:
+    """Rows of norm 1, float64; zero vectors stay."""
     norms = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
-    unit = embeddings / np.where(norms == 0, 1, norms)
-    kernel = unit @ unit.T
+    return np.asarray(embeddings / np.where(norms == 0, 1, norms))
+
+
+def _cosine_similarities(embeddings: np.ndarray) -> np.ndarray:
+    """Cosine similarities of all pairs of rows, [N, N] float64, with ones on the diagonal."""
+    unit = _unit_rows(embeddings)
+    kernel: np.ndarray = unit @ unit.T
     np.fill_diagonal(kernel, 1.0)
+    return kernel
+
+
+def _vendi_of_kernel(kernel: np.ndarray) -> float:
     values = np.linalg.eigvalsh(kernel / len(kernel))
     values = values[values > 1e-12]
     return float(np.exp(-(values * np.log(values)).sum()))

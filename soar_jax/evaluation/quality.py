@@ -13,6 +13,9 @@ from soar_jax.problems.arithmetic import QuestionFacts
 from soar_jax.sampling.text import Draw
 from soar_jax.types import QuestionAnswer
 
+# What is wrong with a question or its answer (paper, C.4).
+ERROR_CLASSES = ("none", "arithmetic", "logic", "ill_posed", "ambiguous")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judgement:
@@ -20,6 +23,8 @@ class Judgement:
 
     well_posed: bool | None
     right: bool | None
+    error_class: str | None = None  # one of `ERROR_CLASSES`; only judges that read a question know
+    verified_answer: str | None = None  # the judge's own answer
 
 
 UNKNOWN = Judgement(well_posed=None, right=None)

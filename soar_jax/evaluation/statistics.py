@@ -1,4 +1,4 @@
-"""Bootstrap intervals of means over seeds and problems; differences and ratios are paired."""
+"""Bootstrap intervals of means over seeds and problems; differences and ratios are paired. Spreads over seeds."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ _STRIDE = 1_237  # shifts the problem draws between the slots of a resample: a s
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean and its 95% interval."""
+    """A mean and its 95% interval, and the SD where one was asked for."""
 
     mean: float
     low: float
     high: float
     num_seeds: int
+    sd: float | None = None  # see `seed_sd`
 
     def is_above(self, other: Interval) -> bool:
         """Whether this interval lies entirely above the other."""
@@ -43,6 +44,22 @@ def mean_interval(values: Sequence[np.ndarray]) -> Interval:
     """
     draws = _resample([column[:, None] for column in values])[:, 0]
     return _interval(_mean(values), draws, len(values))
+
+
+def seed_sd(values: Sequence[np.ndarray]) -> float | None:
+    """SD over seeds, as the paper's tables give it beside a mean: of single students, not of the mean.
+
+    Seeds are nested: each has students of its own, and all of them count alike. It is the sample SD (n - 1), since the
+    paper names none.
+
+    Args:
+      values: for each seed, the mean over problems of each of its students, [students].
+
+    Returns:
+      The SD; None for fewer than two students.
+    """
+    students = np.concatenate(values)
+    return float(np.std(students, ddof=1)) if len(students) > 1 else None
 
 
 def paired_difference(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Interval:

@@ -20,27 +20,46 @@ Value = Callable[[dict[str, Any]], float | None]
 
 def learning_curves(groups: Sequence[Group]) -> str:
     """Validation accuracy of all kinds of final students over student steps; shaded: steps on synthetic questions."""
+
+    def accuracy(point: dict[str, Any]) -> float | None:
+        return float(np.mean(point["validation"])) if "validation" in point else None
+
+    return _curves(groups, accuracy, "hard validation, pass@1")
+
+
+def test_curves(groups: Sequence[Group], k: int) -> str:
+    """Pass@k on hard test problems of final students over student steps, where they were tested on the way."""
+
+    def passed(point: dict[str, Any]) -> float | None:
+        value = point.get("tests", {}).get("hard_test", {}).get(f"pass@{k}")
+        return None if value is None else float(value)
+
+    return _curves(groups, passed, f"hard test, pass@{k}")
+
+
+def _curves(groups: Sequence[Group], value: Value, label: str) -> str:
+    """A panel for each kind of final students whose curve has values."""
     kinds = [
         (group, policy)
         for group in groups
         for policy in group.policies()
-        if any(run.results.get(policy, {}).get("curve") for run in group.runs)
+        if any(value(point) is not None for run in group.runs for point in run.results.get(policy, {}).get("curve", ()))
     ]
 
     def draw(axes: Any, kind: tuple[Group, str]) -> None:
         group, policy = kind
         curves = [run.results[policy]["curve"] for run in group.runs if policy in run.results]
-        for curve in curves:
-            steps = [point["student_steps"] for point in curve]
-            axes.plot(steps, [np.mean(point["validation"]) for point in curve], color=_SEED_COLOR, linewidth=1)
+        series = [[(p["student_steps"], y) for p in curve if (y := value(p)) is not None] for curve in curves]
+        for points in filter(None, series):
+            axes.plot(*zip(*points, strict=True), color=_SEED_COLOR, linewidth=1)
         switches = [max((p["student_steps"] for p in curve if p["is_synthetic"]), default=0) for curve in curves]
         for switch in switches:
             axes.axvspan(0, switch, color=_SHADE, alpha=1 / len(switches) if len(switches) > 1 else 1, linewidth=0)
-        _mean_line(axes, [[(p["student_steps"], float(np.mean(p["validation"]))) for p in curve] for curve in curves])
+        _mean_line(axes, series)
         axes.set_title(group.row_name(policy), fontsize=9)
         axes.set_ylim(-0.03, 1.03)
 
-    return _panels(kinds, draw, xlabel="student steps", ylabel="hard validation, pass@1")
+    return _panels(kinds, draw, xlabel="student steps", ylabel=label)
 
 
 def promotions(groups: Sequence[Group]) -> str:
@@ -62,6 +81,11 @@ def promotions(groups: Sequence[Group]) -> str:
 def diversity(groups: Sequence[Group]) -> str:
     """Vendi score of each outer step's questions."""
     return _over_steps(groups, lambda row: row["vendi"], "Vendi score")
+
+
+def cosine_distance(groups: Sequence[Group]) -> str:
+    """Mean pairwise cosine distance of each outer step's questions."""
+    return _over_steps(groups, lambda row: row.get("cosine_distance"), "mean cosine distance")
 
 
 def difficulty(groups: Sequence[Group]) -> str:
@@ -99,6 +123,8 @@ def topics(groups: Sequence[Group]) -> str:
 
 
 def _over_steps(groups: Sequence[Group], value: Value, label: str) -> str:
+    shown = [group for group in groups if any(value(row) is not None for run in group.runs for row in run.metrics)]
+
     def draw(axes: Any, group: Group) -> None:
         series = [
             [(row["outer_step"] + 1, number) for row in run.metrics if (number := value(row)) is not None]
@@ -110,7 +136,7 @@ def _over_steps(groups: Sequence[Group], value: Value, label: str) -> str:
         axes.set_title(group.name, fontsize=9)
         axes.set_ylim(bottom=0)
 
-    return _panels(_with_search(groups), draw, xlabel="outer step", ylabel=label)
+    return _panels(shown, draw, xlabel="outer step", ylabel=label)
 
 
 def _mean_line(axes: Any, series: Sequence[Sequence[tuple[int, float]]]) -> None:

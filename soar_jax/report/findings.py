@@ -10,15 +10,24 @@ import numpy as np
 from soar_jax.evaluation.statistics import Interval, mean_interval, paired_difference, paired_ratio
 from soar_jax.report import paper
 from soar_jax.report.read import Run
-from soar_jax.report.scores import Group, Scores, comparable, compare, ends, find, paired, scores
+from soar_jax.report.scores import METHOD_NAMES, Group, Scores, comparable, compare, ends, find, paired, scores
 from soar_jax.report.tables import text
 
 LAST_STEPS = 3  # outer steps that a teacher's final diversity is averaged over
-_CONTROLS = (
-    ("intrinsic_teacher", "curriculum"),
-    ("frozen_teacher", "curriculum"),
-    ("frozen_teacher", "promoted_student"),
+_INTRINSIC = ("intrinsic_teacher", "curriculum")
+# Comparisons of finding 2. SOAR's own questions are as many as its promotions gave; those of Grounded-T are as many as
+# Intrinsic-T's, sampled from a trained teacher too.
+_GROUNDED_PAIRS = (
+    (("soar_math", "curriculum"), _INTRINSIC),
+    (("grounded_teacher", "curriculum"), _INTRINSIC),
 )
+# Controls of the teacher's learning: questions of a teacher that stays the base model.
+_UNTRAINED_PAIRS = (
+    (("soar_math", "curriculum"), ("frozen_teacher", "curriculum")),
+    (("soar_math", "promoted_student"), ("frozen_teacher", "promoted_student")),
+    (("grounded_teacher", "curriculum"), ("base_teacher", "curriculum")),
+)
+SOLVES_MORE = 0.5  # share of the promoted student's gain from which on a teacher is said to solve more
 MIN_SEEDS = 3  # with fewer, no finding is judged
 STAYS = 0.1  # largest relative loss of diversity that counts as none
 SAME_SIZE = 0.1  # largest relative difference between the sizes of comparable sets
@@ -53,22 +62,25 @@ def judge(groups: Sequence[Group], ks: Sequence[int]) -> list[Finding]:
 def _judge(groups: Sequence[Group], ks: Sequence[int]) -> list[Finding]:
     return [
         _unlocks_learning(groups),
-        _beats_controls(groups, *ends(ks)),
+        _compare_pairs(groups, "2. Grounded reward beats intrinsic reward (Intrinsic-T)", _GROUNDED_PAIRS, ends(ks)),
         _keeps_diversity(groups),
+        _compare_pairs(groups, "2c. A teacher that learns beats one that does not", _UNTRAINED_PAIRS, ends(ks)),
         _structure_over_answers(groups, min(ks)),
+        _teaching_apart_from_solving(groups, *ends(ks)),
         _share_of_curated(groups, *ends(ks)),
     ]
 
 
 def _unlocks_learning(groups: Sequence[Group]) -> Finding:
     """Finding 1: PS and PQ of SOAR against Hard-Only, at the paper's ks."""
-    gains = " and ".join(f"{least:g}× the pass@{k}" for k, least in paper.LEAST_GAIN.items())
-    title = f"1. SOAR unlocks learning: {gains} of Hard-Only"
     soar, hard = find(groups, "soar_math"), find(groups, "hard_only")
+    least_gain = paper.LEAST_GAIN[_claims_of(soar)]
+    gains = " and ".join(f"{least:g}× the pass@{k}" for k, least in least_gain.items())
+    title = f"1. SOAR unlocks learning: {gains} of Hard-Only"
     sentences: list[str] = []
     holds: dict[tuple[str, int], bool | None] = {}
     for policy in ("promoted_student", "curriculum"):
-        for k, least in paper.LEAST_GAIN.items():
+        for k, least in least_gain.items():
             compared = compare(_hard_test(soar, policy, k), _hard_test(hard, "hard_only", k), paired_ratio)
             if soar is None or compared is None:
                 continue
@@ -80,30 +92,30 @@ def _unlocks_learning(groups: Sequence[Group]) -> Finding:
                 f"{soar.row_name(policy)} solves {_percent(ours)} at pass@{k}, Hard-Only {_percent(theirs)}: {times} "
                 f"as much, intervals {_apart(apart)} ({_seeds(ratio.num_seeds)})."
             )
-    has_all = {k for _, k in holds} == set(paper.LEAST_GAIN)  # tests with fewer samples lack a k
+    has_all = {k for _, k in holds} == set(least_gain)  # tests with fewer samples lack a k
     return Finding(title=title, holds=_all([*holds.values()]) if has_all else None, sentences=tuple(sentences))
 
 
-def _beats_controls(groups: Sequence[Group], *ks: int) -> Finding:
-    """Finding 2: SOAR against intrinsic rewards and against a frozen teacher, whose questions are only selected."""
-    soar = find(groups, "soar_math")
+def _compare_pairs(
+    groups: Sequence[Group], title: str, pairs: Sequence[tuple[tuple[str, str], tuple[str, str]]], ks: Sequence[int]
+) -> Finding:
+    """Judges whether each first policy is above the second one, for all pairs that were run."""
     sentences: list[str] = []
     holds: list[bool | None] = []
-    for method, policy in _CONTROLS:
-        other = find(groups, method)
+    for (method, policy), (other_method, other_policy) in pairs:
+        own, other = find(groups, method), find(groups, other_method)
         for k in ks:
-            compared = compare(_hard_test(soar, policy, k), _hard_test(other, policy, k), paired_difference)
-            if soar is None or other is None or compared is None:
+            compared = compare(_hard_test(own, policy, k), _hard_test(other, other_policy, k), paired_difference)
+            if own is None or other is None or compared is None:
                 continue
             ours, theirs, difference = compared
             apart = ours.is_above(theirs)
             holds.append(_judged(apart, difference.num_seeds))
             sentences.append(
-                f"{soar.row_name(policy)} solves {_percent(ours)} at pass@{k}, {other.row_name(policy)} "
+                f"{own.row_name(policy)} solves {_percent(ours)} at pass@{k}, {other.row_name(other_policy)} "
                 f"{_percent(theirs)}: a difference of {text(difference)} points, intervals {_apart(apart)} "
                 f"({_seeds(difference.num_seeds)})."
             )
-    title = "2. Grounded reward beats intrinsic reward, and a teacher that learns beats one that does not"
     return Finding(title=title, holds=_all(holds), sentences=tuple(sentences))
 
 
@@ -135,7 +147,7 @@ def _keeps_diversity(groups: Sequence[Group]) -> Finding:
     if len(changes) == 2:
         holds = _judged(changes["intrinsic_teacher"] < -STAYS <= changes["soar_math"], min(num_seeds))
     title = f"2b. Diversity falls with intrinsic reward and stays with SOAR (within {100 * STAYS:.0f}%)"
-    known = ", ".join(f"{name} {value}" for name, value in paper.VENDI.items())
+    known = "; ".join(f"{METHOD_NAMES[method]} {paper.vendi_text(method)}" for method, _ in paper.VENDI)
     return Finding(title=title, holds=holds, sentences=(*sentences, f"The paper's Vendi scores: {known}."))
 
 
@@ -187,9 +199,45 @@ def _swapped_answers(soar: Group | None, hard: Group | None, k: int) -> tuple[bo
     return None, []
 
 
+def _teaching_apart_from_solving(groups: Sequence[Group], *ks: int) -> Finding:
+    """Finding 3, second part: the trained teacher solves no more than the base model.
+
+    Judged beside the promoted student of the same run: an interval that merely reaches down to the base model would
+    prove nothing.
+    """
+    sentences: list[str] = []
+    holds: list[bool | None] = []
+    for method in ("soar_math", "inference"):
+        group = find(groups, method)
+        for k in ks:
+            teacher, student, base = (
+                _hard_test(group, policy, k) for policy in ("trained_teacher", "promoted_student", "base")
+            )
+            compared = compare(teacher, base, paired_difference)
+            if group is None or not (teacher and student and base and compared):
+                continue
+            ours, theirs, difference = compared
+            share = _share_of_gain(teacher, student, base)
+            holds.append(_judged(share.high < SOLVES_MORE, share.num_seeds) if share else None)
+            gain = (
+                f"{_share(share)} of the promoted student's gain" if share else "beside no certain gain of the student"
+            )
+            sentences.append(
+                f"{group.row_name('trained_teacher')} solves {_percent(ours)} at pass@{k}, the base model "
+                f"{_percent(theirs)}: a difference of {text(difference)} points, {gain} "
+                f"({_seeds(difference.num_seeds)})."
+            )
+    title = (
+        "3b. Teaching and solving are apart: the trained teacher solves no more than the base model (judged by: less "
+        f"than {100 * SOLVES_MORE:.0f}% of the promoted student's gain)"
+    )
+    return Finding(title=title, holds=_all(holds), sentences=tuple(sentences))
+
+
 def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
     """The fraction of the curated upper bound's gain that SOAR reaches."""
     soar, hard, curated = (find(groups, name) for name in ("soar_math", "hard_only", "curated"))
+    least_share = paper.SHARE_OF_CURATED[_claims_of(soar)]
     sentences: list[str] = []
     holds: list[bool | None] = []
     for policy in ("promoted_student", "curriculum"):
@@ -206,13 +254,18 @@ def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
                     f"{soar.row_name(policy)}: the curated bound has no certain gain over Hard-Only at pass@{k}."
                 )
                 continue
-            holds.append(_judged(share.mean >= paper.SHARE_OF_CURATED, share.num_seeds))
+            holds.append(_judged(share.mean >= least_share, share.num_seeds))
             sentences.append(
                 f"{soar.row_name(policy)} reaches {_share(share)} of the curated bound's gain over Hard-Only at "
                 f"pass@{k} (the bound solves {_percent(bounds)}; {_seeds(share.num_seeds)})."
             )
-    title = f"4. SOAR reaches about {100 * paper.SHARE_OF_CURATED:.0f}% of the gain of curated problems"
+    title = f"4. SOAR reaches about {100 * least_share:.0f}% of the gain of curated problems"
     return Finding(title=title, holds=_all(holds), sentences=tuple(sentences))
+
+
+def _claims_of(soar: Group | None) -> str:
+    """The benchmark whose claims are judged: HARP for runs on it, else MATH, whose claims are the stronger ones."""
+    return paper.HARP if soar and paper.benchmark(soar.runs[0].config) == paper.HARP else paper.MATH
 
 
 def _hard_test(group: Group | None, policy: str, k: int) -> Scores | None:

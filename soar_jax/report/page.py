@@ -57,17 +57,23 @@ def _load(
     """Reads the runs in folders; returns them with their groups, tables and findings."""
     runs = read_runs(folders)
     groups = group_runs(runs)
-    # Only the ks that all runs were evaluated at.
-    ks = tuple(sorted(set.intersection(*(set(run.config["evaluation"]["pass_at"]) for run in runs)))) or (1,)
+    ks = _common_ks(runs)
     made = (
         tables.headline(groups, "hard_test", ks),
         tables.headline(groups, "transfer", ks),
         tables.compute(groups),
         tables.answer_swap(groups, ends(ks)),
         tables.questions(groups),
+        tables.dynamics(groups),
+        tables.subsets(groups),
         tables.run_list(runs),
     )
     return runs, groups, {table.name: table for table in made}, findings.judge(groups, ks)
+
+
+def _common_ks(runs: Sequence[Run]) -> tuple[int, ...]:
+    """The ks that all runs were evaluated at."""
+    return tuple(sorted(set.intersection(*(set(run.config["evaluation"]["pass_at"]) for run in runs)))) or (1,)
 
 
 def _page(
@@ -89,7 +95,9 @@ def _page(
         figures={
             "learning_curves": figures.learning_curves(groups),
             "promotions": figures.promotions(groups),
+            "test_curves": figures.test_curves(groups, max(_common_ks(runs))),
             "diversity": figures.diversity(groups),
+            "cosine_distance": figures.cosine_distance(groups),
             "difficulty": figures.difficulty(groups),
             "topics": figures.topics(groups),
         },

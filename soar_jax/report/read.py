@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from soar_jax.config.fields import read_section
-from soar_jax.config.saved import identity_of
+from soar_jax.config.saved import identity_of, with_legacy_values
 from soar_jax.config.sections import PromotionSection
 from soar_jax.errors import SettingsError, require
 from soar_jax.soar.promotion import StepOutcome, decide
@@ -34,6 +34,16 @@ _RESULT = ("student_steps", "curve", "tests")
 _METRICS = ("outer_step", "validation_accuracy", "promoted", "valid_share", "vendi", "subjects", "levels")
 _LEDGER = ("outer_step", "dataset", "question", "answer", "reward")
 _CURRICULUM = ("stage", "question", "answer")
+_METHODS_OF_SOAR = ("soar_math", "two_turn_teacher")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """The finished run that a run starts from (`source_run`); empty without one, or where its folder is gone."""
+
+    config: Row
+    summary: Row
+    results: dict[str, Row]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,27 +60,54 @@ class Run:
     problems: dict[str, Row]  # hard and transfer problems by id
     is_running: bool
     damage: tuple[str, ...]  # problems with its files
+    source: Source  # the run that it starts from
     variant: str = ""  # config values that distinguish it from other runs of its method
     is_repeated: bool = False  # another run of the same method, variant and seed is counted instead
 
     @property
     def method(self) -> str:
-        return str(self.config["method"])
+        """The method by its present name, see `present_method`."""
+        return present_method(self.config, self.source.config)
 
     @property
     def seed(self) -> int:
         return int(self.config["seed"])
 
     @property
+    def seeds(self) -> tuple[int, int]:
+        """The teacher's seed and the run's own: they differ where it starts from a run of another seed."""
+        return int(self.source.config.get("seed", self.seed)), self.seed
+
+    @property
     def label(self) -> str:
         """Method, variant and seed, for display."""
-        return " ".join(filter(None, [self.method, self.variant, f"seed {self.seed}"]))
+        teacher = "" if self.seeds[0] == self.seed else f"of teacher seed {self.seeds[0]}"
+        return " ".join(filter(None, [self.method, self.variant, f"seed {self.seed}", teacher]))
 
     @property
     def state(self) -> str:
         """One of finished, running, unfinished; marked if another run is counted instead."""
         state = "finished" if self.summary else "running" if self.is_running else "unfinished"
         return f"{state}, repeated: not counted" if self.is_repeated else state
+
+
+def present_method(config: Row, source: Row) -> str:
+    """The method of a saved config by its present name, e.g. "soar_math".
+
+    Earlier versions called the triangle reward "learnability", and a teacher with it `intrinsic_teacher`. Questions
+    sampled from a finished run that is not one of SOAR belong to the method of that run.
+
+    Args:
+      source: the config of its `source_run`; empty without one.
+    """
+    method = str(config["method"])
+    teacher = config.get("teacher")
+    reward = teacher.get("reward") if isinstance(teacher, dict) else None
+    if method == "intrinsic_teacher" and reward in ("learnability", "triangle"):
+        return "triangle_teacher"
+    if method == "grounded_teacher" and source and source["method"] not in _METHODS_OF_SOAR:
+        return present_method(source, {})
+    return method
 
 
 def read_runs(folders: Sequence[pathlib.Path]) -> list[Run]:
@@ -108,8 +145,7 @@ def _is_run(workdir: pathlib.Path) -> bool:
 def _read(workdir: pathlib.Path) -> Run:
     damage: list[str] = []
     problems = [row for name in ("hard_subset", "transfer") for row in _lines(workdir / f"{name}.jsonl", (), damage)]
-    results = {path.stem: _json(path, damage, _RESULT) for path in sorted((workdir / "results").glob("*.json"))}
-    config = _json(workdir / "config.json", damage)
+    results, config = _results(workdir, damage), _json(workdir / "config.json", damage)
     summary = _json(workdir / "summary.json", damage, _SUMMARY)
     metrics = _lines(workdir / "metrics.jsonl", _METRICS, damage)
     ledger = _lines(workdir / "ledger.jsonl", _LEDGER, damage)
@@ -118,13 +154,31 @@ def _read(workdir: pathlib.Path) -> Run:
         workdir=workdir,
         config=config,
         summary=summary,
-        results={name: result for name, result in results.items() if result},
+        results=results,
         metrics=metrics,
         ledger=[{**row, "promoted": int((row["outer_step"], row["dataset"]) in promoted)} for row in ledger],
         curriculum=_lines(workdir / "curriculum.jsonl", _CURRICULUM, damage),
         problems={str(row["id"]): row for row in problems if "id" in row},
         is_running=_is_locked(workdir / ".lock"),
         damage=tuple(damage),
+        source=_source(config),
+    )
+
+
+def _results(workdir: pathlib.Path, damage: list[str]) -> dict[str, Row]:
+    found = {path.stem: _json(path, damage, _RESULT) for path in sorted((workdir / "results").glob("*.json"))}
+    return {name: result for name, result in found.items() if result}
+
+
+def _source(config: Row) -> Source:
+    name = config.get("source_run")
+    workdir = pathlib.Path(name) if isinstance(name, str) and name else None
+    if workdir is None or not _is_run(workdir):
+        return Source(config={}, summary={}, results={})
+    return Source(
+        config=_json(workdir / "config.json", []),
+        summary=_json(workdir / "summary.json", [], _SUMMARY),
+        results=_results(workdir, []),
     )
 
 
@@ -141,7 +195,8 @@ def _promoted_so_far(config: Row, metrics: Sequence[Row]) -> set[tuple[int, int]
     window: tuple[StepOutcome, ...] = ()
     promoted = set()
     with contextlib.suppress(SettingsError, KeyError, TypeError, ValueError):
-        settings = read_section(PromotionSection, config["promotion"], "promotion")
+        section = with_legacy_values(config["promotion"], PromotionSection)
+        settings = read_section(PromotionSection, section, "promotion")
         for row in metrics:
             outcome = StepOutcome(
                 outer_step=row["outer_step"],
@@ -203,7 +258,7 @@ def _is_locked(path: pathlib.Path) -> bool:
 
 def _with_variants(runs: list[Run]) -> list[Run]:
     """Sets `variant` to the result-relevant config values, except the seed, that differ within a method and scale."""
-    configs = [flat(identity_of(run.config)) for run in runs]
+    configs = [_comparable_values(run) for run in runs]
     named = []
     for run, own in zip(runs, configs, strict=True):
         kin = [config for config in configs if config["method"] == run.method]
@@ -215,13 +270,25 @@ def _with_variants(runs: list[Run]) -> list[Run]:
     return named
 
 
+def _comparable_values(run: Run) -> Row:
+    """Config values that tell variants of a method apart. Of a `source_run` only its method and problems count."""
+    own = flat(identity_of(run.config)) | {"method": run.method}
+    if own.get("teacher.reward") == "learnability":
+        own["teacher.reward"] = "triangle"  # its present name
+    if own.pop("source_run", ""):
+        source = run.source.config
+        problems = source.get("problems", {})
+        own |= {"source_run.method": source.get("method"), "source_run.problems": problems.get("source")}
+    return own
+
+
 def _without_repeats(runs: list[Run]) -> list[Run]:
-    """Marks all but one run of each method, variant and seed as repeated; keeps a finished one if there is one."""
-    counted: dict[tuple[str, str, int], Run] = {}
+    """Marks all but one run of each method, variant and seeds as repeated; keeps a finished one if there is one."""
+    counted: dict[tuple[str, str, tuple[int, int]], Run] = {}
     for run in runs:
-        known = counted.setdefault((run.method, run.variant, run.seed), run)
+        known = counted.setdefault((run.method, run.variant, run.seeds), run)
         if run.summary and not known.summary:
-            counted[run.method, run.variant, run.seed] = run
+            counted[run.method, run.variant, run.seeds] = run
     kept = {run.workdir for run in counted.values()}
     return [dataclasses.replace(run, is_repeated=run.workdir not in kept) for run in runs]
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from soar_jax.evaluation.pass_at_k import pass_at_k
-from soar_jax.evaluation.statistics import Interval, mean_interval
+from soar_jax.evaluation.statistics import Interval, mean_interval, seed_sd
 from soar_jax.report.read import Run
 
 POLICY_NAMES = {
     "base": "base model",
     "promoted_student": "PS",
+    "trained_teacher": "trained teacher",
     "promoted": "PS + hard train",
     "curriculum": "PQ",
     "true_answers": "PQ, true answers",
@@ -21,30 +22,29 @@ POLICY_NAMES = {
     "hard_only": "Hard-Only",
     "self_play": "SeRL",
 }
-METHOD_NAMES = {
-    "soar_math": "SOAR",
-    "frozen_teacher": "frozen teacher",
+METHOD_NAMES = {  # in the order of the paper's tables
     "hard_only": "Hard-Only",
     "hard_only_large_group": "Hard-Only, larger group",
+    "hard_only_long": "Hard-Only, more steps",
+    "serl": "SeRL",
     "base_teacher": "Base-T",
     "intrinsic_teacher": "Intrinsic-T",
+    "triangle_teacher": "triangle teacher",
     "r_zero_teacher": "R-Zero teacher",
     "absolute_zero_teacher": "Absolute-Zero teacher",
-    "serl": "SeRL",
+    "frozen_teacher": "frozen teacher",
+    "no_promotion": "Grounded-T, no promotion",
+    "grounded_teacher": "Grounded-T",
+    "two_turn_teacher": "SOAR, two turns",
+    "soar_math": "SOAR",
+    "promotion_questions": "SOAR's questions",
+    "correct_only": "SOAR's questions, right ones only",
+    "well_posed_only": "SOAR's questions, well-posed ones only",
+    "inference": "SOAR, inference",
+    "curated_harp_128": "curated, 128 of HARP",
+    "curated_128": "curated, 128 of MATH",
     "curated": "curated (upper bound)",
 }
-_METHOD_ORDER = (
-    "hard_only",
-    "hard_only_large_group",
-    "serl",
-    "base_teacher",
-    "intrinsic_teacher",
-    "r_zero_teacher",
-    "absolute_zero_teacher",
-    "frozen_teacher",
-    "soar_math",
-    "curated",
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,9 +75,9 @@ class Group:
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Groups the counted runs by method and variant, in the order of the paper's tables."""
     grouped: dict[tuple[str, str], list[Run]] = {}
-    for run in sorted((run for run in runs if not run.is_repeated), key=lambda run: run.seed):
+    for run in sorted((run for run in runs if not run.is_repeated), key=lambda run: run.seeds):
         grouped.setdefault((run.method, run.variant), []).append(run)
-    order = {method: index for index, method in enumerate(_METHOD_ORDER)}
+    order = {method: index for index, method in enumerate(METHOD_NAMES)}
     keys = sorted(grouped, key=lambda key: (order.get(key[0], len(order)), key))
     return [Group(method=method, variant=variant, runs=tuple(grouped[method, variant])) for method, variant in keys]
 
@@ -101,26 +101,42 @@ def find(groups: Sequence[Group], method: str) -> Group | None:
     return next((group for group in groups if group.method == method and any(run.summary for run in group.runs)), None)
 
 
+Seeds = tuple[int, int]  # the teacher's and the run's own, see `Run.seeds`
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scores:
     """Pass@k of one policy in percent, averaged over replicas."""
 
-    by_seed: dict[int, np.ndarray]  # [problems] float64
-    ids: dict[int, tuple[str, ...]]  # of each seed's problems
+    by_seed: dict[Seeds, np.ndarray]  # [problems] float64
+    ids: dict[Seeds, tuple[str, ...]]  # of each seed's problems
+    by_replica: dict[Seeds, np.ndarray]  # [replicas] float64, means over problems
+    num_solved: dict[Seeds, int]  # problems that any sample of any replica solved, at any test
 
     def interval(self) -> Interval:
-        return mean_interval(list(self.by_seed.values()))
+        """Mean with its interval, and the SD over all students."""
+        interval = mean_interval(list(self.by_seed.values()))
+        return dataclasses.replace(interval, sd=seed_sd(list(self.by_replica.values())))
 
 
 def scores(group: Group | None, policy: str, test: str, k: int) -> Scores | None:
     """Pass@k of a policy on a test set; None if no run has it."""
-    by_seed, ids = {}, {}
+    found = Scores(by_seed={}, ids={}, by_replica={}, num_solved={})
     for run in group.runs if group else ():
-        counts = run.results.get(policy, {}).get("tests", {}).get(test)
+        result = run.results.get(policy, {})
+        counts = result.get("tests", {}).get(test)
         if counts and k <= counts["num_samples"] and counts["ids"]:
-            values = pass_at_k(np.array(counts["num_correct"]), counts["num_samples"], k)  # [replicas, problems]
-            by_seed[run.seed], ids[run.seed] = 100 * values.mean(axis=0), tuple(counts["ids"])
-    return Scores(by_seed=by_seed, ids=ids) if by_seed else None
+            num_correct, seeds = np.array(counts["num_correct"]), run.seeds  # [tests * replicas, problems]
+            values = 100 * pass_at_k(num_correct, counts["num_samples"], k)
+            found.by_seed[seeds], found.ids[seeds] = values.mean(axis=0), tuple(counts["ids"])
+            found.by_replica[seeds] = _by_replica(values.mean(axis=1), result.get("num_replicas", len(values)))
+            found.num_solved[seeds] = int(num_correct.any(axis=0).sum())
+    return found if found.by_seed else None
+
+
+def _by_replica(values: np.ndarray, num_replicas: int) -> np.ndarray:
+    """Averages [tests * replicas], all replicas of a test together, over the tests; without replicas all are one."""
+    return values.reshape(-1, num_replicas).mean(axis=0) if len(values) % num_replicas == 0 else values
 
 
 def paired(*several: Scores) -> list[list[np.ndarray]]:

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from soar_jax.evaluation.quality import ERROR_CLASSES
 from soar_jax.evaluation.statistics import Interval, paired_difference
-from soar_jax.report import paper
+from soar_jax.problems.paper_pools import POOLS
+from soar_jax.report import costs, paper
 from soar_jax.report.read import Run
-from soar_jax.report.scores import Group, comparable, compare, find, scores
+from soar_jax.report.scores import Group, Scores, comparable, compare, find, scores
 
 Cell = str | float | Interval | None
 SWAPS = ("curriculum", "true_answers", "random_answers")
+AVERAGED_STEPS = 3  # outer steps of the moving average of rewards, as in the paper's figure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,11 +39,12 @@ class Table:
 
 
 def text(cell: Cell) -> str:
-    """A cell as text; an interval is `mean [low, high]`."""
+    """A cell as text; an interval is `mean ± SD [low, high]`, without the SD where it is unknown."""
     if cell is None:
         return "–"
     if isinstance(cell, Interval):
-        return f"{_number(cell.mean)} [{_number(cell.low)}, {_number(cell.high)}]"
+        spread = "" if cell.sd is None else f" ± {_number(cell.sd)}"
+        return f"{_number(cell.mean)}{spread} [{_number(cell.low)}, {_number(cell.high)}]"
     return cell if isinstance(cell, str) else _number(cell)
 
 
@@ -52,65 +56,60 @@ def markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """CSV; an interval takes three columns."""
+    """CSV; an interval takes four columns: mean, low, high and SD."""
     has_intervals = [any(isinstance(row[c], Interval) for row in table.rows) for c in range(len(table.columns))]
     columns = list(zip(table.columns, has_intervals, strict=True))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([f"{name}{end}" for name, wide in columns for end in (("", " low", " high") if wide else ("",))])
+    ends = ("", " low", " high", " SD")
+    writer.writerow([f"{name}{end}" for name, wide in columns for end in (ends if wide else ends[:1])])
     for row in table.rows:
         writer.writerow([v for cell, wide in zip(row, has_intervals, strict=True) for v in _csv_values(cell, wide)])
     return file.getvalue()
 
 
 def headline(groups: Sequence[Group], test: str, ks: Sequence[int]) -> Table:
-    """Pass@k and student steps of every method and policy on a test set."""
+    """Pass@k, student steps and compute of every method and policy on a test set, beside the paper's figures."""
     rows: list[tuple[Cell, ...]] = []
+    has_paper = test == "hard_test"
     for group, policy in _shown(groups):
         passed = [scores(group, policy, test=test, k=k) for k in ks]
         if passed[0] is None:
             continue
-        known = paper.MATH.get((group.method, policy)) if test == "hard_test" else None
-        rows.append(
-            (
-                "base model" if policy == "base" else group.row_name(policy),
-                str(len(passed[0].by_seed)),
-                _student_steps(group, policy),
-                *(score.interval() if score else None for score in passed),
-                " / ".join("–" if value is None else f"{value:g}" for value in known) if known else None,
-            )
-        )
+        steps = _steps(group, policy)
+        rows += _rows_on_the_way(group, policy, ks) if has_paper else []
+        name = "base model" if policy == "base" else group.row_name(policy)
+        steps_text = str(steps[0]) if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
+        measured = (*(score.interval() if score else None for score in passed), _solved(passed[0]))
+        known = [_paper_cell(group, policy, steps=steps[-1], ks=ks)] if has_paper else []
+        rows.append((name, str(len(passed[0].by_seed)), steps_text, *measured, *_costs(group, policy), *known))
     title = {
         "hard_test": "Hard test problems solved within k samples, %",
         "transfer": "Transfer problems (never trained on) solved within k samples, %",
     }
-    return Table(
-        name=test,
-        title=title[test],
-        note=(
-            "Mean and 95% interval over seeds and problems (hierarchical bootstrap). PS: the promoted student, chosen "
-            "on validation. PQ: fresh students trained on the method's questions and on hard train. The paper's "
-            "figures are pass@1 / pass@32 on MATH with Llama-3.2-3B-Instruct."
-        ),
-        columns=("", "seeds", "student steps", *(f"pass@{k}" for k in ks), "paper"),
-        rows=tuple(rows),
-    )
+    columns = ("", "seeds", "student steps", *(f"pass@{k}" for k in ks), "ever solved", *costs.COLUMNS)
+    columns = (*columns, "paper") if has_paper else columns
+    return Table(name=test, title=title[test], note=_HEADLINE_NOTE, columns=columns, rows=tuple(rows))
 
 
 def compute(groups: Sequence[Group]) -> Table:
     """Cost of the runs, search and final students together; means over seeds."""
     rows: list[tuple[Cell, ...]] = []
-    counts = {"outer_steps": 1, "num_promotions": 1, "total_student_steps": 1, "num_sampled_tokens": 1e6, "wall_s": 1}
+    counts = ("outer_steps", "num_promotions", "total_student_steps", "wall_s")
     for group in groups:
         done = [run.summary for run in group.runs if run.summary]
         if done:
-            means = [_average([row[name] / unit for row in done]) for name, unit in counts.items()]
-            rows.append((group.name, str(len(done)), *means))
-    columns = ("", "seeds", "outer steps", "promotions", "student steps, all", "million tokens sampled", "seconds")
+            means = [_average([row[name] for row in done]) for name in counts]
+            kinds = sorted({f"{row['num_devices']} × {row['device_kind']}" for row in done if "num_devices" in row})
+            spent = _means([costs.run_cost(row) for row in done])
+            rows.append((group.name, str(len(done)), *means, *spent, ", ".join(kinds) or None))
+    columns = ("", "seeds", "outer steps", "promotions", "student steps, all", "seconds", *costs.COLUMNS, "devices")
+    least, most = paper.SEARCH_GPU_HOURS
     note = (
         "Means over seeds. Student steps are those of all students of the search and all final students; the table of "
-        "results has the steps of one tested student. Tokens are those of the outer loop, of the final students and "
-        "their questions, and of the tests."
+        "results has the steps of one tested student. Tokens and FLOPs are those of the outer loop, of the final "
+        "students and their questions, and of the tests; FLOPs are those that the model needs, without recomputation. "
+        f"Paper: {least:,} to {most:,} GPU-hours (H100, H200) a search, and {paper.STUDENT_GPU_HOURS} a fresh student."
     )
     return Table(name="compute", title="Total compute", note=note, columns=columns, rows=tuple(rows))
 
@@ -142,22 +141,79 @@ def answer_swap(groups: Sequence[Group], ks: Sequence[int]) -> Table:
 
 
 def questions(groups: Sequence[Group]) -> Table:
-    """Quality and diversity of the final students' questions, by method."""
+    """Quality and diversity of the final students' questions, by method, beside the paper's."""
     rows: list[tuple[Cell, ...]] = []
-    for group in groups:
-        done = [run.summary["curriculum"] for run in group.runs if run.curriculum and "curriculum" in run.summary]
-        if done:
-            shares = [_average([100 * row[n] for row in done if row[n] is not None]) for n in _SHARES]
-            rows.append((group.name, str(len(done)), *shares, _average([row["vendi"] for row in done])))
-    columns = ("", "seeds", "right answers, %", "well posed, %", "distinct, %", "Vendi score")
+    done = [
+        (group, [run.summary["curriculum"] for run in group.runs if run.curriculum and "curriculum" in run.summary])
+        for group in groups
+    ]
+    # Only a judge that reads questions gives classes.
+    has_classes = any(row.get("error_classes") for _, found in done for row in found)
+    classes = ERROR_CLASSES[1:] if has_classes else ()
+    for group, found in done:
+        if found:
+            rows.append((group.name, str(len(found)), *_question_cells(found, classes), _paper_questions(group)))
     note = (
-        "Questions that final fresh students were trained on (SeRL's first replica). Paper, SOAR's promotion "
-        f"questions: {paper.RIGHT_SHARE}% right, {paper.WELL_POSED_SHARE:g}% well posed. A Vendi score grows with the "
-        "number of questions, so compare only sets of one size."
+        "Questions that final fresh students were trained on (SeRL's first replica). Means over seeds. A Vendi score "
+        "grows with the number of questions, so compare only sets of one size: `analysis.vendi_size` brings all sets "
+        "to one by bootstrap draws, over which the SD is. Errors, as a judge behind an endpoint classes them: a wrong "
+        "calculation, wrong logic, an impossible question, an ambiguous one."
+    )
+    columns = (
+        *("", "seeds", "right answers, %", "well posed, %", "distinct, %"),
+        *(f"{name.replace('_', '-')}, %" for name in classes),
+        *("Vendi score", "its SD", "cosine distance", "of questions", "paper"),
     )
     return Table(
         name="questions", title="Questions of the final students", note=note, columns=columns, rows=tuple(rows)
     )
+
+
+def subsets(groups: Sequence[Group]) -> Table:
+    """Sizes of the hard subsets, beside the paper's."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in (run for group in groups for run in group.runs if run.summary.get("hard_subset")):
+        problems, model = run.config.get("problems", {}), run.config.get("model", {})
+        name = str(problems.get("source", "")), str(model.get("source", ""))
+        found.setdefault(name, []).append(run.summary["hard_subset"])
+    sizes = ("num_candidates", "train", "validation", "test")
+    rows = []
+    for (source, model), subset in found.items():
+        known = POOLS.get(source)
+        means = [_average([row[size] for row in subset]) for size in sizes]
+        rows.append((source, model, *means, " / ".join(f"{size:,}" for size in known) if known else None))
+    note = "Problems that the base model never solves; means over runs. Paper: candidates / train / test."
+    columns = ("problems", "model", "candidates", "train", "validation", "test", "paper")
+    return Table(name="subsets", title="Hard subsets", note=note, columns=columns, rows=tuple(rows))
+
+
+def dynamics(groups: Sequence[Group]) -> Table:
+    """Rewards and promotions of the outer loop (paper: appendix E)."""
+    rows: list[tuple[Cell, ...]] = []
+    for group in groups:
+        runs = [run for run in group.runs if run.metrics and all("mean_reward" in row for row in run.metrics)]
+        if runs:
+            averages = [_moving_average([row["mean_reward"] for row in run.metrics]) for run in runs]
+            promoted = [[row["outer_step"] + 1 for row in run.metrics if row["promoted"]] for run in runs]
+            rows.append(
+                (
+                    group.name,
+                    str(len(runs)),
+                    100 * min(map(min, averages)),
+                    100 * max(map(max, averages)),
+                    _average([len(steps) for steps in promoted]),
+                    _average([steps[0] for steps in promoted if steps]),
+                    _average([100 * run.metrics[-1]["validation_accuracy"] for run in runs]),
+                )
+            )
+    (least, most), rises = paper.STEP_REWARDS, [f"{first} to {last}" for first, last in paper.RISES]
+    note = (
+        f"Least and greatest mean reward of {AVERAGED_STEPS} steps, over all seeds; else means over seeds. Paper, one "
+        f"run on HARP: {100 * least:g} to {100 * most:g}; promotions end rises in steps {' and '.join(rises)}; the "
+        f"last baseline student solves about {paper.BASELINE_ACCURACY:g}% of hard train."
+    )
+    columns = ("", "seeds", "least reward × 100", "greatest", "promotions", "first at step", "last baseline student, %")
+    return Table(name="dynamics", title="Outer loop", note=note, columns=columns, rows=tuple(rows))
 
 
 def run_list(runs: Sequence[Run]) -> Table:
@@ -170,7 +226,16 @@ def run_list(runs: Sequence[Run]) -> Table:
     )
 
 
+_HEADLINE_NOTE = (
+    "Mean ± SD over the students of all seeds [95% interval over seeds and problems, hierarchical bootstrap]. A seed "
+    "has a teacher of its own, and its students differ in their draws. PS: the promoted student. PQ: fresh students "
+    "trained on the method's questions and on hard train. Ever solved: problems that any sample of any student "
+    "solved, mean over seeds; more students solve more. Compute: training and tests of the policy, and the search "
+    "that it comes from; means over seeds; 1 PFLOP is 1e15 FLOPs. Paper: mean (SD) at the same k on the same "
+    "benchmark, or on MATH where the paper does not have it."
+)
 _SHARES = ("right_share", "well_posed_share", "distinct_share")
+_DIVERSITY = ("vendi", "vendi_sd", "cosine_distance")
 
 
 def _shown(groups: Sequence[Group]) -> list[tuple[Group, str]]:
@@ -184,13 +249,90 @@ def _shown(groups: Sequence[Group]) -> list[tuple[Group, str]]:
         for policy in group.policies()
         if policy not in hidden and not (policy == "hard_only" and group.method != "hard_only" and has_hard_only)
     ]
-    large = [(g, p) for g in groups for p in g.policies() if p == "hard_only" and g.method == "hard_only_large_group"]
-    return [*([base] if base else []), *own, *(pair for pair in large if pair not in own)]
+    others = [
+        (group, policy)
+        for group in groups
+        for policy in group.policies()
+        if policy == "hard_only" and group.method in ("hard_only_large_group", "hard_only_long")
+    ]
+    return [*([base] if base else []), *own, *(pair for pair in others if pair not in own)]
 
 
-def _student_steps(group: Group, policy: str) -> str:
-    steps = sorted({run.results[policy]["student_steps"] for run in group.runs if policy in run.results})
-    return str(steps[0]) if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
+def _steps(group: Group, policy: str) -> list[int]:
+    """Student steps of all tests that a policy's figures are made of."""
+    results = [run.results[policy] for run in group.runs if policy in run.results]
+    return sorted({steps for result in results for steps in result.get("tested_at", [result["student_steps"]])})
+
+
+def _rows_on_the_way(group: Group, policy: str, ks: Sequence[int]) -> list[tuple[Cell, ...]]:
+    """Rows of SeRL's hard tests on the way at the steps that the paper reports; of means over seeds alone."""
+    rows: list[tuple[Cell, ...]] = []
+    for steps in paper.SERL_STEPS if policy == "self_play" else ():
+        points = [
+            point["tests"]["hard_test"]
+            for run in group.runs
+            for point in run.results.get(policy, {}).get("curve", ())
+            if point["student_steps"] == steps and "hard_test" in point.get("tests", {})
+        ]
+        if points and _steps(group, policy) != [steps]:
+            passed = [_average([100 * row[f"pass@{k}"] for row in points if f"pass@{k}" in row]) for k in ks]
+            name = f"{group.row_name(policy)}, on the way"
+            unknown = [None] * (1 + len(costs.COLUMNS))
+            cell = _paper_cell(group, policy, steps=steps, ks=ks)
+            rows.append((name, str(len(points)), str(steps), *passed, *unknown, cell))
+    return rows
+
+
+def _solved(passed: Scores) -> str:
+    """Problems that were ever solved, of all, as means over seeds."""
+    solved, all_problems = np.mean([*passed.num_solved.values()]), np.mean([len(ids) for ids in passed.ids.values()])
+    return f"{round(solved, 1):g} of {round(all_problems, 1):g}"
+
+
+def _costs(group: Group, policy: str) -> list[Cell]:
+    return _means([costs.policy_cost(run, policy) for run in group.runs if policy in run.results])
+
+
+def _means(rows: Sequence[np.ndarray]) -> list[Cell]:
+    """Means of the columns; None where a row does not know its own."""
+    return [None if np.isnan(value) else float(value) for value in np.mean(rows, axis=0)]
+
+
+def _paper_cell(group: Group, policy: str, steps: int, ks: Sequence[int]) -> str | None:
+    """The paper's figures at the same ks, as `mean (SD)`."""
+    run = group.runs[0]
+    known = paper.results(group.method, policy, run.config, run.source.config, steps)
+    if known is None:
+        return None
+    return " / ".join(f"{known[k].mean:.1f} ({known[k].sd:.1f})" if k in known else "–" for k in ks)
+
+
+def _question_cells(found: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[Cell]:
+    """Means of the runs' analyses of their questions, and the number of questions of a Vendi score."""
+    shares = [_average([100 * row[name] for row in found if row[name] is not None]) for name in _SHARES]
+    errors = [row["error_classes"] for row in found if row.get("error_classes")]
+    by_class = [_average([100 * row.get(name, 0) for row in errors]) for name in classes]
+    diversity = [_average([row[name] for row in found if row.get(name) is not None]) for name in _DIVERSITY]
+    sizes = sorted({row["vendi_size"] for row in found if "vendi_size" in row})
+    size = "–".join(map(str, dict.fromkeys((sizes[0], sizes[-1])))) if sizes else None
+    return [*shares, *by_class, *diversity, size]
+
+
+def _paper_questions(group: Group) -> str | None:
+    """The paper's figures of a method's questions."""
+    method = "soar_math" if group.method == "promotion_questions" else group.method
+    judged = paper.QUESTIONS.get((method, "curriculum"))
+    if judged is None:
+        return None
+    values = {name: value for name, value in dataclasses.asdict(judged).items() if name != "num_questions"}
+    shares = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items())
+    return f"{shares}; Vendi {paper.vendi_text(method)}"
+
+
+def _moving_average(values: Sequence[float]) -> list[float]:
+    """Means of `AVERAGED_STEPS` values in a row; of all where there are fewer."""
+    width = min(AVERAGED_STEPS, len(values))
+    return [float(np.mean(values[end - width : end])) for end in range(width, len(values) + 1)]
 
 
 def _average(values: Sequence[float]) -> float | None:
@@ -214,8 +356,8 @@ def _escaped(value: str) -> str:
 def _csv_values(cell: Cell, wide: bool) -> list[Any]:
     """Values of a cell in a column with (`wide`) or without intervals."""
     if isinstance(cell, Interval):
-        return [cell.mean, cell.low, cell.high]
+        return [cell.mean, cell.low, cell.high, "" if cell.sd is None else cell.sd]
     value: Any = "" if cell is None else cell
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
         value = f"'{value}"  # spreadsheets would evaluate it as a formula
-    return [value, "", ""] if wide else [value]
+    return [value, "", "", ""] if wide else [value]

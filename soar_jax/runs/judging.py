@@ -66,7 +66,7 @@ def judge_questions(setup: Setup, workdir: epath.Path, judge: Judge) -> int:
     judgements = _judged(judge, pairs)
     rows = [
         {"question": pair.question, "answer": pair.answer, "judge": setup.config.analysis.judge}
-        | {"well_posed": judgement.well_posed, "right": judgement.right}
+        | dataclasses.asdict(judgement)
         for pair, judgement in zip(pairs, judgements, strict=True)
     ]
     replace_text(workdir / "judgements.jsonl", "".join(map(to_line, rows)))

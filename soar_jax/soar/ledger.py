@@ -7,9 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from soar_jax.evaluation.diversity import distinct_share, vendi_score
+from soar_jax.evaluation.diversity import (
+    bootstrapped_vendi_score,
+    distinct_share,
+    mean_cosine_distance,
+    vendi_score,
+)
 from soar_jax.evaluation.quality import judge_by_facts
 from soar_jax.problems import sources
+from soar_jax.rng import stream_generator
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.teacher import Datasets
 from soar_jax.types import QuestionAnswer
@@ -49,18 +55,58 @@ def rows(
 
 
 def analyse(setup: Setup, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Computes diversity and composition of the parsable questions in rows of a ledger or curriculum."""
+    """Computes diversity and composition of the parsable questions of an outer step.
+
+    The Vendi score is that of the questions as they are: steps have about the same number of them, and draws would
+    cost more than they tell.
+    """
+    questions, composition = _composition(rows)
+    embeddings = _embed(setup, questions)
+    distance = mean_cosine_distance(embeddings)
+    return composition | {"vendi": vendi_score(embeddings), "cosine_distance": distance}
+
+
+def analyse_curriculum(setup: Setup, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Computes diversity, composition and judgements of the questions of final students.
+
+    Sets of all methods are brought to `analysis.vendi_size` questions (paper, Table 1). `error_classes` has the share
+    of each of the judge's classes among the questions that it gave one.
+    """
+    questions, composition = _composition(rows)
+    embeddings, analysis = _embed(setup, questions), setup.config.analysis
+    classes = Counter(row["error_class"] for row in rows if row.get("error_class"))
+    found = {
+        "vendi": vendi_score(embeddings) if not analysis.vendi_size else None,
+        "vendi_sd": None,
+        "vendi_size": analysis.vendi_size or len(questions),
+        "cosine_distance": mean_cosine_distance(embeddings),
+        "error_classes": {name: count / classes.total() for name, count in sorted(classes.items())},
+    }
+    if analysis.vendi_size:
+        draws = stream_generator(setup.config.seed, "vendi")
+        found["vendi"], found["vendi_sd"] = bootstrapped_vendi_score(
+            embeddings, analysis.vendi_size, analysis.vendi_draws, draws
+        )
+    return composition | found
+
+
+def _composition(rows: list[dict[str, Any]]) -> tuple[list[str], dict[str, Any]]:
+    """Returns the parsable questions of rows, and what they are made of."""
     written = [row for row in rows if row["question"] is not None]
     questions = [row["question"] for row in written]
     levels = sorted(Counter(row["level"] for row in written if row["level"] is not None).items())
-    return {
+    return questions, {
         "subjects": dict(Counter(row["subject"] for row in written if row["subject"])),
         "levels": {str(level): count for level, count in levels},
         "right_share": _fraction(written, "right"),
         "well_posed_share": _fraction(written, "well_posed"),
-        "vendi": vendi_score(setup.embedder.embed(questions)) if questions else 0.0,
         "distinct_share": distinct_share(questions),
     }
+
+
+def _embed(setup: Setup, questions: list[str]) -> np.ndarray:
+    """Embeds questions, [N, E]; no questions need no embedder."""
+    return setup.embedder.embed(questions) if questions else np.zeros((0, 1))
 
 
 def _fraction(rows: list[dict[str, Any]], name: str) -> float | None:

@@ -36,6 +36,7 @@ class WorkMeter:
     def __init__(self, model: ModelConfig, lora_config: LoRASection | None = None) -> None:
         """`lora_config` describes adapters that are trained instead of the model."""
         self.num_tokens = 0  # sampled since the start
+        self.num_flops = 0  # since the start, as in `Work`; an integer, so that sums are exact
         self._model, self._lora_config = model, lora_config
         self._phase = ""
         self._work: dict[str, Work] = {}
@@ -105,6 +106,12 @@ class WorkMeter:
             flops += costs.reference_flops(self._model, prompt, completion)
         self._add(Work(flops=num_rows * flops), self._phase)
 
+    def add_reference(self, num_rows: int, prompt_tokens: float, completion_tokens: float) -> None:
+        """Adds rows that the reference policy alone evaluated, with mean token counts."""
+        flops = costs.reference_flops(self._model, round(prompt_tokens), max(1, round(completion_tokens)))
+        self._add(Work(flops=num_rows * flops), self._phase)
+
     def _add(self, work: Work, phase: str) -> None:
         with self._lock:
+            self.num_flops += int(work.flops)
             self._work[phase] = self._work.get(phase, Work()) + work

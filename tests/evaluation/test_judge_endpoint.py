@@ -17,6 +17,12 @@ SILENT = QuestionAnswer(question="silent", answer="0")
 REFUSED = QuestionAnswer(question="refused", answer="0")
 
 
+def reply_to(answer):
+    right = answer == "2"
+    error_class = "none" if right else "arithmetic"
+    return {"well_posed": True, "right": right, "error_class": error_class, "verified_answer": "2" if right else "3"}
+
+
 @pytest.fixture
 def endpoint(monkeypatch):
     """Starts a chat endpoint; returns the list of questions it received."""
@@ -30,7 +36,7 @@ def endpoint(monkeypatch):
             if pair["question"] == REFUSED.question:
                 self.send_error(400)
                 return
-            verdict = json.dumps({"well_posed": True, "right": pair["answer"] == "2"})
+            verdict = json.dumps(reply_to(pair["answer"]))
             text = "I do not know" if pair["question"] == SILENT.question else f"thinking…\n{verdict}"
             choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
             reply = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
@@ -58,11 +64,11 @@ def test_verdicts_are_cached_and_failures_counted(endpoint, tmp_path):
     cache = tmp_path / "cache.jsonl"
     judge = EndpointJudge("m", cache)
     expected = [
-        Judgement(well_posed=True, right=True),
-        Judgement(well_posed=True, right=False),
+        Judgement(**reply_to("2")),
+        Judgement(**reply_to("5")),
         UNKNOWN,
         UNKNOWN,
-        Judgement(well_posed=True, right=True),
+        Judgement(**reply_to("2")),
     ]
     assert judge.judge([GOOD, WRONG, SILENT, REFUSED, GOOD]) == expected
     assert judge.num_failures == 2
@@ -77,6 +83,17 @@ def test_verdicts_are_cached_and_failures_counted(endpoint, tmp_path):
     assert len(endpoint) == 5  # verdicts of another model are not reused
 
 
+def test_lines_without_classes_are_read(endpoint, tmp_path):
+    pytest.importorskip("openai")
+    judge = EndpointJudge("m", tmp_path / "cache.jsonl")
+    judge.judge([GOOD])
+    row = json.loads((tmp_path / "cache.jsonl").read_text())
+    old = {key: row[key] for key in ("name", "well_posed", "right")}
+    (tmp_path / "cache.jsonl").write_text(json.dumps(old) + "\n")
+    assert EndpointJudge("m", tmp_path / "cache.jsonl").judge([GOOD]) == [Judgement(well_posed=True, right=True)]
+    assert len(endpoint) == 1
+
+
 def test_missing_url_or_model_is_refused(monkeypatch, tmp_path):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(SettingsError, match="OPENAI_BASE_URL is not set"):
@@ -85,13 +102,24 @@ def test_missing_url_or_model_is_refused(monkeypatch, tmp_path):
         EndpointJudge("", tmp_path / "cache.jsonl")
 
 
+VAGUE = {"well_posed": False, "right": False, "error_class": "ambiguous", "verified_answer": "N/A"}
+WELL = {"well_posed": True, "right": True, "error_class": "none", "verified_answer": "4"}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('so\n{"well_posed": false, "right": false}\n', Judgement(well_posed=False, right=False)),
-        ('{"well_posed": true, "right": true}\nbut I am not sure', None),
-        ('{"well_posed": 1, "right": true}', None),
-        ('{"well_posed": true}', None),
+        (f"so\n{json.dumps(VAGUE)}\n", Judgement(**VAGUE)),
+        (f"so\n```json\n{json.dumps(WELL)}\n```\n", Judgement(**WELL)),
+        (json.dumps(WELL | {"verified_answer": 4}), Judgement(**WELL)),
+        (f"{json.dumps(WELL)}\nbut I am not sure", None),
+        (json.dumps(WELL | {"well_posed": 1}), None),
+        (json.dumps(WELL | {"error_class": "typo"}), None),
+        (json.dumps(WELL | {"error_class": ["none"]}), None),
+        (json.dumps(WELL | {"well_posed": False}), None),
+        (json.dumps(WELL | {"error_class": "logic"}), None),
+        (json.dumps(WELL | {"verified_answer": "4" * 1000}), None),
+        ('{"well_posed": true, "right": true}', None),
         ("[" * 10_000, None),
         ("", None),
     ],

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from soar_jax.evaluation.statistics import Interval, mean_interval, paired_difference, paired_ratio
+from soar_jax.evaluation.statistics import Interval, mean_interval, paired_difference, paired_ratio, seed_sd
 
 
 def studies(num_seeds, num_problems, seed_sd, count, rng):
@@ -75,3 +75,9 @@ def test_interval_is_deterministic():
     assert Interval(mean=0.5, low=0.4, high=0.6, num_seeds=2).is_above(
         Interval(mean=0.3, low=0.2, high=0.39, num_seeds=2)
     )
+
+
+def test_seed_sd_is_that_of_all_students():
+    teachers = [np.array([1.0, 3.0]), np.array([5.0])]
+    assert seed_sd(teachers) == pytest.approx(2.0)
+    assert seed_sd([np.array([4.0])]) is None

@@ -9,12 +9,25 @@ HOSTILE = "</script><img src=x onerror=document.title='owned'> `|` $x^2$ =1+1"
 NUM_PROBLEMS, NUM_SAMPLES, NUM_REPLICAS = 30, 32, 2
 # Probability that a policy's sample is correct.
 SKILL = {
-    "soar_math": {"base": 0.0, "promoted_student": 0.8, "curriculum": 0.9, "true_answers": 0.92, "random_answers": 0.0},
+    "soar_math": {
+        "base": 0.0,
+        "promoted_student": 0.8,
+        "trained_teacher": 0.01,
+        "curriculum": 0.9,
+        "true_answers": 0.92,
+        "random_answers": 0.0,
+    },
     "hard_only": {"base": 0.0, "hard_only": 0.02},
     "frozen_teacher": {"base": 0.0, "promoted_student": 0.0, "curriculum": 0.03},
     "intrinsic_teacher": {"base": 0.0, "curriculum": 0.01},
+    "grounded_teacher": {"base": 0.0, "curriculum": 0.85},
+    "base_teacher": {"base": 0.0, "curriculum": 0.1},
+    "serl": {"base": 0.0, "self_play": 0.05},
+    "inference": {"base": 0.0, "promoted_student": 0.8, "trained_teacher": 0.0},
     "curated": {"base": 0.0, "curriculum": 0.97},
 }
+STUDY = ("soar_math", "hard_only", "frozen_teacher", "intrinsic_teacher", "curated")  # methods of the fixture `study`
+ONE_POLICY = ("base", "promoted_student", "trained_teacher")  # policies that are no replicas
 VENDI = {"soar_math": (9.0, 8.9), "frozen_teacher": (9.0, 9.0), "intrinsic_teacher": (9.0, 2.0)}  # first, last
 
 
@@ -43,7 +56,13 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
     """Writes a workdir of a method; `values` are further config entries."""
     rng = np.random.default_rng((seed, len(method)))
     workdir.mkdir(parents=True)
-    config = {"method": method, "scale": "nano", "seed": seed, "evaluation": {"pass_at": [1, 8, 32]}, "note": HOSTILE}
+    config = {
+        "method": method,
+        "scale": "nano",
+        "seed": seed,
+        "evaluation": {"pass_at": [1, 8, 32]},
+        "note": HOSTILE,
+    }
     (workdir / "config.json").write_text(json.dumps(config | values))
     tests = {"hard_test": "h", "transfer": "t"}
     ids = {test: [f"{letter}{seed}-{number}" for number in range(NUM_PROBLEMS)] for test, letter in tests.items()}
@@ -58,7 +77,9 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
                 "validation_accuracy": step / num_steps,
                 "promoted": step == 2,
                 "valid_share": valid_share[0] + (valid_share[1] - valid_share[0]) * min(1, step / 2),
+                "mean_reward": 0.01 * step,
                 "vendi": first + (last - first) * min(1, step / 2),
+                "cosine_distance": last / 10,
                 "distinct_share": 1.0,
                 "subjects": {"dial": 3, "sum": 5},
                 "levels": {"1": 5, "7": 3},
@@ -73,7 +94,7 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
         return
     (workdir / "results").mkdir()
     for policy, chance in SKILL[method].items():
-        replicas = 1 if policy in ("base", "promoted_student") else NUM_REPLICAS
+        replicas = 1 if policy in ONE_POLICY else NUM_REPLICAS
         counts = rng.binomial(NUM_SAMPLES, chance, (2, replicas, NUM_PROBLEMS)).tolist()
         curve = [
             {"student_steps": steps, "stage": "s", "is_synthetic": steps <= 20, "validation": [chance] * replicas}
@@ -84,6 +105,9 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
             "student_steps": 0 if policy == "base" else 30,
             "num_replicas": replicas,
             "curve": [] if replicas == 1 else curve,
+            "num_sampled_tokens": 1_000_000,
+            "num_flops": 2 * 10**15,
+            "wall_s": 9.0,
             "tests": {
                 test: {"num_samples": NUM_SAMPLES, "ids": ids[test], "num_correct": count}
                 for test, count in zip(tests, counts, strict=True)
@@ -99,8 +123,13 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
         "num_promotions": 1,
         "promotions": [{"outer_step": 2, "source_step": 2, "dataset": 1}],
         "total_student_steps": 1234,
-        "num_sampled_tokens": 5_000_000,
+        "num_sampled_tokens": (5 + len(SKILL[method])) * 1_000_000,
+        "num_flops": (7 + 2 * len(SKILL[method])) * 10**15,
+        "search_s": 36.0,
         "wall_s": 60.0,
+        "num_devices": 2,
+        "device_kind": "cpu",
+        "hard_subset": {"num_candidates": 100, "train": 30, "validation": 0, "test": NUM_PROBLEMS},
         "curriculum": {"right_share": 0.6, "well_posed_share": 0.8, "distinct_share": 1.0, "vendi": 8.0},
     }
     (workdir / "summary.json").write_text(json.dumps(summary))
@@ -110,7 +139,7 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
 def study(tmp_path_factory):
     """Three seeds of five methods."""
     out = tmp_path_factory.mktemp("study")
-    for method in SKILL:
+    for method in STUDY:
         for seed in range(3):
             write_run(out / method / f"seed{seed}", method, seed)
     return out

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from soar_jax import report
@@ -16,6 +17,11 @@ from soar_jax.report.read import read_runs
 from soar_jax.report.scores import find, group_runs, scores
 from tests.conftest import ROOT
 from tests.report.conftest import HOSTILE, write_run
+
+
+def judged_findings(*folders, ks=(1, 32)):
+    """Findings of the runs in folders by their numbers, e.g. "2b"."""
+    return {finding.title.split(".")[0]: finding for finding in judge(group_runs(read_runs(folders)), ks)}
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +35,20 @@ def test_scores_match_the_result_files(study):
     group = find(group_runs(read_runs([study])), "soar_math")
     counts = json.loads((study / "soar_math/seed1/results/curriculum.json").read_text())["tests"]["hard_test"]
     expected = [100 * (a + b) / 64 for a, b in zip(*counts["num_correct"], strict=True)]
-    assert scores(group, "curriculum", test="hard_test", k=1).by_seed[1].tolist() == pytest.approx(expected)
+    found = scores(group, "curriculum", test="hard_test", k=1)
+    assert found.by_seed[1, 1].tolist() == pytest.approx(expected)
+    assert found.by_replica[1, 1].tolist() == pytest.approx(100 * np.mean(counts["num_correct"], axis=1) / 32)
+    assert found.num_solved[1, 1] == 30
+    assert found.interval().sd == pytest.approx(np.std([*found.by_replica.values()], ddof=1))
     assert scores(group, "hard_only", test="hard_test", k=1) is None
 
 
 def test_findings_match_the_scores(study):
-    judged = judge(group_runs(read_runs([study])), (1, 32))
-    assert [finding.holds for finding in judged] == [True, True, True, False, True]
-    assert "3 seeds" in judged[0].sentences[0]
-    text = " ".join(sentence for finding in judged for sentence in finding.sentences)
+    judged = judged_findings(study)
+    holds = {number: finding.holds for number, finding in judged.items()}
+    assert holds == {"1": True, "2": True, "2b": True, "2c": True, "3": False, "3b": True, "4": True}
+    assert "3 seeds" in judged["1"].sentences[0]
+    text = " ".join(sentence for finding in judged.values() for sentence in finding.sentences)
     assert "right answers carry the gain here" in text
     assert "-78%" in text
 
@@ -46,15 +57,14 @@ def test_comparisons_use_the_seeds_that_both_sides_have(study, tmp_path):
     shutil.copytree(study, tmp_path / "more")
     for seed in (3, 4):
         write_run(tmp_path / "more" / "soar_math" / f"seed{seed}", "soar_math", seed)
-    few, more = (judge(group_runs(read_runs([folder])), (1, 32)) for folder in (study, tmp_path / "more"))
-    for number in (0, 1, 4):  # those that compare methods
+    few, more = (judged_findings(folder) for folder in (study, tmp_path / "more"))
+    for number in ("1", "2", "2c", "4"):  # those that compare methods
         assert few[number] == more[number]
 
 
 def test_findings_are_undecided_without_their_runs(tmp_path):
     write_run(tmp_path / "only", "curated", 0)
-    judged = judge(group_runs(read_runs([tmp_path])), (1, 32))
-    assert [finding.verdict for finding in judged] == ["undecided"] * 5
+    assert {finding.verdict for finding in judged_findings(tmp_path).values()} == {"undecided"}
 
 
 def test_fraction_of_no_gain_is_not_judged(tmp_path):
@@ -67,9 +77,9 @@ def test_fraction_of_no_gain_is_not_judged(tmp_path):
                 for test in made["tests"].values():
                     test["num_correct"] = [[3] * len(test["ids"]) for _ in test["num_correct"]]
                 path.write_text(json.dumps(made))
-    judged = judge(group_runs(read_runs([tmp_path])), (1, 32))
-    assert [finding.holds for finding in judged[-2:]] == [None, None]
-    text = " ".join(sentence for finding in judged for sentence in finding.sentences)
+    judged = judged_findings(tmp_path)
+    assert [judged[number].holds for number in ("3", "3b", "4")] == [None] * 3
+    text = " ".join(sentence for finding in judged.values() for sentence in finding.sentences)
     assert "SOAR: PS: the curated bound has no certain gain over Hard-Only at pass@1." in text
     assert "SOAR: PQ has no certain gain over Hard-Only at pass@1 to keep a share of" in text
 
@@ -78,7 +88,7 @@ def test_diversity_of_a_growing_set_is_not_judged(tmp_path):
     for method in ("soar_math", "intrinsic_teacher"):
         for seed in range(3):
             write_run(tmp_path / method / f"seed{seed}", method, seed, valid_share=(0.5, 0.8))
-    diversity = judge(group_runs(read_runs([tmp_path])), (1, 32))[2]
+    diversity = judged_findings(tmp_path)["2b"]
     assert diversity.holds is None
     assert "SOAR: not judged, since the number of parsable questions changed by +60%" in " ".join(diversity.sentences)
 
@@ -166,11 +176,11 @@ def test_each_variant_is_judged_with_its_own_controls(tmp_path):
     for seed in range(3):
         write_run(tmp_path / f"curated{seed}", "curated", seed)
     judged = judge(group_runs(read_runs([tmp_path])), (1, 32))
-    first, second = judged[:5], judged[5:]
+    first, second = judged[: len(judged) // 2], judged[len(judged) // 2 :]
     assert all(finding.title.endswith("(inner.group_size=16)") for finding in first)
     assert all(finding.title.endswith("(inner.group_size=8)") for finding in second)
-    assert first[0].holds is first[4].holds is None  # its Hard-Only has not finished
-    assert first[1].holds is second[0].holds is second[4].holds is True
+    assert first[0].holds is first[-1].holds is None  # its Hard-Only has not finished
+    assert first[1].holds is second[0].holds is second[-1].holds is True
 
 
 def test_gain_is_judged_at_the_papers_ks_only(tmp_path):
@@ -296,3 +306,145 @@ def test_output_that_is_no_html_file_is_refused(tmp_path, out):
     assert process.returncode == 2
     assert "must be the name of an .html file" in process.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def rows_of(path):
+    """Rows of a CSV file by their names."""
+    with path.open() as file:
+        return {row[""]: row for row in csv.DictReader(file)}
+
+
+def test_headline_has_spread_compute_and_the_papers_figures(study, written):
+    rows = rows_of(written.with_name("report_hard_test.csv"))
+    passed = scores(find(group_runs(read_runs([study])), "soar_math"), "curriculum", test="hard_test", k=1)
+    row = rows["SOAR: PQ"]
+    assert float(row["pass@1 SD"]) == pytest.approx(np.std([*passed.by_replica.values()], ddof=1))
+    assert row["ever solved"] == "30 of 30"
+    assert [float(row[name]) for name in ("million tokens", "PFLOPs", "device-hours")] == pytest.approx([6, 9, 0.025])
+    assert row["paper"] == "1.7 (1.0) / 8.5 (3.7) / 18.9 (5.3)"
+    assert rows["frozen teacher: PQ"]["paper"] == ""
+    assert "paper" not in rows_of(written.with_name("report_transfer.csv"))["SOAR: PQ"]
+
+
+def test_replicas_are_averaged_over_their_tests(tmp_path):
+    """Tests on the way count as one student's, not as students."""
+    write_run(tmp_path / "run", "curated", 0)
+    path = tmp_path / "run" / "results" / "curriculum.json"
+    result = json.loads(path.read_text())
+    counts = [[32 * number] * 30 for number in (0, 1, 1, 0, 0, 1)]  # of 2 replicas at 3 tests
+    result["tests"]["hard_test"]["num_correct"], result["tested_at"] = counts, [900, 950, 1000]
+    path.write_text(json.dumps(result))
+    found = scores(find(group_runs(read_runs([tmp_path])), "curated"), "curriculum", test="hard_test", k=1)
+    assert found.by_replica[0, 0].tolist() == pytest.approx([100 / 3, 200 / 3])
+    report.write([tmp_path], tmp_path / "report.html")
+    assert rows_of(tmp_path / "report_hard_test.csv")["curated (upper bound)"]["student steps"] == "900–1000"
+
+
+def test_self_play_has_rows_at_the_papers_steps(tmp_path):
+    write_run(tmp_path / "run", "serl", 0, problems={"source": "harp"})
+    path = tmp_path / "run" / "results" / "self_play.json"
+    result = json.loads(path.read_text())
+    tests = {"hard_test": {"pass@1": 0.25, "pass@8": 0.5, "pass@32": 0.75}}
+    result["curve"] = [
+        {"student_steps": steps, "stage": "s", "is_synthetic": True} | ({"tests": tests} if steps % 50 == 0 else {})
+        for steps in range(10, 160, 10)
+    ]
+    path.write_text(json.dumps(result))
+    report.write([tmp_path], tmp_path / "report.html")
+    with (tmp_path / "report_hard_test.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row[""] == "SeRL, on the way"]
+    assert [(row["student steps"], row["pass@32"], row["paper"]) for row in rows] == [
+        ("50", "75.0", "0.4 (0.0) / 2.7 (0.3) / 9.7 (0.9)"),
+        ("100", "75.0", "0.5 (0.0) / 3.6 (0.2) / 10.9 (0.4)"),
+    ]
+    assert "Tests on the way" in (tmp_path / "report.html").read_text()
+
+
+def test_grounded_reward_is_judged_by_the_papers_baseline_alone(tmp_path):
+    """The triangle reward, which earlier versions called learnability, is not the paper's."""
+    for seed in range(3):
+        write_run(tmp_path / f"soar{seed}", "soar_math", seed)
+        write_run(tmp_path / f"old{seed}", "intrinsic_teacher", seed, teacher={"reward": "learnability"})
+    groups = group_runs(read_runs([tmp_path]))
+    assert [group.name for group in groups] == ["triangle teacher", "SOAR"]
+    assert judged_findings(tmp_path)["2"].holds is None
+    for seed in range(3):
+        write_run(tmp_path / f"new{seed}", "intrinsic_teacher", seed, teacher={"reward": "absolute_zero"})
+    assert judged_findings(tmp_path)["2"].holds is True
+    assert len(judged_findings(tmp_path)["2"].sentences) == 2
+    for seed in range(3):
+        write_run(tmp_path / f"grounded{seed}", "grounded_teacher", seed)
+    sentences = judged_findings(tmp_path)["2"].sentences
+    assert sum("Grounded-T solves" in sentence for sentence in sentences) == 2
+
+
+def test_old_and_new_runs_of_the_triangle_teacher_are_one_variant(tmp_path):
+    write_run(tmp_path / "0", "intrinsic_teacher", 0, teacher={"reward": "learnability"})
+    folder = tmp_path / "1"
+    write_run(folder, "intrinsic_teacher", 1)
+    config = json.loads((folder / "config.json").read_text())
+    values = {"method": "triangle_teacher", "teacher": {"reward": "triangle"}}
+    (folder / "config.json").write_text(json.dumps(config | values))
+    (group,) = group_runs(read_runs([tmp_path]))
+    assert (group.name, [run.seed for run in group.runs]) == ("triangle teacher", [0, 1])
+
+
+def test_runs_from_several_teachers_are_one_group(tmp_path):
+    for teacher_seed in range(2):
+        source = tmp_path / "source" / str(teacher_seed)
+        write_run(source, "soar_math", teacher_seed, problems={"source": "math"})
+        for seed in range(2):
+            folder = tmp_path / "runs" / f"{teacher_seed}-{seed}"
+            own = {"problems": {"source": "olympiadbench"}, "source_run": str(source)}
+            write_run(folder, "grounded_teacher", seed, **own)
+    (group,) = group_runs(read_runs([tmp_path / "runs"]))
+    assert [run.seeds for run in group.runs] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert not any(run.is_repeated for run in group.runs)
+    assert {run.label for run in group.runs} >= {"grounded_teacher seed 1", "grounded_teacher seed 1 of teacher seed 0"}
+    report.write([tmp_path / "runs"], tmp_path / "report.html")
+    (row,) = (row for name, row in rows_of(tmp_path / "report_hard_test.csv").items() if name == "Grounded-T")
+    assert row["paper"] == "0.4 (0.2) / 2.9 (1.4) / 9.0 (4.0)"
+
+
+def test_questions_of_teachers_without_promotion_keep_their_methods_name(tmp_path):
+    write_run(tmp_path / "source", "soar_math", 0)
+    config = json.loads((tmp_path / "source" / "config.json").read_text())
+    (tmp_path / "source" / "config.json").write_text(json.dumps(config | {"method": "no_promotion"}))
+    write_run(tmp_path / "run", "grounded_teacher", 0, source_run=str(tmp_path / "source"))
+    (run,) = read_runs([tmp_path / "run"])
+    assert run.method == "no_promotion"
+
+
+def test_inference_is_judged_beside_the_promoted_student(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path / str(seed), "inference", seed)
+    found = judged_findings(tmp_path)["3b"]
+    assert found.holds is True
+    assert "SOAR, inference: trained teacher solves 0.0%" in found.sentences[0]
+    for path in tmp_path.glob("*/results/trained_teacher.json"):
+        path.write_text(path.with_name("promoted_student.json").read_text())
+    assert judged_findings(tmp_path)["3b"].holds is False
+
+
+def test_questions_table_has_classes_where_a_judge_gave_them(tmp_path):
+    write_run(tmp_path / "run", "soar_math", 0)
+    report.write([tmp_path], tmp_path / "report.html")
+    (row,) = rows_of(tmp_path / "report_questions.csv").values()
+    assert "logic, %" not in row
+    assert "Vendi 28.33 (1.55)" in row["paper"]
+    path = tmp_path / "run" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["curriculum"] |= {"error_classes": {"none": 0.75, "logic": 0.25}, "vendi_sd": 0.5, "vendi_size": 128}
+    path.write_text(json.dumps(summary))
+    report.write([tmp_path], tmp_path / "report.html")
+    (row,) = rows_of(tmp_path / "report_questions.csv").values()
+    assert (row["logic, %"], row["ambiguous, %"], row["its SD"], row["of questions"]) == ("25.0", "0.0", "0.5", "128")
+
+
+def test_outer_loop_and_hard_subsets_have_tables(study, written):
+    row = rows_of(written.with_name("report_dynamics.csv"))["SOAR"]
+    names = ("least reward × 100", "greatest", "promotions", "first at step")
+    assert [float(row[name]) for name in names] == pytest.approx([1, 4, 1, 3])
+    with written.with_name("report_subsets.csv").open() as file:
+        (subset,) = csv.DictReader(file)
+    assert (subset["train"], subset["test"]) == ("30.0", "30.0")

@@ -18,9 +18,11 @@ class Judge:
     num_failures = 0
 
     def judge(self, pairs):
-        return [
-            Judgement(well_posed="+" in pair.question, right=pair.answer == str(total(pair.question))) for pair in pairs
-        ]
+        return [self.judge_one(pair.question, pair.answer) for pair in pairs]
+
+    def judge_one(self, question, answer):
+        right = answer == str(total(question))
+        return Judgement(well_posed="+" in question, right=right, error_class="none" if right else None)
 
 
 def total(question):
@@ -49,10 +51,10 @@ def test_final_questions_are_judged_in_their_own_file(tmp_path):
     write(tmp_path / "ledger.jsonl", [{"question": "2+2", "answer": "5"}, {"question": None, "answer": None}])
     assert judging.judge_questions(make_setup(), epath.Path(tmp_path), Judge()) == 0
     first, second = read(tmp_path / "curriculum.jsonl")
-    assert first == asked[0] | {"well_posed": True, "right": True}
-    assert second == asked[1] | {"well_posed": False, "right": False}
-    judged = {(row["question"], row["right"]) for row in read(tmp_path / "judgements.jsonl")}
-    assert judged == {("1+1", True), ("3", False), ("2+2", False)}
+    assert first == asked[0] | {"well_posed": True, "right": True, "error_class": "none", "verified_answer": None}
+    assert second == asked[1] | {"well_posed": False, "right": False, "error_class": None, "verified_answer": None}
+    judged = {(row["question"], row["right"], row["error_class"]) for row in read(tmp_path / "judgements.jsonl")}
+    assert judged == {("1+1", True, "none"), ("3", False, None), ("2+2", False, None)}
 
 
 def test_without_a_curriculum_no_file_is_written(tmp_path):

@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from soar_jax.problems import arithmetic
 from soar_jax.soar import ledger
@@ -53,6 +54,7 @@ def test_analysis_counts_parsable_questions_alone():
     assert found["well_posed_share"] == 2 / 3
     assert found["distinct_share"] == 2 / 3
     np.testing.assert_allclose(found["vendi"], 3.0)
+    np.testing.assert_allclose(found["cosine_distance"], 1.0)
     nothing = ledger.analyse(setup, [ledger.question_row(setup, None)])
     assert nothing == {
         "subjects": {},
@@ -60,5 +62,32 @@ def test_analysis_counts_parsable_questions_alone():
         "right_share": None,
         "well_posed_share": None,
         "vendi": 0.0,
+        "cosine_distance": 0.0,
         "distinct_share": 0.0,
     }
+
+
+def curriculum_rows(setup):
+    classes = ("none", "ambiguous", "none", None)
+    items = (QuestionAnswer(question=f"{DIAL} {number}", answer="1") for number in range(len(classes)))
+    pairs = zip(items, classes, strict=True)
+    return [ledger.question_row(setup, item) | {"error_class": error_class} for item, error_class in pairs]
+
+
+def test_a_curriculum_has_shares_of_error_classes():
+    setup = make_setup()
+    found = ledger.analyse_curriculum(setup, curriculum_rows(setup))
+    assert found["error_classes"] == {"ambiguous": 1 / 3, "none": 2 / 3}
+    assert ledger.analyse_curriculum(setup, [ledger.question_row(setup, ITEM)])["error_classes"] == {}
+
+
+def test_a_curriculum_is_brought_to_one_size_where_the_config_names_one():
+    setup = make_setup(**{"analysis.vendi_size": 0})
+    as_it_is = ledger.analyse_curriculum(setup, curriculum_rows(setup))
+    assert (as_it_is["vendi"], as_it_is["vendi_sd"], as_it_is["vendi_size"]) == (pytest.approx(4), None, 4)
+    sized = make_setup(**{"analysis.vendi_size": 3, "analysis.vendi_draws": 50})
+    found = ledger.analyse_curriculum(sized, curriculum_rows(sized))
+    assert found == ledger.analyse_curriculum(sized, curriculum_rows(sized))
+    assert found["vendi_size"] == 3
+    assert 1 < found["vendi"] < 3
+    assert found["vendi_sd"] > 0

@@ -15,13 +15,17 @@ def test_work_is_counted_per_phase_and_taken_once(tiny_model):
     with meter.phase("training"):
         meter.add_training(6, 5.0, 3.0, has_reference=False)
         meter.add_training(0, 5.0, 3.0, has_reference=False)
+    with meter.phase("comparing"):
+        meter.add_reference(6, 5.0, 3.0)
     taken = meter.take()
     decode = 2 * costs.prefill_flops(tiny_model, 5) + 8 * costs.decode_flops(tiny_model, 5, 3)
     read = 24 / 4 * costs.matrix_bytes(tiny_model) + 24 * 6.5 * costs.cache_bytes_per_token(tiny_model)
     assert taken["sampling"] == Work(sampled_tokens=24, flops=decode, decoding_bytes=read)
+    assert taken["comparing"] == Work(flops=6 * costs.reference_flops(tiny_model, 5, 3))
     assert taken["training"] == Work(flops=6 * costs.useful_training_flops(tiny_model, 5, 3))
     assert meter.take() == {}
     assert meter.num_tokens == 24
+    assert meter.num_flops == sum(work.flops for work in taken.values())
 
 
 class Result:
