@@ -31,7 +31,8 @@ MODEL_CONFIG = flags.DEFINE_string("model_config", "", "A config.json or its fol
 PRICE = flags.DEFINE_float("price", None, "USD a chip-hour; default: an assumed list price.", lower_bound=0)
 JSON = flags.DEFINE_bool("json", False, "Print JSON lines: one a phase, then one with the assumptions and totals.")
 HARD_SHARE = flags.DEFINE_float("hard_share", 0.2, "Share of the candidates that the base model never solves.")
-PROMOTIONS = flags.DEFINE_integer("promotions", 4, "Promotions in the run.")
+PROMOTIONS = flags.DEFINE_integer("promotions", 4, "Promotions in the run, spread evenly over its outer steps.")
+ACCEPTED_SHARE = flags.DEFINE_float("accepted_share", 0.5, "Share of the teacher's completions that are well formed.")
 COMPLETION_SHARE = flags.DEFINE_float("completion_share", 0.5, "Mean completion, as share of max_completion_tokens.")
 PROMPT_TOKENS = flags.DEFINE_integer("prompt_tokens", 0, "Padded prompt; 0: the middle one of prompts.bucket_tokens.")
 TRAINED_SHARE = flags.DEFINE_float("trained_share", 1.0, "Share of the rows that have a signal and are trained on.")
@@ -51,7 +52,7 @@ def main() -> None:
     require(PRICE.value is None or math.isfinite(PRICE.value), f"--price is {PRICE.value}; give a number")
     topology = devices.parse_topology(TOPOLOGY.value) if TOPOLOGY.value else devices.local_topology()
     assumed = Assumptions(
-        sizes=Sizes(hard_share=HARD_SHARE.value, num_promotions=PROMOTIONS.value),
+        sizes=Sizes(hard_share=HARD_SHARE.value, num_promotions=PROMOTIONS.value, accepted_share=ACCEPTED_SHARE.value),
         completion_share=COMPLETION_SHARE.value,
         prompt_tokens=PROMPT_TOKENS.value,
         trained_share=TRAINED_SHARE.value,
@@ -112,8 +113,9 @@ def _print_tables(config: RunConfig, plan: Plan, assumed: Assumptions) -> None:
         for phase, cost in phases:
             table.add_row(*_row(phase.name, phase.repeats, cost))
         if part == STEP:
-            each = sum((cost for _, cost in phases), Cost())
-            table.add_row(*_row("an outer step", phases[0][0].repeats, each), style="bold")
+            steps = config.num_outer_steps
+            each = sum((cost.times(phase.repeats) for phase, cost in phases), Cost()).over(steps)
+            table.add_row(*_row("an outer step", steps, each), style="bold")
         table.add_section()
     table.add_row(*_row("the whole run", 1, plan.total), style="bold")
     console = Console(highlight=False, soft_wrap=True, width=_TABLE_WIDTH)
@@ -169,7 +171,8 @@ def _assumption_note(config: RunConfig, assumed: Assumptions) -> str:
         f"{assumed.completion_share:.0%} of their limit, spread evenly, {sampling}, "
         f"{assumed.mfu:.0%} of the bfloat16 peak in training and prefill, {assumed.trained_share:.0%} of the rows "
         f"trained on, {assumed.sizes.hard_share:.0%} of the candidates hard, {assumed.sizes.num_promotions} "
-        f"promotions, all {config.num_outer_steps} outer steps; grading and compilation not counted"
+        f"promotions, {assumed.sizes.accepted_share:.0%} of the teacher's completions well formed, all "
+        f"{config.num_outer_steps} outer steps; grading and compilation not counted"
     )
 
 

@@ -77,7 +77,8 @@ class Compiled:
         """Settings that would make it smaller."""
         name = self.largest[0]
         if name == "temporaries":
-            return _HELP["training" if "updat" in self.program.name else "sampling"]
+            is_training = any(part in self.program.name for part in ("updating", "comparing"))
+            return _HELP["training" if is_training else "sampling"]
         return _HELP["population" if self.program.has_population else "state"]
 
 

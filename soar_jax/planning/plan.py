@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from soar_jax.config.policy_sections import PolicySection
 from soar_jax.config.run_config import RunConfig
-from soar_jax.config.sections import PolicySection
 from soar_jax.errors import require
 from soar_jax.integers import ceil_div
 from soar_jax.model import lora
@@ -62,6 +62,12 @@ class Cost:
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(**{name: value + getattr(other, name) for name, value in dataclasses.asdict(self).items()})
+
+    def over(self, count: int) -> Cost:
+        """The `count`-th part; numbers of rollouts and tokens are rounded."""
+        parts = {name: value / count for name, value in dataclasses.asdict(self).items()}
+        counts = {name: round(parts[name]) for name in ("rollouts", "prompt_tokens", "sampled_tokens")}
+        return Cost(**parts | counts)
 
     def times(self, count: int) -> Cost:
         """This, `count` times."""
@@ -151,6 +157,8 @@ def _check(assumed: Assumptions) -> None:
         value = getattr(assumed, name)
         require(0 < value <= 1, f"{name} is {value}; it must be more than 0 and at most 1")
     require(0 < assumed.sizes.hard_share <= 1, f"hard_share is {assumed.sizes.hard_share}; it must be in (0, 1]")
+    share = assumed.sizes.accepted_share
+    require(0 < share <= 1, f"accepted_share is {share}; it must be more than 0 and at most 1")
     require(assumed.sizes.num_promotions >= 0, f"promotions is {assumed.sizes.num_promotions}; it must be 0 or more")
     require(assumed.prompt_tokens >= 0, f"prompt_tokens is {assumed.prompt_tokens}; it must be 0 (a bucket) or more")
     require(assumed.tokens_per_s >= 0, f"tokens_per_s is {assumed.tokens_per_s}; it must be 0 (roofline) or more")
@@ -174,8 +182,13 @@ class _Counter:
             lora.check(self.lora_config, model)
 
     def cost(self, calls: Iterable[Call]) -> Cost:
-        """The cost of one repeat of the calls' phase; those that neither sample nor train cost nothing."""
-        return sum((self._update(call) if call.updates else self._draw(call) for call in calls if call.samples), Cost())
+        """The cost of one repeat of the calls' phase; those without rows cost nothing."""
+        return sum((self._cost(call) for call in calls if call.samples), Cost())
+
+    def _cost(self, call: Call) -> Cost:
+        if call.is_kl:
+            return self._compare(call)
+        return self._update(call) if call.updates else self._draw(call)
 
     def _draw(self, draw: Call) -> Cost:
         prompts, tokens = draw.policies * draw.prompts, max(1, round(self._assumed.completion_share * draw.max_tokens))
@@ -242,8 +255,17 @@ class _Counter:
     def _update(self, update: Call) -> Cost:
         """Rows are padded to their bucket; those whose advantage is zero are not computed."""
         policy = self._teacher if update.program == "update_policy" else self._student
-        rows = update.rows_trained * (1.0 if policy.kl_coef > 0 else self._assumed.trained_share)
-        flops = rows * sum(share * self._row_flops(policy, width) for width, share in self._widths(policy))
+        rows = update.rows_trained * (1.0 if policy.kl_in_loss else self._assumed.trained_share)
+        return self._training(
+            rows * sum(share * self._row_flops(policy, width) for width, share in self._widths(policy))
+        )
+
+    def _compare(self, call: Call) -> Cost:
+        """The reference's forward pass for a KL divergence in the reward, of rows that are padded to their limit."""
+        row_flops = costs.reference_flops(self._model, self._prompt, call.max_tokens)
+        return self._training(float(call.rows_compared * row_flops))
+
+    def _training(self, flops: float) -> Cost:
         return Cost(training_flops=flops, training_s=flops / (self._chips * self._flops_per_s))
 
     def _row_flops(self, policy: PolicySection, width: int) -> float:
@@ -254,7 +276,7 @@ class _Counter:
             rematerialised=policy.remat != "none",
             lora_config=self.lora_config,
         )
-        if policy.kl_coef > 0:
+        if policy.kl_in_loss:
             flops += costs.reference_flops(self._model, self._prompt, width)
         return flops
 

@@ -18,7 +18,14 @@ from jax.sharding import NamedSharding
 from soar_jax import parallel
 from soar_jax.evaluation.embedding import mean_pooled
 from soar_jax.rl.policy import PolicySettings
-from soar_jax.rl.population import init_population, take_student, update_policy, update_population
+from soar_jax.rl.population import (
+    init_population,
+    policy_kl,
+    population_kl,
+    take_student,
+    update_policy,
+    update_population,
+)
 from soar_jax.runs.calls import Call, Sizes, run_calls
 from soar_jax.runs.memory import AbstractRun
 from soar_jax.sampling.sharded import sample_policy, sample_population
@@ -26,7 +33,10 @@ from soar_jax.telemetry import costs
 from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
 # The most problems that a run can evaluate policies on: all candidates are hard.
-LARGEST = Sizes(hard_share=1.0, num_promotions=1)
+LARGEST = Sizes(hard_share=1.0, num_promotions=1, accepted_share=1.0)
+
+
+_OF_POPULATION = ("sample_population", "update_population", "population_kl", "take_student")  # students are alive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +66,8 @@ class RunPrograms:
             "sample_population": self._sample_population,
             "update_policy": self._update_policy,
             "update_population": self._update_population,
+            "policy_kl": self._policy_kl,
+            "population_kl": self._population_kl,
             "init_population": self._init_population,
             "take_student": self._take_student,
             "mean_pooled": self._mean_pooled,
@@ -68,13 +80,13 @@ class RunPrograms:
                 name=role,
                 lower=functools.partial(lowerings[call.program], call),
                 inputs=self._inputs(call),
-                has_population=call.program in ("sample_population", "update_population", "take_student"),
+                has_population=call.program in _OF_POPULATION,
                 flops=self._flops(call),
             )
 
     def _inputs(self, call: Call) -> tuple[str, ...]:
         """Names of the parts of the run's state that are arguments of a call."""
-        has_steps = self.config.num_outer_steps > 0
+        has_steps = self.config.num_outer_steps > 0 or bool(self.config.source_run)
         baseline = "baseline student" if has_steps else "base policy"
         if call.program == "init_population":
             return (baseline,)
@@ -86,10 +98,12 @@ class RunPrograms:
         if call.program == "update_policy":
             reference = ("base policy",) * (self.teacher.loss.kl_coef > 0)
             return ("frozen base", "teacher", "teacher's optimiser", *reference)
+        if call.program in ("policy_kl", "population_kl"):
+            return ("frozen base", "base policy" if call.program == "policy_kl" else baseline)
         if call.program == "sample_population":
             return ("frozen base", "students")
         tested = "best student" if has_steps else "base policy"
-        policies = {"writing questions": "teacher", "testing a policy": tested}
+        policies = {"writing questions": "teacher", "writing answers": "teacher", "testing a policy": tested}
         return ("frozen base", policies.get(call.role, "base policy"))
 
     def _sample_policy(self, call: Call) -> jax.stages.Lowered:
@@ -119,6 +133,7 @@ class RunPrograms:
             self._batch(self.teacher, self._num_rows(call)),
             self.policies.weights() if self.teacher.loss.kl_coef > 0 else None,
             self.policies.frozen_base(),
+            0.0,
             **self._update_options(self.teacher),
         )
 
@@ -128,8 +143,25 @@ class RunPrograms:
             self._batch(self.student, self.num_students, self._num_rows(call)),
             self.policies.weights() if self.student.loss.kl_coef > 0 else None,
             self.policies.frozen_base(),
+            0.0,
             **self._update_options(self.student),
             population_batch=self.config.sampling.population_batch,
+        )
+
+    def _policy_kl(self, call: Call) -> jax.stages.Lowered:
+        return policy_kl.lower(
+            self._batch(self.teacher, self._num_rows(call)).rollouts,
+            self.policies.weights(),
+            self.policies.frozen_base(),
+            **self._kl_options(self.teacher),
+        )
+
+    def _population_kl(self, call: Call) -> jax.stages.Lowered:
+        return population_kl.lower(
+            self._batch(self.student, self.num_students, self._num_rows(call)).rollouts,
+            self.policies.weights(),
+            self.policies.frozen_base(),
+            **self._kl_options(self.student),
         )
 
     def _init_population(self, _: Call) -> jax.stages.Lowered:
@@ -168,11 +200,13 @@ class RunPrograms:
         }
 
     def _update_options(self, policy: PolicySettings) -> dict[str, Any]:
+        return self._kl_options(policy) | {"optimizer": policy.optimizer}
+
+    def _kl_options(self, policy: PolicySettings) -> dict[str, Any]:
         return {
             "mesh": self.mesh,
             "model": self.model,
             "loss": policy.loss,
-            "optimizer": policy.optimizer,
             "rows_per_micro_batch": policy.rows_per_micro_batch,
         }
 
@@ -201,21 +235,21 @@ class RunPrograms:
 
     def _num_prompts(self, call: Call) -> int:
         """Prompts of each policy in a call: a single policy's are padded to `prompts_per_call`."""
-        if call.role == "answering questions":
-            return self.config.num_written  # the list counts the teacher's rows beyond g * n too
         return call.prompts_per_call if call.program == "sample_policy" else min(call.prompts, call.prompts_per_call)
 
     def _num_rows(self, call: Call) -> int:
-        """Rows of each policy that an update trains on."""
-        if call.program == "update_policy":
-            return self.config.num_written  # as above
+        """Rows of each policy that an update trains on, or that the reference evaluates."""
         return call.prompts_per_call * call.samples
 
     def _flops(self, call: Call) -> float:
         """Operations of one call, all devices together; copies count none."""
         if call.program == "mean_pooled":
             return call.prompts_per_call * costs.prefill_flops(self.model, self.prompt_tokens)
-        num_policies = self.num_students if call.program.endswith("_population") else 1
+        num_policies = self.num_students if call.program in _OF_POPULATION else 1
+        if call.is_kl:
+            limit = (self.teacher if call.program == "policy_kl" else self.student).sampling.max_completion_tokens
+            reference = costs.reference_flops(self.model, self.prompt_tokens, limit)
+            return num_policies * self._num_rows(call) * reference
         if call.updates:
             policy = self.teacher if call.program == "update_policy" else self.student
             return num_policies * self._training_flops(policy, self._num_rows(call))

@@ -8,11 +8,16 @@ does not need it.
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import Iterator
 
+from soar_jax.config.policy_sections import PolicySection
 from soar_jax.config.run_config import RunConfig
-from soar_jax.config.sections import PolicySection
 from soar_jax.integers import ceil_div
+from soar_jax.problems.sources import NO_SOURCE
+from soar_jax.soar.final_trainer import last_step
+from soar_jax.soar.teacher import MAX_DRAWS_OVER_NEED
 
 START, STEP, PROMOTION, END = "start", "outer step", "promotion", "end"  # parts of a run
 
@@ -22,7 +27,8 @@ class Sizes:
     """Numbers that are known only after a run, guessed."""
 
     hard_share: float  # of the candidates that the base model never solves; it solves the others in the first round
-    num_promotions: int
+    num_promotions: int  # spread evenly over the outer steps, the last one in the last
+    accepted_share: float  # of the teacher's completions that are well formed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,8 @@ class Call:
     """Calls of one compiled program in a phase of a run.
 
     One repeat of the phase makes all combinations of policies and prompts, split into calls of equal shape. Programs
-    that only sample set `updates` to 0; an update trains on `samples` rows of each prompt.
+    that only sample set `updates` to 0; an update trains on `samples` rows of each prompt, and where `is_kl` the
+    reference policy evaluates so many.
     """
 
     phase: RunPhase
@@ -54,6 +61,7 @@ class Call:
     temperature: float = 1.0
     top_p: float = 1.0
     updates: int = 0  # of each policy on the same rows
+    is_kl: bool = False
 
     @property
     def num_calls(self) -> int:
@@ -65,21 +73,31 @@ class Call:
     @property
     def rollouts(self) -> int:
         """Completions sampled in one repeat of the phase."""
-        return 0 if self.updates else self.policies * self.prompts * self.samples
+        return 0 if self.updates or self.is_kl else self._rows
 
     @property
     def rows_trained(self) -> int:
         """Rows trained on in one repeat of the phase; a row counts once for each update."""
-        return self.policies * self.prompts * self.samples * self.updates
+        return self._rows * self.updates
+
+    @property
+    def rows_compared(self) -> int:
+        """Rows that the reference policy evaluates in one repeat of the phase, besides those of updates."""
+        return self._rows if self.is_kl else 0
+
+    @property
+    def _rows(self) -> int:
+        return self.policies * self.prompts * self.samples
 
 
 def run_calls(config: RunConfig, sizes: Sizes) -> tuple[Call, ...]:
     """Lists the calls of a method config's run, in order, with all outer steps that it allows.
 
     Grading, checkpoints and compilation call no program of the model. Embeddings of the final students' questions are
-    left out: their number depends on what is written, and they cost next to nothing.
+    left out: their number depends on what is written, and they cost next to nothing. A run that starts from a finished
+    one is listed with a search for hard problems, which it need not make where both have the same problems.
     """
-    parts = (_start(config, sizes), _outer_steps(config), _promotions(config, sizes), _end(config, sizes))
+    parts = (_start(config, sizes), _outer_steps(config, sizes), _promotions(config, sizes), _end(config, sizes))
     return tuple(call for part in parts for call in part if call.num_calls)
 
 
@@ -95,31 +113,40 @@ def _start(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
     yield dataclasses.replace(first, prompts=_num_hard(config, sizes) * later_rounds)
     if config.embeds_questions:
         phase = _once("centring embeddings", START)
-        yield _write(config, phase)
+        yield from _write(config, phase, num_draws=1)
         yield _embed(config, phase)
 
 
-def _outer_steps(config: RunConfig) -> Iterator[Call]:
-    written = _write(config, _each_step(config, "writing questions"))
-    yield written
-    yield from _improve(config) if config.trains_students else _vote(config)
+def _outer_steps(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
+    resamples = config.teacher.malformed == "resample"
+    num_draws = min(config.teacher.max_draws, math.ceil(1 / sizes.accepted_share)) if resamples else 1
+    yield from _write(config, _each_step(config, "writing questions"), num_draws)
+    yield from _improve(config, sizes) if config.trains_students else _vote(config)
     if config.teacher.train:
-        # The run drops rows beyond g * n, of which there are some where the teacher's prompts do not divide g * n.
-        phase, updates = _each_step(config, "updating the teacher"), config.teacher.updates_per_batch
-        yield dataclasses.replace(
-            written, phase=phase, role="updating the teacher", program="update_policy", updates=updates
-        )
+        yield from _teach(config, _each_step(config, "updating the teacher"))
     if config.embeds_questions:
         yield _embed(config, _each_step(config, "analysing questions"))
 
 
-def _improve(config: RunConfig) -> Iterator[Call]:
+def _teach(config: RunConfig, phase: RunPhase) -> Iterator[Call]:
+    """The teacher learns from its g * n pairs; a pair has a row for each turn."""
+    teacher, rows = config.teacher, config.num_written * config.teacher.turns
+    pairs = _answer(teacher, phase, "updating the teacher", rows, samples=1)
+    if teacher.kl_in_reward:
+        yield dataclasses.replace(pairs, role="comparing the teacher", program="policy_kl", is_kl=True)
+    yield dataclasses.replace(pairs, program="update_policy", updates=teacher.updates_per_batch)
+
+
+def _improve(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
     """The grounded reward: students are trained and evaluated, in waves, and compared with the baseline student."""
     students, wave = config.num_students, config.students_at_once
-    names = ("students' answers", "students' updates", "measuring improvement")
-    answering, updating, measuring = (_each_step(config, name) for name in names)
-    yield from _train(config, config.inner.num_steps, students, wave=wave, answering=answering, updating=updating)
-    outer = config.outer
+    lengths = _episode_lengths(config, sizes)
+    for num_steps, repeats in lengths.items():
+        length = f", {num_steps} steps" if len(lengths) > 1 else ""
+        names = (f"students' answers{length}", f"students' updates{length}")
+        answering, updating = (RunPhase(name=name, part=STEP, repeats=repeats) for name in names)
+        yield from _train(config, num_steps, students, wave=wave, answering=answering, updating=updating)
+    measuring, outer = _each_step(config, "measuring improvement"), config.outer
     baseline = dataclasses.replace(
         _evaluate(config, measuring, outer.num_reward_questions, outer.reward_samples),
         temperature=outer.reward_temperature,
@@ -139,43 +166,53 @@ def _improve(config: RunConfig) -> Iterator[Call]:
 def _vote(config: RunConfig) -> Iterator[Call]:
     """An intrinsic reward: the baseline student answers."""
     phase = _each_step(config, "answering questions")
-    questions = _write(config, phase).rollouts  # with those beyond g * n, as in the teacher's update
-    yield _answer(config.student, phase, phase.name, questions, config.teacher.solver_samples)
+    yield _answer(config.student, phase, phase.name, config.num_written, config.teacher.solver_samples)
 
 
 def _promotions(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
+    """The promoted student's accuracy: on hard validation, or without such a set greedily on hard train."""
     if config.promotes:
-        repeats = min(sizes.num_promotions, config.num_outer_steps)
-        phase = RunPhase(name="validating a promotion", part=PROMOTION, repeats=repeats)
-        yield _validate(config, sizes, phase)
+        name = f"{'validating' if config.hard_subset.validation_share else 'measuring'} a promotion"
+        phase = RunPhase(name=name, part=PROMOTION, repeats=_num_promotions(config, sizes))
+        if config.hard_subset.validation_share:
+            yield _validate(config, sizes, phase)
+        else:
+            greedy = _evaluate(config, phase, _split(config, sizes).train, 1)
+            yield dataclasses.replace(greedy, temperature=0.0, top_p=1.0)
 
 
 def _end(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
     if config.curriculum.source == "teacher":
-        repeats = ceil_div(config.curriculum.num_questions, config.num_written)  # more where few can be parsed
-        yield _write(config, RunPhase(name="writing the curriculum", part=END, repeats=repeats))
-    name = "testing base and promoted student" if config.promotes else "testing base"
-    yield from _test(config, sizes, RunPhase(name=name, part=END, repeats=1 + config.promotes))
+        count, at_once = config.curriculum.num_questions, config.num_written
+        most = MAX_DRAWS_OVER_NEED * ceil_div(count, at_once)
+        phase = _once("writing the curriculum", END)
+        yield from _write(config, phase, min(most, math.ceil(count / (at_once * sizes.accepted_share))))
+    tested = ["base"] + ["student"] * config.has_promoted + ["teacher"] * _tests_teacher(config)
+    yield from _test(config, sizes, RunPhase(name=f"testing {', '.join(tested)}", part=END, repeats=len(tested)))
     for name in config.final.students:
         yield from _final_students(config, sizes, name)
-    if config.analysis.judge == "self_consistency":
+    writes = config.num_outer_steps or config.curriculum.source != "none" or "self_play" in config.final.students
+    if config.analysis.judge == "self_consistency" and writes:
         phase, analysis = _once("judging questions", END), config.analysis
         judging = _answer(config.student, phase, phase.name, analysis.judge_questions, analysis.judge_samples)
         yield dataclasses.replace(judging, prompts_per_call=config.evaluation.problems_per_call)
 
 
 def _final_students(config: RunConfig, sizes: Sizes, name: str) -> Iterator[Call]:
-    """Trains and tests the replicas of one kind of final students."""
-    replicas, steps = config.final.num_replicas, config.final.num_steps
+    """Trains the replicas of one kind of final students, validated and tested on the way."""
+    replicas, start = config.final.num_replicas, 0
     if name == "promoted":  # starts with the steps behind it
-        steps = max(0, steps - sizes.num_promotions * config.inner.num_steps)
-    episodes = steps // config.inner.num_steps
+        start = sum(config.episode_steps(promotions) for promotions in range(_num_promotions(config, sizes)))
+    end = max(start, last_step(config))
     works = ("answers", "updates", "validation and tests")
     answering, updating, testing = (_once(f"{name}: {work}", END) for work in works)
     if name == "self_play":
-        yield from _self_play(config, answering, episodes)
-    yield from _train(config, steps, replicas, wave=replicas, answering=answering, updating=updating)
-    evaluations = (*[_validate(config, sizes, testing)] * (episodes + 1), *_test(config, sizes, testing))
+        yield from _self_play(config, answering, ceil_div(end, config.inner.num_steps))
+    yield from _train(config, end - start, replicas, wave=replicas, answering=answering, updating=updating)
+    evaluations = [call for _ in range(_num_tests(config, start, end)) for call in _test(config, sizes, testing)]
+    if config.hard_subset.validation_share:
+        num_episodes = len(_ends_of_episodes(config, sizes, name, start=start, end=end))
+        evaluations += [_validate(config, sizes, testing)] * (num_episodes + 1)
     for evaluation in evaluations:
         yield _by_students(evaluation, replicas, replicas, role="testing students")
 
@@ -187,6 +224,40 @@ def _self_play(config: RunConfig, phase: RunPhase, episodes: int) -> Iterator[Ca
     voting = _answer(config.student, phase, "students' votes", count, samples=section.label_samples)
     for call in (writing, voting):
         yield dataclasses.replace(_by_students(call, replicas, replicas), prompts=episodes * count)
+
+
+def _num_tests(config: RunConfig, start: int, end: int) -> int:
+    """Tests of final students: every `final.test_every` steps, and at the end."""
+    every = config.final.test_every
+    on_the_way = end // every - start // every if every else 0
+    is_last_among_them = on_the_way and end % every == 0
+    return on_the_way + (not is_last_among_them)
+
+
+def _ends_of_episodes(config: RunConfig, sizes: Sizes, name: str, *, start: int, end: int) -> set[int]:
+    """Student steps at which episodes of final students end: with a stage, for a test or for a validation."""
+    each = config.inner.num_steps
+    ends = {end, *_multiples(config.final.test_every, end), *_multiples(config.final.validate_every, end)}
+    if name == "self_play":
+        ends.update(_multiples(each, end))
+    elif name in ("curriculum", "true_answers", "random_answers"):
+        num_stages = _num_stages(config, sizes)
+        if config.curriculum.schedule == "then_hard":
+            ends.update(each * (stage + 1) for stage in range(num_stages))
+        elif config.curriculum.schedule == "warm_start" and num_stages:
+            ends.add(config.curriculum.warm_start_steps)
+    return {step for step in ends if start < step <= end}
+
+
+def _multiples(step: int, end: int) -> range:
+    return range(step, end + 1, step) if step else range(0)
+
+
+def _num_stages(config: RunConfig, sizes: Sizes) -> int:
+    """Stages of questions that are not hard train problems."""
+    if config.curriculum.source == "promotions":
+        return _num_promotions(config, sizes)
+    return config.num_curriculum_stages() or int(config.curriculum.source != "none")
 
 
 def _train(
@@ -204,16 +275,20 @@ def _train(
     step = _answer(config.student, answering, "students' answers", inner.questions_per_step, inner.group_size)
     answers = dataclasses.replace(_by_students(step, students, wave), prompts=steps * inner.questions_per_step)
     yield answers
-    updates = config.student.updates_per_batch
-    yield dataclasses.replace(
-        answers, phase=updating, role="updating students", program="update_population", updates=updates
-    )
+    trained = dataclasses.replace(answers, phase=updating, role="updating students", program="update_population")
+    if config.student.kl_in_reward:
+        yield dataclasses.replace(trained, role="comparing students", program="population_kl", is_kl=True)
+    yield dataclasses.replace(trained, updates=config.student.updates_per_batch)
 
 
-def _write(config: RunConfig, phase: RunPhase) -> Call:
-    """The teacher writes its g * n questions."""
-    prompts = config.prompts.num_teacher_prompts
-    return _answer(config.teacher, phase, "writing questions", prompts, ceil_div(config.num_written, prompts))
+def _write(config: RunConfig, phase: RunPhase, num_draws: int) -> Iterator[Call]:
+    """The teacher writes g * n questions with their answers, `num_draws` times."""
+    prompts, count = config.prompts.num_teacher_prompts, config.num_written
+    asked = _answer(config.teacher, phase, "writing questions", prompts, ceil_div(count, prompts))
+    yield dataclasses.replace(asked, prompts=num_draws * prompts)
+    if config.teacher.turns == 2:
+        answered = _answer(config.teacher, phase, "writing answers", count, samples=1)
+        yield dataclasses.replace(answered, prompts=num_draws * count)
 
 
 def _embed(config: RunConfig, phase: RunPhase) -> Call:
@@ -224,12 +299,13 @@ def _embed(config: RunConfig, phase: RunPhase) -> Call:
 
 def _validate(config: RunConfig, sizes: Sizes, phase: RunPhase) -> Call:
     """One policy answers the hard validation problems."""
-    return _evaluate(config, phase, _split(config, sizes)[0], config.evaluation.validation_samples)
+    return _evaluate(config, phase, _split(config, sizes).validation, config.evaluation.validation_samples)
 
 
 def _test(config: RunConfig, sizes: Sizes, phase: RunPhase) -> Iterator[Call]:
-    """One policy answers the problems of the hard test and of transfer."""
-    for problems in (_split(config, sizes)[1], config.transfer.num_problems):
+    """One policy answers the problems of the hard test, and of transfer where there is one."""
+    num_transfer = 0 if config.transfer.source == NO_SOURCE else config.transfer.num_problems
+    for problems in (_split(config, sizes).test, num_transfer):
         yield _evaluate(config, phase, problems, config.evaluation.num_samples)
 
 
@@ -277,8 +353,36 @@ def _num_hard(config: RunConfig, sizes: Sizes) -> int:
     return round(config.hard_subset.num_candidates * sizes.hard_share)
 
 
-def _split(config: RunConfig, sizes: Sizes) -> tuple[int, int]:
-    """Problems of hard validation and hard test (as `hard_subset.split_hard` makes them)."""
+def _tests_teacher(config: RunConfig) -> bool:
+    """Whether the trained teacher is tested, see `final_evaluation.policies_as_they_are`."""
+    return config.teacher.train and (config.measures_students or bool(config.source_run))
+
+
+def _num_promotions(config: RunConfig, sizes: Sizes) -> int:
+    """Promotions of the run, or of the one that it starts from; at most one in an outer step."""
+    if not config.has_promoted:
+        return 0
+    return sizes.num_promotions if config.source_run else min(sizes.num_promotions, config.num_outer_steps)
+
+
+def _episode_lengths(config: RunConfig, sizes: Sizes) -> dict[int, int]:
+    """Student steps of an episode of the inner loop, and the number of outer steps with such episodes."""
+    total = _num_promotions(config, sizes)
+    steps = range(config.num_outer_steps)
+    return dict(Counter(config.episode_steps(step * total // config.num_outer_steps) for step in steps))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _SplitSizes:
+    """Problems of each set, as `hard_subset.split_hard` makes them."""
+
+    train: int
+    validation: int
+    test: int
+
+
+def _split(config: RunConfig, sizes: Sizes) -> _SplitSizes:
     num_hard = _num_hard(config, sizes)
     half = num_hard // 2
-    return round(half * config.hard_subset.validation_share), num_hard - half
+    num_validation = round(half * config.hard_subset.validation_share)
+    return _SplitSizes(train=half - num_validation, validation=num_validation, test=num_hard - half)

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from soar_jax import parallel
+from soar_jax.config.policy_sections import PolicySection
 from soar_jax.config.run_config import RunConfig
-from soar_jax.config.sections import LoRASection, PolicySection
+from soar_jax.config.sections import LoRASection
 from soar_jax.model import attention, layout, lora
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase
@@ -120,7 +121,7 @@ class AbstractRun:
             "teacher": bytes_a_device(teacher.weights),
             "teacher's optimiser": bytes_a_device(teacher.opt_state),
         }
-        if config.num_outer_steps:  # otherwise they share the buffers of the base policy
+        if config.num_outer_steps or config.source_run:  # otherwise they share the buffers of the base policy
             window = config.promotion.num_kept_students * one
             sizes |= {"baseline student": one, "best student": one, "promotion window": window}
         return {name: size for name, size in sizes.items() if size}

@@ -17,13 +17,21 @@ from soar_jax.model import layout, lora  # noqa: E402
 from soar_jax.model.lora import FrozenBase  # noqa: E402
 from soar_jax.parallel import processes  # noqa: E402
 from soar_jax.rl.losses import LossSettings  # noqa: E402
-from soar_jax.rl.population import init_policy, init_population, update_policy, update_population  # noqa: E402
+from soar_jax.rl.population import (  # noqa: E402
+    init_policy,
+    init_population,
+    policy_kl,
+    population_kl,
+    update_policy,
+    update_population,
+)
 from soar_jax.rl.train_step import OptimizerSettings  # noqa: E402
 from soar_jax.sampling import sharded  # noqa: E402
 from soar_jax.sampling.sampler import SamplingSettings  # noqa: E402
 from soar_jax.types import PromptBatch, TrainBatch  # noqa: E402
 
-ADAM = OptimizerSettings(learning_rate=1e-3, b1=0.9, b2=0.99, eps=1e-3, max_grad_norm=1.0)
+ADAM = OptimizerSettings(b1=0.9, b2=0.99, eps=1e-3, weight_decay=0.0, max_grad_norm=1.0)
+LEARNING_RATE = 1e-3
 LOSS = LossSettings(temperature=1.0, clip_ratio=0.0, kl_coef=0.0, chunk_tokens=64)
 POPULATION, PROMPTS, SAMPLES = 8, 8, 2
 
@@ -65,7 +73,9 @@ def main(sizes: list[int], uses_lora: bool) -> None:
     )
     update = {"mesh": mesh, "model": base.config, "loss": LOSS, "optimizer": ADAM, "rows_per_micro_batch": 8}
     state = init_policy(weights, mesh=mesh, model=base.config, optimizer=ADAM)
-    state, metrics = update_policy(state, batch, reference=None, frozen_base=frozen_base, **update)
+    state, metrics = update_policy(
+        state, batch, reference=None, frozen_base=frozen_base, learning_rate=LEARNING_RATE, **update
+    )
 
     many = jax.tree.map(lambda leaf: np.stack([leaf] * POPULATION), prompts)
     states = init_population(weights, mesh=mesh, model=base.config, optimizer=ADAM, size=POPULATION)
@@ -84,8 +94,18 @@ def main(sizes: list[int], uses_lora: bool) -> None:
         rollouts=one_each, advantages=parallel.shard_population(mesh, np.stack([advantages] * POPULATION))
     )
     states, population_metrics = update_population(
-        states, batches, reference=None, frozen_base=frozen_base, population_batch=1, **update
+        states,
+        batches,
+        reference=None,
+        frozen_base=frozen_base,
+        learning_rate=LEARNING_RATE,
+        population_batch=1,
+        **update,
     )
+    reference = jax.tree.map(lambda leaf: leaf * 1.05, weights)
+    compare = {name: value for name, value in update.items() if name != "optimizer"}
+    kl = policy_kl(batch.rollouts, reference, frozen_base, **compare)
+    students_kl = population_kl(one_each, reference, frozen_base, **compare)
     moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
     largest_shard = max(leaf.addressable_shards[0].data.size for leaf in jax.tree.leaves(base.params))
     print(
@@ -99,6 +119,8 @@ def main(sizes: list[int], uses_lora: bool) -> None:
                 "first_moments": [np.abs(processes.to_host(leaf)).sum().item() for leaf in moments],
                 "weights": [processes.to_host(leaf).ravel()[:50].tolist() for leaf in jax.tree.leaves(state.weights)],
                 "population_tokens": processes.to_host(one_each.tokens).tolist(),
+                "kl": processes.to_host(kl).tolist(),
+                "population_kl": processes.to_host(students_kl).tolist(),
                 "population_loss": processes.to_host(population_metrics["loss"]).tolist(),
                 "students": [
                     processes.to_host(leaf)[:, ..., :2].ravel()[:64].tolist()

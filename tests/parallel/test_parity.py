@@ -41,6 +41,8 @@ def test_mesh_changes_no_result(sizes, kind, num_shards):
     np.testing.assert_allclose(found["logprobs"], expected["logprobs"], rtol=1e-5, atol=1e-5)
     for name in ("loss", "grad_norm", "population_loss"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
+    for name in ("kl", "population_kl"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4)
     for name in ("first_moments", "weights", "students"):
         for ours, theirs in zip(found[name], expected[name], strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)

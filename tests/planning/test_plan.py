@@ -28,7 +28,7 @@ MODEL = ModelConfig(
     max_position_tokens=64,
     dtype="bfloat16",
 )
-SIZES = Sizes(hard_share=0.5, num_promotions=2)
+SIZES = Sizes(hard_share=0.5, num_promotions=2, accepted_share=1.0)
 ASSUMED = Assumptions(
     sizes=SIZES,
     completion_share=0.5,
@@ -54,17 +54,17 @@ def config():
     config.outer.update(num_reward_questions=7, reward_samples=2)
     config.inner.update(num_steps=2, questions_per_step=3, group_size=4)
     config.student.max_completion_tokens, config.teacher.max_completion_tokens = 11, 21
-    config.final.update(num_steps=10, num_replicas=4)
+    config.final.update(num_steps=10, num_replicas=4, validate_every=2)
     config.evaluation.update(num_samples=32, validation_samples=9, problems_per_call=8)
     config.transfer.num_problems = 6
     config.sampling.update(max_slots=16)
     return config
 
 
-def phases_of(config):
+def phases_of(config, sizes=SIZES):
     """The calls that sample or train, by phase."""
     phases = {}
-    for call in run_calls(read_config(config), SIZES):
+    for call in run_calls(read_config(config), sizes):
         if call.samples:
             phases.setdefault(call.phase.name, []).append(call)
     return phases
@@ -118,14 +118,15 @@ def test_phases_before_and_after_the_outer_steps(config):
     validating = RunPhase(name="validating a promotion", part=PROMOTION, repeats=2)
     assert {call.phase for call in phases["validating a promotion"]} == {validating}
     assert rollouts(phases["validating a promotion"]) == 5 * 9
-    assert {call.phase.repeats for call in phases["testing base and promoted student"]} == {2}
-    assert rollouts(phases["testing base and promoted student"]) == (20 + 6) * 32
+    tested = phases["testing base, student, teacher"]
+    assert {call.phase.repeats for call in tested} == {3}
+    assert rollouts(tested) == (20 + 6) * 32
     assert rollouts(phases["curriculum: answers"]) == 4 * 10 * 3 * 4
     # the promoted student has 2 promotions of 2 steps behind it
     assert rollouts(phases["promoted: answers"]) == 4 * 6 * 3 * 4
     # looks before the first and after each of 5 episodes, and the tests
     assert rollouts(phases["curriculum: validation and tests"]) == 4 * (6 * 5 * 9 + (20 + 6) * 32)
-    for name in ("curriculum: answers", "testing base and promoted student"):
+    for name in ("curriculum: answers", tested[0].phase.name):
         assert {call.phase.part for call in phases[name]} == {END}
 
 
@@ -137,6 +138,117 @@ def test_a_row_counts_once_for_each_update(config):
     assert "updating the teacher" not in phases
 
 
+def test_episodes_grow_with_promotions_that_are_spread_evenly(config):
+    config.inner.update(steps_per_promotion=3, max_steps=6)
+    phases = phases_of(config)
+    # 6 outer steps and 2 promotions: after 3 and after 6 outer steps, the latter too late for another episode
+    names = [name for name in phases if name.startswith("students' answers")]
+    assert names == ["students' answers, 2 steps", "students' answers, 5 steps"]
+    assert [phases[name][0].phase.repeats for name in names] == [3, 3]
+    assert [rollouts(phases[name]) for name in names] == [6 * 2 * 3 * 4, 6 * 5 * 3 * 4]
+    assert rows_trained(phases["students' updates, 5 steps"]) == [("update_population", 6 * 5 * 3 * 4)]
+    # so the promoted student has 2 + 5 steps behind it
+    assert rollouts(phases["promoted: answers"]) == 4 * 3 * 3 * 4
+    six = phases_of(config, dataclasses.replace(SIZES, num_promotions=6))
+    assert [six[name][0].phase.repeats for name in six if name.startswith("students' answers")] == [1, 1, 4]
+    assert "students' answers, 6 steps" in six  # the most
+    plan = plan_of(config)
+    answers = {phase.name: phase.repeats * cost.rollouts for phase, cost in plan.phases if "answers" in phase.name}
+    assert sum(count for name, count in answers.items() if name.startswith("students'")) == 3 * 7 * 6 * 3 * 4
+
+
+def test_rejected_completions_are_sampled_again(config):
+    config.teacher.malformed = "resample"
+    third = dataclasses.replace(SIZES, accepted_share=0.3)
+    (writing,) = phases_of(config, third)["writing questions"]
+    assert (writing.num_calls, writing.rollouts) == (6 * 4, 4 * 10)
+    config.teacher.max_draws = 3
+    assert rollouts(phases_of(config, third)["writing questions"]) == 3 * 10
+    config.teacher.malformed = "penalise"
+    assert rollouts(phases_of(config, third)["writing questions"]) == 10
+    base = method_config("base_teacher")  # 64 questions, 128 at a time
+    assert rollouts(phases_of(base, third)["writing the curriculum"]) == 2 * 128
+
+
+def test_a_teacher_of_two_turns_trains_on_both(config):
+    config.teacher.turns, config.prompts.teacher_format, config.grading.extraction = 2, "boxed_tags", ("boxed",)
+    phases = phases_of(config)
+    assert sampled(phases["writing questions"]) == [(1, 1, 10, 21, 1), (1, 10, 1, 21, 10)]
+    assert rows_trained(phases["updating the teacher"]) == [("update_policy", 20)]
+
+
+def test_without_a_validation_set_hard_train_chooses_greedily(config):
+    config.hard_subset.validation_share = 0.0
+    phases = phases_of(config)
+    (measuring,) = phases["measuring a promotion"]
+    assert (measuring.prompts, measuring.samples, measuring.temperature, measuring.top_p) == (20, 1, 0.0, 1.0)
+    assert (measuring.phase.part, measuring.phase.repeats) == (PROMOTION, 2)
+    assert rollouts(phases["curriculum: validation and tests"]) == 4 * (20 + 6) * 32
+
+
+def evaluations(config, name):
+    """Validations and tests of a kind of final students."""
+    calls = phases_of(config)[f"{name}: validation and tests"]
+    return tuple(sum(call.prompts == count for call in calls) for count in (5, 20))
+
+
+def test_final_students_are_tested_and_validated_on_the_way(config):
+    config.final.update(num_steps=12, validate_every=4)
+    # then_hard: stages of 2 steps for each of 2 promotions; validations at 0, 2, 4, 8 and 12
+    assert evaluations(config, "curriculum") == (5, 1)
+    assert evaluations(config, "promoted") == (3, 1)  # at 4, 8 and 12
+    config.final.test_every = 5
+    assert evaluations(config, "curriculum") == (7, 3)  # tests at 5, 10 and 12 end an episode too
+    config.final.test_every = 6
+    assert evaluations(config, "curriculum") == (6, 2)
+    config.curriculum.update(schedule="warm_start", warm_start_steps=3)
+    assert evaluations(config, "curriculum") == (6, 2)  # 0, 3, 4, 6, 8, 12
+    config.curriculum.schedule = "mixed"
+    assert evaluations(config, "curriculum") == (5, 2)
+
+
+def test_students_end_at_the_reported_step(config):
+    config.final.update(num_steps=12, report_at="step", report_step=6, test_every=3)
+    phases = phases_of(config)
+    assert rollouts(phases["curriculum: answers"]) == 4 * 6 * 3 * 4
+    assert evaluations(config, "curriculum")[1] == 2
+    assert rollouts(phases["promoted: answers"]) == 4 * 2 * 3 * 4
+
+
+def test_no_transfer_is_tested_where_there_is_none(config):
+    config.transfer.source = "none"
+    phases = phases_of(config)
+    assert rollouts(phases["testing base, student, teacher"]) == 20 * 32
+
+
+def test_a_run_that_starts_from_a_finished_one_has_no_outer_steps():
+    config = method_config("inference")
+    config.source_run = "somewhere"
+    assert {name for name, calls in phases_of(config).items() if calls[0].phase.part == STEP} == set()
+    assert "testing base, student, teacher" in phases_of(config)
+    config = method_config("grounded_teacher")
+    config.source_run = "somewhere"
+    assert {"writing the curriculum", "curriculum: answers"} <= set(phases_of(config))
+
+
+def test_kl_in_the_reward_takes_a_forward_pass_of_the_reference(config):
+    for policy in (config.student, config.teacher):
+        policy.update(kl="k1_in_reward", kl_coef=0.1)
+    half = dataclasses.replace(ASSUMED, trained_share=0.5)
+    forward = costs.reference_flops(MODEL, 20, 11)
+    backward = costs.training_flops(MODEL, 20, completion_tokens=11, rematerialised=False)
+    cost = cost_of(config, "students' updates", assumed=half)
+    assert cost.training_flops == pytest.approx(144 * forward + 72 * backward)
+    assert (cost.rollouts, cost.sampling_flops) == (0, 0)
+    compared = [call for call in phases_of(config)["updating the teacher"] if call.is_kl]
+    assert [(call.program, call.rows_compared, call.num_calls) for call in compared] == [("policy_kl", 10, 6)]
+    (students,) = [call for call in phases_of(config)["students' updates"] if call.is_kl]
+    assert (students.program, students.rows_compared, students.num_calls) == ("population_kl", 144, 6 * 2)
+    config.student.kl = "k3_in_loss"  # every row is trained on
+    in_loss = cost_of(config, "students' updates", assumed=half)
+    assert in_loss.training_flops == pytest.approx(144 * (forward + backward))
+
+
 @pytest.mark.parametrize(
     ("method", "there", "missing"),
     [
@@ -145,7 +257,7 @@ def test_a_row_counts_once_for_each_update(config):
         (
             "intrinsic_teacher",
             {"answering questions", "updating the teacher", "testing base"},
-            {"students' answers", "validating a promotion", "testing base and promoted student"},
+            {"students' answers", "validating a promotion", "testing base, student, teacher"},
         ),
         ("serl", {"self_play: answers"}, {"writing questions", "writing the curriculum"}),
     ],
@@ -333,6 +445,8 @@ def test_costs_add_up():
         sampling_s=7.0,
         training_s=8.0,
     )
+    assert one.times(3).over(3) == one
+    assert more.over(4) == Cost(rollouts=2)
     assert one.times(2) == Cost(
         rollouts=2,
         prompt_tokens=4,
@@ -354,8 +468,9 @@ def test_costs_add_up():
         ({"bandwidth_share": float("nan")}, "bandwidth_share is nan"),
         ({"tokens_per_s": -1.0}, "tokens_per_s is -1.0"),
         ({"prompt_tokens": -1}, "prompt_tokens is -1"),
-        ({"sizes": Sizes(hard_share=0.0, num_promotions=1)}, "hard_share is 0.0"),
-        ({"sizes": Sizes(hard_share=0.5, num_promotions=-1)}, "promotions is -1"),
+        ({"sizes": dataclasses.replace(SIZES, hard_share=0.0)}, "hard_share is 0.0"),
+        ({"sizes": dataclasses.replace(SIZES, num_promotions=-1)}, "promotions is -1"),
+        ({"sizes": dataclasses.replace(SIZES, accepted_share=0.0)}, "accepted_share is 0.0"),
     ],
 )
 def test_assumptions_out_of_range_are_refused(config, change, message):

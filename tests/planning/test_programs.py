@@ -77,6 +77,11 @@ def test_methods_have_their_programs_which_can_be_lowered(method, there, missing
     ("method", "changes", "students"),
     [
         ("hard_only", {}, set()),  # students start from the base policy
+        (
+            "inference",
+            {"source_run": "a workdir", "promotion.student": "step_best"},
+            {"baseline student", "best student"},
+        ),
         ("soar_math", {"promotion.student": "step_best"}, {"baseline student", "best student"}),
     ],
 )
@@ -102,3 +107,34 @@ def test_evaluations_are_planned_at_their_largest_call():
     few, more = flops(num_samples=4, validation_samples=8), flops(num_samples=32, validation_samples=32)
     assert more["testing a policy"] == few["testing a policy"]
     assert more["testing students"] > few["testing students"]
+
+
+@pytest.mark.parametrize("kl", ["k3_in_loss", "k1_in_reward"])
+@pytest.mark.parametrize("rank", [0, 2])
+def test_kl_keeps_no_second_whole_model_in_memory(rank, kl):
+    changes = {"lora.rank": rank, "teacher.kl": kl, "student.kl": kl, "outer.num_datasets": 2}
+    without, runs = (
+        run_on_one_device(make_config(**changes | {"teacher.kl_coef": coef, "student.kl_coef": coef}))
+        for coef in (0.0, 0.1)
+    )
+    assert runs.state() == without.state()  # the reference is a policy that is there anyway
+    inputs = {program.name: program.inputs for program in RunPrograms(runs).programs()}
+    name = "updating the teacher" if kl == "k3_in_loss" else "comparing the teacher"
+    assert "base policy" in inputs[name]
+    if rank:  # the base policy is adapters, beside the frozen base that all policies share
+        assert bytes_a_device(runs.policies.weights()) < bytes_a_device(runs.policies.frozen_base()) / 5
+        assert runs.state()["base policy"] == bytes_a_device(runs.policies.weights())
+
+
+def test_programs_of_kl_in_the_reward_can_be_lowered():
+    changes = {
+        f"{name}.{key}": value
+        for name in ("student", "teacher")
+        for key, value in (("kl_coef", 0.1), ("kl", "k1_in_reward"))
+    }
+    programs = {program.name: program for program in RunPrograms(run_on_one_device(make_config(**changes))).programs()}
+    for name, has_population in (("comparing students", True), ("comparing the teacher", False)):
+        program = programs[name]
+        assert program.has_population == has_population
+        assert 0 < program.flops < programs["updating students" if has_population else "updating the teacher"].flops
+        program.lower()

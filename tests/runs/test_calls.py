@@ -12,7 +12,14 @@ from etils import epath
 
 from soar_jax.evaluation.embedding import mean_pooled
 from soar_jax.integers import ceil_div
-from soar_jax.rl.population import init_population, take_student, update_policy, update_population
+from soar_jax.rl.population import (
+    init_population,
+    policy_kl,
+    population_kl,
+    take_student,
+    update_policy,
+    update_population,
+)
 from soar_jax.runs import run as runs
 from soar_jax.runs.calls import END, PROMOTION, START, STEP, Sizes, run_calls
 from soar_jax.sampling.sharded import sample_policy, sample_population
@@ -26,6 +33,8 @@ PROGRAMS = {
     "sample_population": (sample_population, lambda given: (*given["prompts"].lengths.shape, *draw(given))),
     "update_policy": (update_policy, lambda given: (1, *given["batch"].advantages.shape)),
     "update_population": (update_population, lambda given: given["batches"].advantages.shape),
+    "policy_kl": (policy_kl, lambda given: (1, *given["rollouts"].lengths.shape)),
+    "population_kl": (population_kl, lambda given: given["rollouts"].lengths.shape),
     "init_population": (init_population, lambda given: (given["size"],)),
     "take_student": (take_student, lambda given: (len(jax.tree.leaves(given["weights"])[0]),)),
     "mean_pooled": (mean_pooled, lambda given: given["prompts"].lengths.shape),
@@ -35,6 +44,7 @@ PROGRAMS = {
 AT_MOST = ("take_student", "mean_pooled")
 WAVES = {"inner.students_at_once": 1, "mesh.population": 1, "mesh.fsdp": 2}
 PROMOTES = {"num_outer_steps": 2, "promotion.threshold": -1.0, "promotion.window": 1}
+KL = {"kl": "k1_in_reward", "kl_coef": 0.01}
 FEW = {"evaluation.num_samples": 6, "evaluation.pass_at": (1,), "outer.reward_samples": 3}
 RUNS = {
     "promotions": (
@@ -47,7 +57,26 @@ RUNS = {
         "intrinsic_teacher",
         {"num_outer_steps": 1, "analysis.judge": "self_consistency", "analysis.judge_questions": 9},
     ),
-    "self-play": ("serl", {"final.num_steps": 4}),
+    "self-play": ("serl", {"final.num_steps": 4, "final.test_every": 4}),
+    # No validation set and no transfer; episodes of 2 and 3 steps; tests at 2 and 4 of 6 steps.
+    "paper": (
+        "soar_math",
+        {
+            "hard_subset.validation_share": 0.0,
+            "transfer.source": "none",
+            "inner.steps_per_promotion": 1,
+            "teacher.malformed": "resample",
+            "final.students": ("curriculum", "hard_only"),
+            "final.num_steps": 6,
+            "final.report_at": "step",
+            "final.report_step": 4,
+            "final.test_every": 2,
+            "curriculum.schedule": "warm_start",
+            "curriculum.warm_start_steps": 3,
+        }
+        | {f"{policy}.{key}": value for policy in ("student", "teacher") for key, value in KL.items()}
+        | PROMOTES,
+    ),
 }
 
 
@@ -58,7 +87,7 @@ def draw(given):
 
 def listed(call):
     """The shape of one of a listed call's calls."""
-    if call.updates:
+    if call.updates or call.is_kl:
         return call.policies_per_call, call.prompts_per_call * call.samples
     if not call.samples:
         return (call.prompts_per_call if call.program == "mean_pooled" else call.policies_per_call,)
@@ -110,7 +139,9 @@ def sizes_of(workdir, config):
     num_hard = sum(row["num_correct"] == 0 for row in candidates)
     steps = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return Sizes(
-        hard_share=num_hard / config.hard_subset.num_candidates, num_promotions=sum(row["promoted"] for row in steps)
+        hard_share=num_hard / config.hard_subset.num_candidates,
+        num_promotions=sum(row["promoted"] for row in steps),
+        accepted_share=min([row["valid_share"] for row in steps], default=1.0),
     )
 
 
@@ -119,9 +150,27 @@ def sizes_of(workdir, config):
 def test_run_makes_the_listed_calls(method, changes, made, tmp_path):
     config = make_config(method, **TINY | FEW | changes)
     runs.run(config, epath.Path(tmp_path))
+    check_calls(made, config, sizes_of(tmp_path, config))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["grounded_teacher", "inference"])
+def test_run_that_starts_from_a_finished_one_makes_the_listed_calls(method, made, tmp_path):
+    first = make_config("soar_math", **TINY | FEW | PROMOTES | {"final.students": ()})
+    runs.run(first, epath.Path(tmp_path / "first"))
+    made.clear()
+    config = make_config(method, **TINY | FEW | {"num_outer_steps": 0, "source_run": str(tmp_path / "first")})
+    runs.run(config, epath.Path(tmp_path / "second"))
+    # The second run takes over what the first has found out about the problems.
+    check_calls(made, config, sizes_of(tmp_path / "first", config), without="finding the hard subset")
+
+
+def check_calls(made, config, sizes, without=None):
+    """Compares the calls that a run has made with those listed."""
     expected = Counter()
-    for call in run_calls(config, sizes_of(tmp_path, config)):
-        expected[call.phase.part, call.program, listed(call)] += call.num_calls
+    for call in run_calls(config, sizes):
+        if call.phase.name != without:
+            expected[call.phase.part, call.program, listed(call)] += call.num_calls
     exact = {key: count for key, count in made.items() if key[1] not in AT_MOST}
     assert exact == {key: count for key, count in expected.items() if key[1] not in AT_MOST}
     for key, count in made.items() - exact.items():
