@@ -159,10 +159,10 @@ SHARE_OF_CURATED = {MATH: 0.75, HARP: 0.5}
 SEARCH_GPU_HOURS = (4 * 8 * 48, 4 * 8 * 60)
 STUDENT_GPU_HOURS = 8 * 12
 
-# Appendix E, one run on HARP.
-STEP_REWARDS = (-0.04, 0.02)  # least and greatest moving average of a step's reward
+# One run on HARP (appendix E, Figures 6 and 19).
+STEP_REWARDS = (-0.04, 0.02)  # axis of the moving average of a step's reward (Figure 19)
 RISES = ((18, 27), (80, 86))  # outer steps of the rises that end in promotions
-BASELINE_ACCURACY = 3.0  # greedy accuracy of the last baseline student on hard train, %
+BASELINE_ACCURACY = 3.0  # top of the axis of the baseline student's greedy accuracy on hard train, % (Figure 6)
 
 
 def vendi_text(method: str) -> str:
