@@ -2,8 +2,8 @@
 
     python experiments/run.py --config=configs/base_teacher.py
 
-Shows what questions of the base model are worth without an outer loop. The paper chose its schedules with it (Figure
-7).
+Shows what questions of the base model are worth without an outer loop. The paper chose its schedule on MATH with it
+(Figure 7).
 """
 
 import ml_collections

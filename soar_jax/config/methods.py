@@ -39,8 +39,13 @@ def soar_math(config: ml_collections.ConfigDict) -> None:
 
 @METHODS.register("no_promotion")
 def no_promotion(config: ml_collections.ConfigDict) -> None:
-    """Grounded-T without promotion (paper): students always start from the base model."""
+    """Grounded-T without promotion (paper): students always start from the base model.
+
+    On HARP the run ends at the step whose teacher the paper evaluates (B.7), where its learning rate is 0 by then.
+    """
     config.promotion.rule = "never"
+    if config.problems.source == "harp":
+        config.num_outer_steps = 170
     _teach_by_questions(config)
 
 
@@ -204,7 +209,5 @@ def curated_harp_128(config: ml_collections.ConfigDict) -> None:
 
 def _teach_by_questions(config: ml_collections.ConfigDict) -> None:
     """Fresh students are trained on questions that the teacher writes after the outer loop."""
-    if config.problems.source == "harp":
-        config.num_outer_steps = 170  # paper, B.7
     config.curriculum.source = "teacher"
     config.final.students = ("curriculum",)

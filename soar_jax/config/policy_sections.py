@@ -45,7 +45,7 @@ class PolicySection(Section):
         legacy="constant",
     )
     warmup_steps: int = setting(
-        0, "steps in which the learning rate rises from 0", at_least(0, "none"), paper="0 (Table 3)", legacy=0
+        0, "steps in which the learning rate rises from 0", at_least(0, "none"), paper="0 (B.7)", legacy=0
     )
     # The paper names AdamW and none of its settings; these are those of PyTorch's.
     adam_b1: float = setting(0.9, "AdamW's first moment decay", _BETA)

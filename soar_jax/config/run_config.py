@@ -46,7 +46,13 @@ class RunConfig(Section):
         "no outer step",
         legacy="",
     )
-    source_step: int = setting(0, "outer step of `source_run` whose state is taken; 0: its last", at_least(0), legacy=0)
+    source_step: int = setting(
+        0,
+        "outer step of `source_run` whose state is taken; 0: its last",
+        at_least(0),
+        paper="200 on MATH, 170 on HARP (section 4)",
+        legacy=0,
+    )
     model: ModelSection = section(ModelSection, "the base model")
     lora: LoRASection = section(LoRASection, "adapters")
     problems: SourceSection = section(SourceSection, "problems, of which the hard ones become the target")

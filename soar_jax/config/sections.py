@@ -113,7 +113,12 @@ class TransferSection(SourceSection):
     The paper's transfer is a run of its own: the scale's benchmark `olympiadbench`, with `source_run`.
     """
 
-    source: str = setting("none", "as problems.source, or 'none'", source_or("none"), paper="none (B.6)")
+    source: str = setting(
+        "none",
+        "as problems.source, or 'none'",
+        source_or("none"),
+        paper="OlympiadBench, in runs of its own (section 5)",
+    )
     path: str = setting("", "as problems.path")
     topic: str = setting("mirror", "topic of the source 'arithmetic'")
     num_problems: int = setting(674, "problems at most", _ONE)
@@ -181,7 +186,7 @@ class GradingSection(Section):
         "answer formats, tried in turn: 'after_equals', 'boxed', 'hash_marks', 'last_number'",
         satisfies(lambda value: len(value) > 0, "name at least one extractor"),
         registered,
-        paper="boxed (section 3)",
+        paper="boxed (B.3)",
     )
     equivalence: str = setting(
         "math",
@@ -207,7 +212,7 @@ class HardSubsetSection(Section):
         "share of the train half that chooses the promoted student to be tested; 0: greedy accuracy on all of hard "
         "train chooses",
         satisfies(lambda value: 0 <= value < 1, "it must be 0 or more, and below 1"),
-        paper="0 (B.6)",
+        paper="0 (section 4)",
     )
 
 
@@ -218,7 +223,7 @@ class OuterSection(Section):
     num_datasets: int = setting(4, "g: datasets of an outer step", _ONE, paper="4 (Table 3)")
     questions_per_dataset: int = setting(64, "n: questions of a dataset", _ONE, paper="64 (Table 3)")
     students_per_dataset: int = setting(4, "r: students trained on each dataset", _ONE, paper="4 (Table 3)")
-    num_reward_questions: int = setting(64, "|Q_R|: hard train problems of a reward", _ONE, paper="64 (section 3)")
+    num_reward_questions: int = setting(64, "|Q_R|: hard train problems of a reward", _ONE, paper="64 (section 4)")
     reward_temperature: float = setting(
         0.0, "temperature of answers to reward questions; 0 is greedy", at_least(0), paper="greedy (section 3)"
     )
@@ -228,7 +233,7 @@ class OuterSection(Section):
         "end the search when the baseline student solves this share of the problems that choose the promoted student; "
         "above 1: never",
         satisfies(positive, "the run would stop after its first step"),
-        paper="never (Table 3: 200 steps)",
+        paper="never (B.7: 200 steps at most)",
     )
 
 
@@ -242,7 +247,7 @@ class PromotionSection(Section):
     threshold: float = setting(0.01, "tau", paper="0.01 (Table 3)")
     window: int = setting(3, "outer steps of the moving average", _ONE, paper="3 (Table 3)")
     statistic: str = setting(
-        "mean", "statistic of a step's g rewards: 'mean' or 'best'", one_of("mean", "best"), paper="mean (section 3)"
+        "mean", "statistic of a step's g rewards: 'mean' or 'best'", one_of("mean", "best"), paper="mean (B.3)"
     )
     student: str = setting(
         "step_median",
@@ -334,7 +339,11 @@ class CurriculumSection(Section):
         legacy="",
     )
     num_curated: int = setting(
-        0, "problems of the source 'curated'; 0: all", at_least(0, "all"), paper="6,750, or 128 (section 4)", legacy=0
+        0,
+        "problems of the source 'curated'; 0: all",
+        at_least(0, "all"),
+        paper="6,750 (section 4), or 128 (C.2)",
+        legacy=0,
     )
     levels: tuple[int, ...] = setting((1, 2, 3, 4, 5), "levels of the source 'curated'", integers_or_none)
     schedule: str = setting(
@@ -365,7 +374,7 @@ class FinalSection(Section):
         20,
         "as student.warmup_steps, of final students; 'warm_start' has none",
         at_least(0, "none"),
-        paper="0 or 20 (Table 3)",
+        paper="0 or 20 (Table 3, B.7)",
         legacy=0,
     )
     report_at: str = setting(
@@ -420,7 +429,7 @@ class AnalysisSection(Section):
     embeddings: str = setting(
         "model",
         "'model', or 'sentence-transformers:NAME' with the extra `embeddings`",
-        paper="Qwen3-Embedding-8B (Table 1)",
+        paper="Qwen3-Embedding-8B (section 5)",
     )
     vendi_size: int = setting(
         128,
@@ -451,7 +460,7 @@ class EvaluationSection(Section):
 
     num_samples: int = setting(32, "answers to each test problem", _ONE, paper="32 (section 4)")
     pass_at: tuple[int, ...] = setting((1, 4, 8, 16, 32), "k of pass@k", integers, paper="1, 4, 8, 16, 32 (section 4)")
-    temperature: float = setting(1.0, "temperature of tests; 0 is greedy", _TEMPERATURE)
+    temperature: float = setting(1.0, "temperature of tests; 0 is greedy", _TEMPERATURE, paper="1.0 (Table 3)")
     top_p: float = setting(1.0, "nucleus sampling; 1 is off", _TOP_P)
     validation_samples: int = setting(16, "answers to each hard validation problem", _ONE)
     problems_per_call: int = setting(32, "problems of one call of the compiled program", _ONE, execution_only=True)

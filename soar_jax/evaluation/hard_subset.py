@@ -52,7 +52,7 @@ class HardSplit:
     """Disjoint sets of target problems. The teacher sees none of them; students train on `train` only."""
 
     train: tuple[Problem, ...]  # reward questions are drawn from here
-    validation: tuple[Problem, ...]  # selects the promoted student; empty: hard train does (paper, B.6)
+    validation: tuple[Problem, ...]  # selects the promoted student; empty: hard train does (paper, section 4)
     test: SealedProblems  # for the final evaluation only
 
 

@@ -18,11 +18,14 @@ _STREAM = "curated"  # of their order
 
 
 def section(config: RunConfig) -> SourceSection:
-    """Returns where curated problems come from: `curriculum.curated_source`, or the problems' own source."""
-    curriculum = config.curriculum
-    if not curriculum.curated_source:
-        return config.problems
-    return dataclasses.replace(config.problems, source=curriculum.curated_source, path=curriculum.curated_path)
+    """Returns where curated problems come from: `curriculum.curated_source`, or the problems' own source.
+
+    A part of them, `curriculum.num_curated`, is drawn anew by each seed (paper, Figure 16).
+    """
+    curriculum, found = config.curriculum, config.problems
+    if curriculum.curated_source:
+        found = dataclasses.replace(found, source=curriculum.curated_source, path=curriculum.curated_path)
+    return dataclasses.replace(found, seed=config.seed) if curriculum.num_curated else found
 
 
 def check(config: RunConfig) -> None:

@@ -153,7 +153,7 @@ def with_hard_train(
 
 
 def warmup_steps(config: RunConfig, stages: tuple[Stage, ...]) -> int:
-    """Steps in which the learning rate of final students rises; none in a warm start (paper, Table 3 and B.6).
+    """Steps in which the learning rate of final students rises; none in a warm start (paper, Table 3 and B.7).
 
     Students that begin with hard train problems have `final.warmup_steps` in that schedule too.
     """

@@ -1,4 +1,4 @@
-"""The grounded reward: students train, and their improvement is measured (paper, Algorithm 1, steps 3 to 5)."""
+"""The grounded reward: students train, and their improvement is measured (Algorithm 1, steps 3 to 5)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class TrainedStudents:
 
 
 class RewardEvaluator:
-    """Measures students and the baseline student on fresh reward questions (paper, steps 3 and 5).
+    """Measures students and the baseline student on fresh reward questions (Algorithm 1, steps 3 and 5).
 
     Students and baseline use the same random keys, so that common noise cancels and a student that training did not
     change has reward zero (up to draws that differ by rounding).
@@ -94,7 +94,7 @@ class RewardEvaluator:
 def train_students(
     setup: Setup, baseline: Params, question_sets: QuestionSets, *, split: HardSplit, progress: Progress, phase: Phase
 ) -> TrainedStudents:
-    """Trains and measures copies of the baseline student in outer step `progress.outer_step` (paper, steps 3 to 5).
+    """Trains and measures copies of the baseline student in outer step `progress.outer_step` (steps 3 to 5).
 
     Episodes become longer with the promotions so far (paper, B.7). Students are trained in waves of
     `inner.students_at_once`. A wave has whole datasets, and is freed before the next one starts, except for the
@@ -160,7 +160,7 @@ def _joined(waves: Sequence[_Wave], candidate: Params) -> TrainedStudents:
 
 
 def take_candidate(setup: Setup, students: Params, measured: RewardEval) -> Params:
-    """Takes the best dataset's student that may be promoted (paper, step 6)."""
+    """Takes the best dataset's student that may be promoted (Algorithm 1, step 6)."""
     replica = candidate_index(measured.students[measured.best_dataset], setup.config.promotion)
     index = measured.best_dataset * setup.config.outer.students_per_dataset + replica
     return take_student(students, index, mesh=setup.mesh, model=setup.sampler.model)

@@ -1,4 +1,4 @@
-"""The inner loop: copies of one policy, trained by RL as a population, each on its own questions (paper, step 4)."""
+"""The inner loop: copies of one policy, trained by RL as a population, each on its own questions (step 4)."""
 
 from __future__ import annotations
 

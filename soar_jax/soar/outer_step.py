@@ -1,4 +1,4 @@
-"""One outer step: Algorithm 1 of the paper (arXiv 2601.18778, section 3).
+"""One outer step: Algorithm 1 of the paper (arXiv 2601.18778, B.3), whose four parts are seven steps here.
 
     Algorithm 1                                                       here
     1  sample g * n question-answer pairs from the teacher            teacher.sample_datasets
@@ -26,7 +26,7 @@ The defaults of the config follow the paper. Departures are other values, above 
   window's steps; `promotion.rule` "never" promotes nobody; `promotion.statistic` "best" and
   `promotion.needs_step_reward` change the condition;
 - of several promoted students, one is tested and trained on: with `hard_subset.validation_share` the best on a
-  validation set of its own, by default the best on D_train (paper, B.6).
+  validation set of its own, by default the best on D_train (paper, section 4).
 
 Rewards computed without training students (`score_by_votes`) replace steps 3 to 6.
 """
@@ -99,7 +99,7 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
 def score_by_improvement(
     setup: Setup, arrays: RunArrays, progress: Progress, *, split: HardSplit, datasets: Datasets, phase: Phase
 ) -> Scored:
-    """Computes the grounded reward, and promotes a student if the promotion rule says so (paper, steps 3 to 6)."""
+    """Computes the grounded reward, and promotes a student if the promotion rule says so (steps 3 to 6)."""
     config, is_valid = setup.config, datasets.is_valid
     repeats = config.outer.students_per_dataset
     question_sets = datasets.question_sets(repeats)
@@ -164,7 +164,7 @@ def promote(
     datasets: Datasets,
     trained: TrainedStudents,
 ) -> tuple[RunArrays, Progress, float]:
-    """Applies the promotion rule to a step's students (paper, step 6); returns the moving average too."""
+    """Applies the promotion rule to a step's students (Algorithm 1, step 6); returns the moving average too."""
     outcome = trained.measured.outcome(progress.outer_step)
     decision = decide(progress.window, outcome, setup.config.promotion)
     # What may be promoted, oldest first, this step's last.

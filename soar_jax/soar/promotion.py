@@ -1,4 +1,4 @@
-"""Rules that decide when a trained student becomes the baseline student (paper, Algorithm 1, step 6).
+"""Rules that decide when a trained student becomes the baseline student (Algorithm 1, step 6).
 
 A new rule is one function:
 

@@ -55,7 +55,7 @@ class Setup:
 
 
 def selection_accuracy(setup: Setup, weights: Params, split: HardSplit) -> float:
-    """Computes the accuracy that chooses among promoted students: greedy on all of hard train (paper, B.6).
+    """Computes the accuracy that chooses among promoted students: greedy on all of hard train (paper, section 4).
 
     With a validation set, see `hard_subset.validation_share`, it is `validation_accuracy`.
     """

@@ -1,4 +1,4 @@
-"""The teacher: samples question-answer pairs, cuts them into datasets, learns (paper, Algorithm 1, steps 1, 2, 7)."""
+"""The teacher: samples question-answer pairs, cuts them into datasets, learns (Algorithm 1, steps 1, 2, 7)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Datasets:
 
 
 def cut(rollouts: RolloutBatch, items: Sequence[QuestionAnswer | None], num_datasets: int) -> Datasets:
-    """Cuts g * n pairs and their rollouts into g datasets, in order (paper, step 2)."""
+    """Cuts g * n pairs and their rollouts into g datasets, in order (Algorithm 1, step 2)."""
     size = len(items) // num_datasets
     return Datasets(
         rollouts=rollouts, items=tuple(tuple(items[k * size : (k + 1) * size]) for k in range(num_datasets))
@@ -69,7 +69,7 @@ def cut(rollouts: RolloutBatch, items: Sequence[QuestionAnswer | None], num_data
 
 
 def sample_datasets(setup: Setup, policy: Params, step: int) -> Datasets:
-    """Samples g * n question-answer pairs from the teacher, and cuts them into datasets (paper, steps 1 and 2).
+    """Samples g * n question-answer pairs from the teacher, and cuts them into datasets (Algorithm 1, steps 1 and 2).
 
     By default completions are drawn until g * n are well formed, the first of which are taken in order of sampling
     (paper, B.2). With `teacher.malformed` "penalise" there is one draw, malformed completions keep their place, and the
@@ -128,7 +128,7 @@ def sample_questions(setup: Setup, policy: Params, count: int) -> tuple[Question
 def teach(
     setup: Setup, state: TrainState, datasets: Datasets, advantages: np.ndarray, step: int
 ) -> tuple[TrainState, dict[str, float]]:
-    """Updates the teacher on its own rollouts by policy gradient (paper, step 7); `state` is donated.
+    """Updates the teacher on its own rollouts by policy gradient (Algorithm 1, step 7); `state` is donated.
 
     Args:
       advantages: [g, n] float32.

@@ -1,6 +1,6 @@
 """Teacher rewards, chosen by `teacher.reward`, and their advantages.
 
-The grounded reward is the students' improvement (paper, Algorithm 1, step 5; its advantages: step 7). The others are
+The grounded reward is the students' improvement (Algorithm 1, step 5; its advantages: step 7). The others are
 functions of the answers that a fixed solver samples for each question:
 
     @question_reward("hardest")
@@ -88,7 +88,7 @@ def count_votes(answers: Sequence[Sequence[str | None]], references: Sequence[st
 
 
 def dataset_rewards(student_accuracy: np.ndarray, baseline_accuracy: float) -> np.ndarray:
-    """Computes R_k, the mean over r students of accuracy - baseline accuracy (paper, Algorithm 1, step 5).
+    """Computes R_k, the mean over r students of accuracy - baseline accuracy (Algorithm 1, step 5).
 
     Args:
       student_accuracy: [g, r] fraction of right answers to the reward questions.
@@ -102,7 +102,7 @@ def dataset_rewards(student_accuracy: np.ndarray, baseline_accuracy: float) -> n
 
 
 def rollout_advantages(rewards: np.ndarray, is_valid: np.ndarray, invalid_penalty: float) -> np.ndarray:
-    """Computes RLOO advantages of the g dataset rewards, one for all rollouts of a dataset (paper, step 7).
+    """Computes RLOO advantages of the g dataset rewards, one for all rollouts of a dataset (Algorithm 1, step 7).
 
     A_k = R_k - mean of the other g - 1 rewards. Rejection sampling needs no correction (paper, Proposition 1).
 
