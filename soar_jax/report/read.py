@@ -39,11 +39,11 @@ _METHODS_OF_SOAR = ("soar_math", "two_turn_teacher")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """The finished run that a run starts from (`source_run`); empty without one, or where its folder is gone."""
+    """The finished run that a run starts from (`source_run`), as it has noted it; empty without one."""
 
-    config: Row
-    summary: Row
-    results: dict[str, Row]
+    config: Row = dataclasses.field(default_factory=dict)
+    summary: Row = dataclasses.field(default_factory=dict)
+    results: dict[str, Row] = dataclasses.field(default_factory=dict)  # compute alone
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,7 +161,7 @@ def _read(workdir: pathlib.Path) -> Run:
         problems={str(row["id"]): row for row in problems if "id" in row},
         is_running=_is_locked(workdir / ".lock"),
         damage=tuple(damage),
-        source=_source(config),
+        source=_source(workdir),
     )
 
 
@@ -170,16 +170,15 @@ def _results(workdir: pathlib.Path, damage: list[str]) -> dict[str, Row]:
     return {name: result for name, result in found.items() if result}
 
 
-def _source(config: Row) -> Source:
-    name = config.get("source_run")
-    workdir = pathlib.Path(name) if isinstance(name, str) and name else None
-    if workdir is None or not _is_run(workdir):
-        return Source(config={}, summary={}, results={})
-    return Source(
-        config=_json(workdir / "config.json", []),
-        summary=_json(workdir / "summary.json", [], _SUMMARY),
-        results=_results(workdir, []),
+def _source(workdir: pathlib.Path) -> Source:
+    """Reads what a run has noted of its source, whose own folder may be gone."""
+    saved = _json(workdir / "source_run.json", [])
+    parts = [saved.get(name) for name in ("config", "summary", "results")]
+    config, summary, results = (part if isinstance(part, dict) else {} for part in parts)
+    is_whole = (
+        "method" in config and "outer_steps" in summary and all(isinstance(row, dict) for row in results.values())
     )
+    return Source(config=config, summary=summary, results=results) if is_whole else Source()
 
 
 def _promoted(summary: Row) -> set[tuple[int, int]]:

@@ -87,6 +87,8 @@ def check(config: RunConfig, workdir: epath.Path, profiled: bool) -> Inputs:
     processes.assert_equal("the config", config.to_dict())  # with execution-only keys, since they change programs
     cross_rules.check_whole_run(config)
     source = source_run.find(config)
+    if source is not None:
+        source.check_begun(workdir)
     curated.check(config)
     problems = load_problems(config.problems, "problems", config.hard_subset.num_candidates)
     transfer = []
@@ -110,6 +112,8 @@ def load(
     ids = [[problem.id for problem in part] for part in (candidates, transfer)]
     processes.assert_equal("model and problems", [setup.base_sha256, ids])
     lock = claim_workdir(workdir, config)
+    if source is not None:
+        source.write_record(workdir)
     selection = "validation" if config.hard_subset.validation_share else "hard train"
     display = Display(config.num_outer_steps, interrupts, selection)
     display.say(memory_summary(config, setup.sampler.model, setup.mesh))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -14,12 +15,14 @@ from soar_jax.errors import SettingsError, require
 from soar_jax.evaluation.hard_subset import HardSplit, split_hard
 from soar_jax.parallel import processes
 from soar_jax.runs.saved_run import check_base, read_keys, saved_config
+from soar_jax.runs.workdir import has_begun
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import Progress, Promotion, RunArrays, initial_arrays
 from soar_jax.storage import files, run_checkpoints
-from soar_jax.storage.records import read_json, read_lines, replace_text
+from soar_jax.storage.records import read_json, read_lines, replace_text, write_json
 from soar_jax.types import Problem, normalize_question
 
+RECORD = "source_run.json"  # of a workdir: what it was begun from
 COUNTS = "hard_subset.jsonl"  # of a workdir: all candidates and how often the base model solved them
 _KEYS = ("hard_subset", "inner", "lora", "model", "problems", "seed", "teacher")  # of its config
 _BROKEN = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
@@ -32,6 +35,7 @@ class SourceRun:
     workdir: epath.Path
     step: int  # outer step whose checkpoint is taken
     base_sha256: str  # of its base model
+    record_sha256: str  # hash of that checkpoint's record, which no other checkpoint has
     progress: Progress  # at that step; promotions have only the questions that are kept
     hard_train: tuple[Problem, ...]  # its hard train and validation problems, which its teacher was rewarded on
     has_same_problems: bool  # whether both runs search the same candidates for hard problems
@@ -43,6 +47,45 @@ class SourceRun:
           SettingsError: its weights differ.
         """
         check_base(self.workdir, setup.config.model.source, self.base_sha256, setup.base_sha256)
+
+    def check_begun(self, workdir: epath.Path) -> None:
+        """Checks that a workdir with results was begun from the same state.
+
+        Raises:
+          SettingsError: it was begun from another one.
+        """
+        path = workdir / RECORD
+        if not has_begun(workdir) or not path.exists():
+            return
+        saved = read_json(path)
+        require(
+            isinstance(saved, dict) and (saved.get("step"), saved.get("record_sha256")) == self._state(),
+            f"{workdir} was begun from another state of a finished run than source_run {self.workdir} has now at outer "
+            f"step {self.step}; choose another --workdir or remove {workdir}",
+        )
+
+    def write_record(self, workdir: epath.Path) -> None:
+        """Writes what a workdir is begun from: the state, and what the report says of the other run."""
+        names = files.list_names(self.workdir / "results")
+        results = {
+            name.removesuffix(".json"): read_json(self.workdir / "results" / name)
+            for name in names
+            if name.endswith(".json")
+        }
+        costs = ("num_sampled_tokens", "num_flops")
+        step, sha256 = self._state()
+        record = {
+            "workdir": str(self.workdir),
+            "step": step,
+            "record_sha256": sha256,
+            "config": read_json(self.workdir / "config.json"),
+            "summary": read_json(self.workdir / "summary.json"),
+            "results": {name: {key: result.get(key) for key in costs} for name, result in results.items()},
+        }
+        write_json(workdir / RECORD, record)
+
+    def _state(self) -> tuple[int, str]:
+        return self.step, self.record_sha256
 
     def unseen(self, problems: Iterable[Problem]) -> list[Problem]:
         """Returns the problems that may be tested: all that the other run's teacher was not rewarded on.
@@ -130,6 +173,7 @@ def find(config: RunConfig) -> SourceRun | None:
         workdir=workdir,
         step=step,
         base_sha256=record["base_sha256"],
+        record_sha256=hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest(),
         progress=progress,
         hard_train=(*split.train, *split.validation),
         has_same_problems=same,
@@ -150,7 +194,12 @@ def _finished(workdir: epath.Path, config: RunConfig) -> tuple[RunConfig, int]:
     )
     path = workdir / "summary.json"
     require(path.exists(), f"source_run {workdir} is not finished: it has no summary.json; finish it first")
-    summary = read_json(path)
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, *_BROKEN):
+        raise SettingsError(
+            f"{path} of source_run is broken; remove it and repeat the command of that run, which makes it again"
+        ) from None
     num_steps = summary.get("outer_steps") if isinstance(summary, dict) else None
     if not num_steps or type(num_steps) is not int:
         raise SettingsError(f"source_run {workdir} made no outer step, so its teacher is the base model; name another")
@@ -187,10 +236,11 @@ def _chosen_step(workdir: epath.Path, num_steps: int, wanted: int) -> int:
     """Returns the outer step whose checkpoint is taken: the last one where none is wanted."""
     steps, chosen = run_checkpoints.saved_steps(workdir / "checkpoints"), wanted or num_steps
     name = f"source_step is {wanted}" if wanted else f"source_step is 0, the last of {num_steps} outer steps"
+    require(bool(steps), f"source_run {workdir} has no checkpoint any more; bring its folder checkpoints back")
     require(
         chosen in steps,
-        f"{name}, but source_run {workdir} keeps checkpoints of outer steps {', '.join(map(str, steps)) or '(none)'}; "
-        "choose one of them, or run it again with checkpoints.keep_every",
+        f"{name}, but source_run {workdir} keeps checkpoints of outer steps {', '.join(map(str, steps))}; choose one "
+        "of them, or run it again with checkpoints.keep_every",
     )
     return chosen
 
@@ -214,11 +264,13 @@ def _kept(workdir: epath.Path, promotions: tuple[Promotion, ...], name: str) -> 
     Raises:
       SettingsError: it has judged none of them, or kept none.
     """
-    verdicts = {
-        (row["question"], row["answer"]): row[name]
-        for row in read_lines(workdir / "curriculum.jsonl")
-        if row.get(name) is not None
-    }
+    path = workdir / "curriculum.jsonl"
+    try:
+        verdicts = {
+            (row["question"], row["answer"]): row[name] for row in read_lines(path) if row.get(name) is not None
+        }
+    except _BROKEN:
+        raise SettingsError(f"{path} is broken; bring it back as it was, or run it again") from None
     asked = [pair for promotion in promotions for pair in promotion.questions]
     judged = sum(pair in verdicts for pair in asked)
     require(

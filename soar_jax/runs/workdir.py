@@ -53,8 +53,8 @@ def check_workdir(workdir: epath.Path, config: RunConfig) -> list[str]:
 
 
 def has_begun(workdir: epath.Path) -> bool:
-    """Whether a workdir contains an outer step or a result."""
-    begun = any((workdir / name).exists() for name in ("metrics.jsonl", "results"))
+    """Whether a workdir contains an outer step, a result, or final students in training."""
+    begun = any((workdir / name).exists() for name in ("metrics.jsonl", "results", "final_training"))
     return begun or any(name[:1].isdigit() for name in files.list_names(workdir / "checkpoints"))
 
 

@@ -1,6 +1,7 @@
 """Handwritten workdirs with few seeds, known numbers and hostile text."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -52,6 +53,14 @@ def question(rng, step, dataset):
     }
 
 
+def note_source(workdir, source):
+    """Writes what a run notes of the one that it starts from."""
+    config, summary = (json.loads((source / f"{name}.json").read_text()) for name in ("config", "summary"))
+    results = {path.stem: json.loads(path.read_text()) for path in (source / "results").glob("*.json")}
+    record = {"config": config, "summary": summary, "results": results}
+    (workdir / "source_run.json").write_text(json.dumps(record))
+
+
 def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True, valid_share=(1.0, 1.0), **values):
     """Writes a workdir of a method; `values` are further config entries."""
     rng = np.random.default_rng((seed, len(method)))
@@ -64,6 +73,8 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
         "note": HOSTILE,
     }
     (workdir / "config.json").write_text(json.dumps(config | values))
+    if "source_run" in values:
+        note_source(workdir, pathlib.Path(values["source_run"]))
     tests = {"hard_test": "h", "transfer": "t"}
     ids = {test: [f"{letter}{seed}-{number}" for number in range(NUM_PROBLEMS)] for test, letter in tests.items()}
     for name, test in {"hard_subset": "hard_test", "transfer": "transfer"}.items():

@@ -1,6 +1,7 @@
 """Compute behind the rows of a report."""
 
 import json
+import shutil
 
 import numpy as np
 
@@ -30,7 +31,10 @@ def test_the_search_of_a_source_run_counts(tmp_path):
     write_run(tmp_path / "run", "grounded_teacher", 0, num_steps=0, source_run=str(tmp_path / "source"))
     (run,) = read_runs([tmp_path / "run"])
     np.testing.assert_allclose(costs.policy_cost(run, "curriculum"), [11, 16, 2 * 45 / 3600])
-    (tmp_path / "source" / "summary.json").unlink()
+    shutil.rmtree(tmp_path / "source")  # what the run has noted is enough
+    (run,) = read_runs([tmp_path / "run"])
+    np.testing.assert_allclose(costs.policy_cost(run, "curriculum"), [11, 16, 2 * 45 / 3600])
+    (tmp_path / "run" / "source_run.json").write_text("[]")
     (run,) = read_runs([tmp_path / "run"])
     assert np.isnan(costs.policy_cost(run, "curriculum")).all()
 

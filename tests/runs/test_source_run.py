@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
 from soar_jax.errors import SettingsError
 from soar_jax.evaluation.hard_subset import counts_text, split_hard
@@ -85,6 +86,32 @@ def test_policies_and_promotions_are_those_of_the_step(finished, step):
     assert (progress.outer_step, progress.num_sampled_tokens, progress.file_sizes) == (0, 0, {})
 
 
+def begin(workdir, source):
+    """A workdir with a result, begun from a source."""
+    (workdir / "results").mkdir(parents=True)
+    source.write_record(epath.Path(workdir))
+    return epath.Path(workdir)
+
+
+def test_a_workdir_belongs_to_the_state_that_it_was_begun_from(copy, tmp_path):
+    workdir = begin(tmp_path / "begun", find(copy))
+    find(copy).check_begun(workdir)
+    with pytest.raises(SettingsError, match="was begun from another state of a finished run than source_run"):
+        find(copy, source_step=2).check_begun(workdir)
+    (workdir / "results").rmtree()
+    find(copy, source_step=2).check_begun(workdir)  # nothing depends on it yet
+
+
+def test_the_record_has_what_a_report_says_of_the_source(copy, tmp_path):
+    (copy / "results").mkdir()
+    (copy / "results" / "base.json").write_text('{"num_sampled_tokens": 5, "num_flops": 7, "curve": []}')
+    workdir = begin(tmp_path / "begun", find(copy))
+    record = json.loads((workdir / source_run.RECORD).read_text())
+    assert record["config"]["seed"] == 1
+    assert record["summary"] == {"outer_steps": 3}
+    assert record["results"] == {"base": {"num_sampled_tokens": 5, "num_flops": 7}}
+
+
 def test_a_source_is_only_read(finished):
     workdir, _ = finished
     before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
@@ -116,6 +143,16 @@ BAD = {
     "not finished": (lambda run: (run / "summary.json").unlink(), {}, "is not finished: it has no summary.json"),
     "no outer step": (lambda run: edit(run / "summary.json", outer_steps=0), {}, "made no outer step"),
     "no summary": (lambda run: (run / "summary.json").write_text("[]"), {}, "made no outer step"),
+    "a broken summary": (
+        lambda run: (run / "summary.json").write_text("{"),
+        {},
+        "summary.json of source_run is broken; remove it and repeat the command of that run",
+    ),
+    "broken questions": (
+        lambda run: (run / "curriculum.jsonl").write_text('{"right": true}\n'),
+        {"curriculum.keep": "right"},
+        "curriculum.jsonl is broken; bring it back",
+    ),
     "another version's": (lambda run: edit(run / "config.json", teacher=None), {}, "another version of soar_jax"),
     "another model": (
         lambda run: None,
@@ -138,7 +175,7 @@ BAD = {
     "no checkpoint": (
         lambda run: shutil.rmtree(run / "checkpoints"),
         {},
-        r"source_step is 0, the last of 3 outer steps, but .* keeps checkpoints of outer steps \(none\)",
+        r"has no checkpoint any more; bring its folder checkpoints back",
     ),
     "a broken record": (
         lambda run: edit(run / "checkpoints" / "3" / "record" / "metadata", wall_s=2.0),
