@@ -11,6 +11,8 @@ EXIT_LOST_PROCESS = 4  # a process of several has ended, failed or cannot be rea
 EXIT_INTERRUPTED = 75  # SIGTERM or Ctrl-C: state saved, the same command resumes (EX_TEMPFAIL)
 EXIT_STOPPED = 130  # Ctrl-C where there is nothing to save
 
+_MAX_REASON_CHARACTERS = 200
+
 
 class SettingsError(ValueError):
     """Something the user gave is wrong; the message says what, and what to do."""
@@ -37,3 +39,8 @@ def require(condition: bool, message: str) -> None:
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raises `SettingsError` unless `value` is one of `choices`."""
     require(value in choices, f"{name} is {value!r}; choose one of {', '.join(choices)}")
+
+
+def reason_of(error: BaseException) -> str:
+    """Names an error of a user's or a library's code in one line of bounded length."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON_CHARACTERS]

@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from soar_jax.errors import SettingsError
+from soar_jax.errors import SettingsError, reason_of
 
 T = TypeVar("T")
 
@@ -79,9 +79,8 @@ def import_function(key: str, path: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a user's module may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise SettingsError(f"{key} is {path!r}, which cannot be imported ({reason})") from None
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
+        raise SettingsError(f"{key} is {path!r}, which cannot be imported ({reason_of(error)})") from None
     if not callable(found):
         raise SettingsError(f"{key} is {path!r}, which is no function")
     return found

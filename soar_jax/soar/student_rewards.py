@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from soar_jax.config.policy_sections import StudentSection
-from soar_jax.errors import InterruptedRunError, SettingsError, require
+from soar_jax.errors import InterruptedRunError, SettingsError, reason_of, require
 from soar_jax.grading.extraction import extract
 from soar_jax.parallel import processes
 from soar_jax.registry import Registry, import_function
@@ -84,22 +84,24 @@ def _call(
     name = settings.reward
     is_own = ":" in name
     function: StudentReward = import_function("student.reward", name) if is_own else STUDENT_REWARDS[name]
+    count = len(texts)
     try:
-        values = np.asarray(function(texts, references, is_right, settings), np.float32)
+        found = np.asarray(function(texts, references, is_right, settings))
     except InterruptedRunError:
         raise
-    except Exception as error:  # a user's function may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise SettingsError(f"student.reward {name!r} failed on {len(texts)} completions ({reason})") from error
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
+        raise SettingsError(f"student.reward {name!r} failed on {count} completions ({reason_of(error)})") from error
     require(
-        values.shape == (len(texts),),
-        f"student.reward {name!r} returned an array of shape {list(values.shape)} for {len(texts)} completions; return "
-        "one number for each",
+        found.shape == (count,) and found.dtype.kind in "fiub",
+        f"student.reward {name!r} returned an array of shape {list(found.shape)} for {count} completions, of "
+        f"{found.dtype.name}; return one number for each",
     )
+    with np.errstate(over="ignore"):  # refused below
+        values = found.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise SettingsError(
-            f"student.reward {name!r} returned {values[bad[0]]} for completion {bad[0]} of {len(texts)}; return finite "
+            f"student.reward {name!r} returned {values[bad[0]]} for completion {bad[0]} of {count}; return finite "
             "numbers"
         )
     if is_own:  # it may draw, or read what only one process has

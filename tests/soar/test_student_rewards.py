@@ -152,8 +152,10 @@ def raises(*_):
     [
         (raises, r"failed on 2 completions (KeyError: 'no\nsuch key')"),
         (lambda: None, "failed on 2 completions (TypeError: "),
-        (lambda *_: ["one", "two"], "failed on 2 completions (ValueError: "),
-        (lambda *_: None, "returned an array of shape [] for 2 completions; return one number for each"),
+        (lambda *_: ["one", "two"], "returned an array of shape [2] for 2 completions, of str"),
+        (lambda *_: [1 + 2j, 0], "returned an array of shape [2] for 2 completions, of complex128; return one number"),
+        (lambda *_: sys.exit(0), "failed on 2 completions (SystemExit: 0)"),
+        (lambda *_: None, "returned an array of shape [] for 2 completions, of object; return one number for each"),
         (lambda *_: [1.0], "returned an array of shape [1] for 2 completions"),
         (lambda *_: np.ones((2, 1)), "returned an array of shape [2, 1] for 2 completions"),
         (lambda *_: [1.0, np.nan], "returned nan for completion 1 of 2; return finite numbers"),
