@@ -12,6 +12,7 @@ from soar_jax.errors import require
 
 ARITHMETIC = "arithmetic"
 UNSET = "?"  # of `source_run` in methods that need one
+METHODS_WITH_SOURCE = ("grounded_teacher", "promotion_questions", "correct_only", "well_posed_only", "inference")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,10 +148,8 @@ RULES = (
         ),
     ),
     CrossRule(
-        holds=lambda c: c.source_run != UNSET,
-        message=lambda c: (
-            f"{c.method} starts from a finished run of SOAR; name its workdir: --config.source_run=WORKDIR"
-        ),
+        holds=lambda c: bool(c.source_run) or c.source_step == 0,
+        message=lambda c: f"source_step is {c.source_step}, but source_run names no run; set it too",
     ),
     CrossRule(
         holds=lambda c: not c.source_run or c.num_outer_steps == 0,
@@ -262,6 +261,12 @@ RULES = (
 )
 
 RULES_OF_WHOLE_RUNS = (
+    CrossRule(
+        holds=lambda c: c.source_run != UNSET and (bool(c.source_run) or c.method not in METHODS_WITH_SOURCE),
+        message=lambda c: (
+            f"{c.method} starts from a finished run of SOAR; name its workdir: --config.source_run=WORKDIR"
+        ),
+    ),
     CrossRule(
         holds=lambda c: not c.measures_students or _most_hard_train(c) >= c.outer.num_reward_questions,
         message=lambda c: (

@@ -25,7 +25,7 @@ from tests.configs import make_config
             {"final.students": ("self_play",), "curriculum.source": "none", "final.num_steps": 15},
             "it must be a multiple of inner.num_steps = 10",
         ),
-        ({"source_run": "?"}, "soar_math starts from a finished run of SOAR; name its workdir: --config.source_run="),
+        ({"source_step": 3}, "source_step is 3, but source_run names no run"),
         ({"source_run": "runs/soar"}, "source_run is 'runs/soar' with num_outer_steps=40; a run that starts from a"),
         ({"curriculum.keep": "right"}, "curriculum.keep is 'right', which chooses among judged promotion questions"),
         ({"curriculum.schedule": "warm_start"}, "curriculum.warm_start_steps is 64, and final.num_steps is 50"),
@@ -121,6 +121,14 @@ def test_config_that_serves_no_whole_run_is_refused(changes, message):
     config = make_config(**changes)
     with pytest.raises(SettingsError, match=message):
         check_whole_run(config)
+
+
+@pytest.mark.parametrize("changes", [{}, {"source_run": ""}])
+def test_method_that_starts_from_a_run_needs_one(changes):
+    config = make_config("grounded_teacher", **changes)  # planning does without
+    with pytest.raises(SettingsError, match=r"^grounded_teacher starts from a finished run of SOAR; name"):
+        check_whole_run(config)
+    check_whole_run(make_config("grounded_teacher", source_run="runs/soar"))
 
 
 def test_methods_without_reward_questions_need_none():
