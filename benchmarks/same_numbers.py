@@ -32,8 +32,10 @@ DERIVED_KEYS = {"promoted"}  # of the ledger's rows: read off the promotions
 
 METHODS = (
     "soar_math",
+    "no_promotion",
     "frozen_teacher",
     "intrinsic_teacher",
+    "triangle_teacher",
     "r_zero_teacher",
     "absolute_zero_teacher",
     "base_teacher",
@@ -65,6 +67,7 @@ TINY = {
     "curriculum.levels": (3,),
     "curriculum.num_questions": 4,
     "final.num_steps": 4,
+    "final.validate_every": 2,
     "final.num_replicas": 4,
     "transfer.num_problems": 4,
     "promotion.threshold": -1.0,
