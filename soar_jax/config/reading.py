@@ -49,6 +49,8 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
+    while error.args and isinstance(error.args[0], BaseException):  # its own text would quote the other's
+        error = error.args[0]
     text = str(error.args[0]) if error.args else type(error).__name__
     # A config file's own error comes wrapped in its traceback.
     text = text.rpartition(f"{SettingsError.__name__}: ")[2]

@@ -124,6 +124,7 @@ def test_legacy_values_are_not_the_defaults_of_new_runs(config, saved):
     [
         (KeyError("Did you mean 'threshold'?\nmore"), "no such config key: Did you mean 'threshold'? more"),
         (AttributeError("no 'treshold'"), "no such config key: no 'treshold'"),
+        (AttributeError(KeyError("'treshold'\nmore")), "no such config key: 'treshold' more"),
         (flags.Error("Unknown flag"), "Unknown flag"),
         (ValueError("first\nsecond"), "first second"),
         (TypeError(), "TypeError"),
