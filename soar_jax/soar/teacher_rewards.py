@@ -117,8 +117,7 @@ def rollout_advantages(rewards: np.ndarray, is_valid: np.ndarray, invalid_penalt
     Returns:
       [g, n] float32.
     """
-    size = rewards.shape[0]
-    advantages = (rewards - rewards.mean()) * size / max(1, size - 1)  # zero if g = 1
+    advantages = _rloo(rewards)
     penalty = -invalid_penalty * np.abs(advantages).max()
     return np.where(is_valid, advantages[:, None], penalty).astype(np.float32)
 
@@ -135,9 +134,15 @@ def question_advantages(rewards: np.ndarray, is_valid: np.ndarray, invalid_penal
     Returns:
       [g, n] float32; zeros if fewer than two are valid.
     """
-    size = int(is_valid.sum())
-    if size < 2:
+    if is_valid.sum() < 2:
         return np.zeros(rewards.shape, np.float32)
-    advantages = (rewards - rewards[is_valid].mean()) * size / (size - 1)
-    penalty = -invalid_penalty * np.abs(advantages[is_valid]).max()
-    return np.where(is_valid, advantages, penalty).astype(np.float32)
+    advantages = _rloo(rewards[is_valid])
+    result = np.full(rewards.shape, -invalid_penalty * np.abs(advantages).max())
+    result[is_valid] = advantages
+    return result.astype(np.float32)
+
+
+def _rloo(rewards: np.ndarray) -> np.ndarray:
+    """Reward minus the mean of the others, [N] float64; exactly zero for equal rewards, and for a single one."""
+    shifted = rewards - rewards[0]  # the mean of equal numbers may be rounded, that of zeros is not
+    return (shifted - shifted.mean()) * len(rewards) / max(1, len(rewards) - 1)
