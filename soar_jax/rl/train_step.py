@@ -80,7 +80,8 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Updates one policy: gradient accumulated over micro-batches, clipped AdamW step, metrics.
 
-    The loss is summed over a row's tokens and averaged over the rows, see `losses.policy_gradient_loss`.
+    The loss is summed over a row's tokens and averaged over the rows, see `losses.policy_gradient_loss`. A batch without
+    an advantage, and without a KL term, leaves the whole state as it is: by its momentum alone Adam would walk on.
 
     Args:
       reference: weights of the policy of the loss's KL term; None where `loss.kl_coef` is 0.
@@ -102,7 +103,9 @@ def train_step(
     value, gradient = shard_gradient(gradient_of)(state.weights, batch, reference, frozen_base)
     updates, opt_state = make_optimizer(optimizer).update(gradient, state.opt_state, state.weights)
     updates = jax.tree.map(lambda update: -learning_rate * update, updates)
-    state = TrainState(weights=optax.apply_updates(state.weights, updates), opt_state=opt_state)
+    updated = TrainState(weights=optax.apply_updates(state.weights, updates), opt_state=opt_state)
+    has_signal = jnp.any(batch.advantages != 0) | (loss.kl_coef > 0)
+    state = jax.tree.map(lambda new, old: jnp.where(has_signal, new, old), updated, state)
     grad_norm = optax.tree.norm(gradient)  # before clipping
     active_share = jnp.mean((batch.advantages != 0).astype(jnp.float32))
     return state, {"loss": value, "grad_norm": grad_norm, "active_share": active_share}

@@ -223,6 +223,28 @@ def test_steps_equal_optax_adamw_with_a_schedule(tiny_model, tiny_params, batch,
     assert min(jax.tree.leaves(moved)) > 1e-3
 
 
+@pytest.mark.parametrize("kl_coef", [0.0, 0.1])
+def test_a_batch_without_a_signal_leaves_the_state_as_it_is(tiny_model, tiny_params, batch, kl_coef):
+    """To the bit, after a step that has filled the moments; a KL term is a signal."""
+    step = functools.partial(
+        train_step,
+        learning_rate=RATE,
+        reference=tiny_params if kl_coef else None,
+        frozen_base=None,
+        model=tiny_model,
+        loss=dataclasses.replace(LOSS, kl_coef=kl_coef),
+        optimizer=ADAMW,
+        rows_per_micro_batch=2,
+    )
+    moved, _ = step(init_train_state(tiny_params, make_optimizer(ADAMW)), batch)
+    after, metrics = step(moved, batch.replace(advantages=np.zeros_like(batch.advantages)))
+    assert metrics["active_share"] == 0
+    is_equal = [bool((a == b).all()) for a, b in zip(*map(jax.tree.leaves, (moved, after)), strict=True)]
+    assert all(is_equal) == (kl_coef == 0)
+    if kl_coef:
+        assert not any(is_equal)
+
+
 def test_state_of_the_optimizer_has_the_tree_of_earlier_checkpoints(tiny_params):
     earlier = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)).init(tiny_params)
     assert jax.tree.structure(make_optimizer(ADAMW).init(tiny_params)) == jax.tree.structure(earlier)
