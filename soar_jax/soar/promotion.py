@@ -25,8 +25,8 @@ class StepOutcome:
 
     outer_step: int
     mean_reward: float  # over the g datasets
-    best_reward: float
-    best_dataset: int
+    best_reward: float  # of `best_dataset`; 0 without one
+    best_dataset: int | None  # k*; None where no dataset has a well-formed question
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,22 +46,32 @@ PROMOTION_RULES: Registry[PromotionRule] = Registry("promotion.rule")
 
 @PROMOTION_RULES.register("moving_average")
 def moving_average(window: tuple[StepOutcome, ...], settings: PromotionSection) -> Decision:
+    """As `moving_average_literal`, but a dataset whose students gained nothing is not promoted.
+
+    Departure: by the paper's rule the gains of earlier steps promote this step's best dataset even where it made its
+    students worse.
+    """
+    source = _source(window, settings)
+    if source is not None and source.best_reward <= 0:
+        return Decision(promoted_step=None, window=window, moving_average=_average(window, settings))
+    return moving_average_literal(window, settings)
+
+
+@PROMOTION_RULES.register("moving_average_literal")
+def moving_average_literal(window: tuple[StepOutcome, ...], settings: PromotionSection) -> Decision:
     """Promotes if the mean of the window's statistic exceeds tau (paper, B.3).
 
     The paper does not say whether a promotion clears the window (`promotion.clears_window`), or whether it may come
     before the window is full (`promotion.needs_full_window`).
     Departure: "window_best" may promote the candidate of an earlier step of the window.
     """
-    average, outcome = _average(window, settings), window[-1]
+    average, source = _average(window, settings), _source(window, settings)
     is_full = len(window) == settings.window
     promote = (is_full or not settings.needs_full_window) and average > settings.threshold
     if settings.needs_step_reward:
-        promote = promote and outcome.best_reward > settings.threshold
-    if not promote:
+        promote = promote and window[-1].best_reward > settings.threshold
+    if source is None or not promote:
         return Decision(promoted_step=None, window=window, moving_average=average)
-    source = outcome
-    if settings.student == "window_best":
-        source = max(window, key=lambda step: (step.best_reward, step.outer_step))
     kept = () if settings.clears_window else window
     return Decision(promoted_step=source.outer_step, window=kept, moving_average=average)
 
@@ -70,6 +80,13 @@ def moving_average(window: tuple[StepOutcome, ...], settings: PromotionSection) 
 def never(window: tuple[StepOutcome, ...], settings: PromotionSection) -> Decision:
     """Promotes nobody: students always start from the base model (paper: Grounded-T without promotion)."""
     return Decision(promoted_step=None, window=window, moving_average=_average(window, settings))
+
+
+def _source(window: tuple[StepOutcome, ...], settings: PromotionSection) -> StepOutcome | None:
+    """The step whose candidate may be promoted; None where it has no well-formed question."""
+    steps = window if settings.student == "window_best" else window[-1:]
+    with_questions = [step for step in steps if step.best_dataset is not None]
+    return max(with_questions, key=lambda step: (step.best_reward, step.outer_step), default=None)
 
 
 def _average(window: tuple[StepOutcome, ...], settings: PromotionSection) -> float:

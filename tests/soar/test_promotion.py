@@ -51,13 +51,19 @@ CASES = {
     "the step's median student is taken": (PAPER, [(0.0, 0.5), (0.0, 0.5), (0.04, 0.1)], [None, None, 2]),
     "a window that stays goes on promoting": (
         dataclasses.replace(PAPER, clears_window=False),
-        [(0.1, 0.1)] * 3 + [(-0.1, 0.0)] * 2,
+        [(0.1, 0.1)] * 3 + [(-0.1, 0.05)] * 2,
         [None, None, 2, 3, None],
     ),
     "the mean over the steps that there are": (
         dataclasses.replace(PAPER, needs_full_window=False),
         [(0.0, 0.1), (0.04, 0.1), (0.01, 0.1), (0.03, 0.1)],
         [None, 1, None, 3],
+    ),
+    "not a dataset that gained nothing": (PAPER, [(0.1, 0.2), (0.1, 0.2), (-0.1, 0.0), (0.1, 0.1)], [None] * 3 + [3]),
+    "by the literal rule it is promoted": (
+        dataclasses.replace(PAPER, rule="moving_average_literal"),
+        [(0.1, 0.2), (0.1, 0.2), (-0.1, 0.0), (0.1, 0.1)],
+        [None, None, 2, None],
     ),
     "never": (dataclasses.replace(PAPER, rule="never"), [(0.5, 0.9)] * 5, [None] * 5),
     "a window of one": (dataclasses.replace(PAPER, window=1), [(0.02, 0.1), (0.0, 0.1), (0.02, 0.1)], [0, None, 2]),
@@ -68,6 +74,20 @@ CASES = {
 def test_the_moving_average_rule(name):
     settings, values, expected = CASES[name]
     assert run(values, settings) == expected
+
+
+@pytest.mark.parametrize("rule", ["moving_average", "moving_average_literal"])
+def test_a_step_without_questions_promotes_nobody(rule):
+    """By either rule; of a window's steps the best one with questions is taken."""
+    first, second = outcomes([(0.1, 0.2), (0.1, 0.3)])
+    third = StepOutcome(outer_step=2, mean_reward=0.0, best_reward=0.0, best_dataset=None)
+    settings = dataclasses.replace(PAPER, rule=rule)
+    decision = decide((first, second), third, settings)
+    assert decision.promoted_step is None
+    assert decision.window == (first, second, third)
+    assert decide((first, second), third, dataclasses.replace(settings, student="window_best")).promoted_step == 1
+    empty = dataclasses.replace(settings, student="window_best", threshold=-1.0)
+    assert decide((third, third), third, empty).promoted_step is None
 
 
 def test_moving_average_is_of_the_chosen_statistic():
