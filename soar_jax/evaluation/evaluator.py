@@ -35,7 +35,14 @@ class Evaluator:
     prompts_per_call: int  # questions per call of the compiled program
 
     def iterate_texts(
-        self, weights: Params, questions: Sequence[str], draw: Draw, *, num_students: int = 0, first_index: int = 0
+        self,
+        weights: Params,
+        questions: Sequence[str],
+        draw: Draw,
+        *,
+        num_students: int = 0,
+        first_index: int = 0,
+        one_more: Params | None = None,
     ) -> Iterator[tuple[slice, np.ndarray]]:
         """Samples answers to the same questions from one policy, or from each student of a population.
 
@@ -45,9 +52,10 @@ class Evaluator:
           num_students: P of a population, weights with leaves [P, ...]; 0 for one policy. All students use the same
             key, so students with equal weights answer alike and differences come from training alone.
           first_index: index of `questions[0]` in the draw, which does not depend on how questions are cut into calls.
+          one_more: weights of a policy that is evaluated as one more student of the population, the last.
 
         Yields:
-          The questions of a call as a slice, and their texts, an object array [max(1, P), questions, samples].
+          The questions of a call as a slice, and their texts, an object array [policies, questions, samples].
         """
         size = self.prompts_per_call
         if num_students:
@@ -59,7 +67,7 @@ class Evaluator:
             prompts = self.sampler.encode_questions(batch + [batch[-1]] * (size - len(batch)))
             if num_students:
                 prompts = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_students, axis=0), prompts)
-            rollouts = self.sampler.sample(weights, prompts, draw, first_prompt=first_index + start)
+            rollouts = self.sampler.sample(weights, prompts, draw, first_index + start, one_more=one_more)
             if pending:
                 yield self._texts(*pending, size)
             pending = slice(start, start + len(batch)), rollouts
@@ -73,13 +81,24 @@ class Evaluator:
         return where, texts.reshape(num_students, size, -1)[:, : where.stop - where.start]
 
     def count_correct(
-        self, weights: Params, problems: Sequence[Problem], draw: Draw, *, num_students: int = 0, first_index: int = 0
+        self,
+        weights: Params,
+        problems: Sequence[Problem],
+        draw: Draw,
+        *,
+        num_students: int = 0,
+        first_index: int = 0,
+        one_more: Params | None = None,
     ) -> np.ndarray:
-        """Counts correct answers to each problem, [len(problems)] int64, or [P, len(problems)] for a population."""
+        """Counts correct answers to each problem: [len(problems)] int64, with a leading axis for a population.
+
+        Arguments as of `iterate_texts`; the axis has P policies, or P + 1.
+        """
         questions = [problem.question for problem in problems]
-        counts = [np.zeros((max(1, num_students), 0), np.int64)]  # for no problems
+        num_policies = max(1, num_students) + (one_more is not None)
+        counts = [np.zeros((num_policies, 0), np.int64)]  # for no problems
         for where, texts in self.iterate_texts(
-            weights, questions, draw, num_students=num_students, first_index=first_index
+            weights, questions, draw, num_students=num_students, first_index=first_index, one_more=one_more
         ):
             references = np.array([problem.answer for problem in problems[where]], object)[:, None]
             references = np.broadcast_to(references, texts.shape)

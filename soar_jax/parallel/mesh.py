@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -164,22 +165,47 @@ def device_put_global(leaf: Any, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
-def map_students(function: Callable[[Any], Any], inputs: Any, population_batch: int) -> Any:
+def map_students(
+    function: Callable[[Any], Any], inputs: Any, population_batch: int, one_more: Any | None = None
+) -> Any:
     """Maps `function` over the leading axis of `inputs`, at most `population_batch` students at a time.
 
     A batch of 1 runs students one after another, which is fastest on a CPU. A larger batch is vmapped over an axis
     named STUDENTS and fills an accelerator.
+
+    Args:
+      inputs: a pytree of leaves [P, ...].
+      one_more: the input of one more student, leaves [...], which the same loop maps: as a student of equal weights, it
+        has the same result to the bit.
+
+    Returns:
+      Leaves [P, ...], or [P + 1, ...] with `one_more` the last.
     """
     count = jax.tree.leaves(inputs)[0].shape[0]
-    if population_batch > 1:
-        size = max(size for size in range(1, population_batch + 1) if count % size == 0)
-        batches = jax.tree.map(lambda leaf: leaf.reshape(count // size, size, *leaf.shape[1:]), inputs)
-        mapped = _map(jax.vmap(function, axis_name=STUDENTS), batches)
-        return jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), mapped)
-    return _map(function, inputs)
+    if population_batch == 1:
+        return _map(function, inputs, one_more)
+    size = max(size for size in range(1, population_batch + 1) if count % size == 0)
+    batches = jax.tree.map(lambda leaf: leaf.reshape(count // size, size, *leaf.shape[1:]), inputs)
+    more = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (size, *leaf.shape)), one_more)
+    mapped = _map(jax.vmap(function, axis_name=STUDENTS), batches, more)
+    num_results = count if one_more is None else count + 1
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_results], mapped)
 
 
-def _map(function: Callable[[Any], Any], inputs: Any) -> Any:
-    if jax.tree.leaves(inputs)[0].shape[0] == 1:  # a loop would copy its inputs
+def _map(function: Callable[[Any], Any], inputs: Any, one_more: Any | None) -> Any:
+    count = jax.tree.leaves(inputs)[0].shape[0]
+    if one_more is not None:
+
+        def turn(index: jax.Array) -> Any:
+            return function(
+                jax.tree.map(
+                    lambda leaf, last: jnp.where(index == count, last, leaf[jnp.minimum(index, count - 1)]),
+                    inputs,
+                    one_more,
+                )
+            )
+
+        return jax.lax.map(turn, jnp.arange(count + 1))
+    if count == 1:  # a loop would copy its inputs
         return jax.tree.map(lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], inputs)))
     return jax.lax.map(function, inputs)

@@ -101,7 +101,7 @@ class RunPrograms:
         if call.program in ("policy_kl", "population_kl"):
             return ("frozen base", "base policy" if call.program == "policy_kl" else baseline)
         if call.program == "sample_population":
-            return ("frozen base", "students")
+            return ("frozen base", "students", *(baseline,) * call.one_more)
         tested = "best student" if has_steps else "base policy"
         policies = {"writing questions": "teacher", "writing answers": "teacher", "testing a policy": tested}
         return ("frozen base", policies.get(call.role, "base policy"))
@@ -123,6 +123,7 @@ class RunPrograms:
             self._prompts(self.num_students, self._num_prompts(call)),
             self._key(self.num_students),
             0,
+            self.policies.weights() if call.one_more else None,
             **self._sampling_options(call),
             population_batch=self.config.sampling.population_batch,
         )
@@ -245,7 +246,7 @@ class RunPrograms:
         """Operations of one call, all devices together; copies count none."""
         if call.program == "mean_pooled":
             return call.prompts_per_call * costs.prefill_flops(self.model, self.prompt_tokens)
-        num_policies = self.num_students if call.program in _OF_POPULATION else 1
+        num_policies = self.num_students + call.one_more if call.program in _OF_POPULATION else 1
         if call.is_kl:
             limit = (self.teacher if call.program == "policy_kl" else self.student).sampling.max_completion_tokens
             reference = costs.reference_flops(self.model, self.prompt_tokens, limit)

@@ -201,7 +201,7 @@ def _promoted_so_far(config: Row, metrics: Sequence[Row]) -> set[tuple[int, int]
                 outer_step=row["outer_step"],
                 mean_reward=row["mean_reward"],
                 best_reward=row["best_reward"],
-                best_dataset=row["rewards"].index(row["best_reward"]),
+                best_dataset=row.get("best_dataset", row["rewards"].index(row["best_reward"])),
             )
             decision = decide(window, outcome, settings)
             kept = (*window, outcome)

@@ -54,6 +54,7 @@ class Call:
     program: str  # name of the jitted function
     policies: int = 1
     policies_per_call: int = 1
+    one_more: bool = False  # whether the baseline student is the last policy of each call of a population
     prompts: int = 1  # of each policy
     prompts_per_call: int = 1  # of each policy, at most
     samples: int = 0  # completions of each prompt; 0: the program neither samples nor trains
@@ -115,6 +116,8 @@ def _start(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
         phase = _once("centring embeddings", START)
         yield from _write(config, phase, num_draws=1)
         yield _embed(config, phase)
+    if config.measures_students:
+        yield _select(config, sizes, _once("measuring the base model", START))
 
 
 def _outer_steps(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
@@ -147,13 +150,13 @@ def _improve(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
         answering, updating = (RunPhase(name=name, part=STEP, repeats=repeats) for name in names)
         yield from _train(config, num_steps, students, wave=wave, answering=answering, updating=updating)
     measuring, outer = _each_step(config, "measuring improvement"), config.outer
-    baseline = dataclasses.replace(
+    measured = dataclasses.replace(
         _evaluate(config, measuring, outer.num_reward_questions, outer.reward_samples),
         temperature=outer.reward_temperature,
         top_p=1.0,
+        one_more=True,
     )
-    yield _by_students(baseline, students, wave, role="measuring students")
-    yield baseline
+    yield _by_students(measured, students + students // wave, wave + 1, role="measuring students")
     yield Call(
         phase=measuring,
         role="taking the best student",
@@ -170,15 +173,18 @@ def _vote(config: RunConfig) -> Iterator[Call]:
 
 
 def _promotions(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
-    """The promoted student's accuracy: on hard validation, or without such a set greedily on hard train."""
     if config.promotes:
         name = f"{'validating' if config.hard_subset.validation_share else 'measuring'} a promotion"
         phase = RunPhase(name=name, part=PROMOTION, repeats=_num_promotions(config, sizes))
-        if config.hard_subset.validation_share:
-            yield _validate(config, sizes, phase)
-        else:
-            greedy = _evaluate(config, phase, _split(config, sizes).train, 1)
-            yield dataclasses.replace(greedy, temperature=0.0, top_p=1.0)
+        yield _select(config, sizes, phase)
+
+
+def _select(config: RunConfig, sizes: Sizes, phase: RunPhase) -> Call:
+    """A baseline student's accuracy: on hard validation, or without such a set greedily on hard train."""
+    if config.hard_subset.validation_share:
+        return _validate(config, sizes, phase)
+    greedy = _evaluate(config, phase, _split(config, sizes).train, 1)
+    return dataclasses.replace(greedy, temperature=0.0, top_p=1.0)
 
 
 def _end(config: RunConfig, sizes: Sizes) -> Iterator[Call]:

@@ -33,7 +33,7 @@ from soar_jax.runs.summary import show_summary
 from soar_jax.runs.workdir import check_workdir, claim_workdir, has_begun
 from soar_jax.soar import curated
 from soar_jax.soar.setup import Setup
-from soar_jax.soar.state import Progress, RunArrays, initial_arrays
+from soar_jax.soar.state import Progress, RunArrays, initial_arrays, initial_progress
 from soar_jax.soar.teacher import centre_embeddings
 from soar_jax.storage.run_checkpoints import Checkpoints
 from soar_jax.telemetry.compilations import CompilationCounter
@@ -72,7 +72,7 @@ def run(config: RunConfig, workdir: epath.Path, profiled: bool = False) -> dict[
     with contextlib.closing(context):
         split = find_hard_problems(context)
         context = dataclasses.replace(context, setup=centre_embeddings(context.setup))  # for the question ledger
-        arrays, progress = restore(context)
+        arrays, progress = restore(context, split)
         result = search(context, arrays, progress, split=split, profiled=profiled)
         summary = evaluate_run(context, result)
         show_summary(context, summary)
@@ -211,7 +211,7 @@ def find_hard_problems(context: RunContext) -> HardSplit:
     return split
 
 
-def restore(context: RunContext) -> tuple[RunArrays, Progress]:
+def restore(context: RunContext, split: HardSplit) -> tuple[RunArrays, Progress]:
     """Restores the newest saved state and truncates the files to it; the initial state if there is none.
 
     A run that starts from a finished one takes that one's state, and has no steps of its own.
@@ -224,11 +224,13 @@ def restore(context: RunContext) -> tuple[RunArrays, Progress]:
         )
         context.files.open_at({}, 0)
         return arrays, progress
-    arrays, progress = initial_arrays(context.setup), Progress()
+    arrays = initial_arrays(context.setup)
     found = context.checkpoints.restore_newest(arrays, context.display.say)
     if found is None:
         if context.setup.config.num_outer_steps:  # the checkpoints were removed, so results are of another state
             remove_results(context.workdir)
+        with context.phase("measuring the base model"):
+            progress = initial_progress(context.setup, split)
     else:
         step, arrays, record = found
         progress = Progress.from_json(record["progress"])

@@ -60,6 +60,7 @@ def sample_population(
     prompts: PromptBatch,  # [P, Q, T]
     keys: jax.Array,  # [P]
     first_prompt: jax.Array | int,  # index of each student's first prompt in its complete draw
+    one_more: Params | None = None,  # weights of one policy
     *,
     mesh: Mesh,
     model: ModelConfig,
@@ -70,28 +71,45 @@ def sample_population(
 ) -> RolloutBatch:
     """Samples completions of every student's own prompts: leaves [P, R, ...].
 
-    Students are sharded over the population axis; each shard runs `population_batch` of its students at a time.
+    Students are sharded over the population axis; each shard runs `population_batch` of its students at a time. With
+    `one_more`, leaves are [P + 1, R, ...]: the last policy samples for student 0's prompts with its key, by the same
+    loop as the students, so that equal weights have equal completions. Every shard runs it.
     """
     options = {"settings": settings, "samples_per_prompt": samples_per_prompt, "max_slots": max_slots}
     vmap_axis_name = parallel.STUDENTS if population_batch > 1 else None
     sample_rows = _row_sampler(mesh, 1, model=model, vmap_axis_name=vmap_axis_name, **options)
 
+    # shard_map passes arguments by position.
     def sample_shard(
-        weights: Params, frozen_base: FrozenBase | None, prompts: PromptBatch, keys: jax.Array, first_prompt: jax.Array
+        weights: Params,
+        frozen_base: FrozenBase | None,
+        prompts: PromptBatch,
+        keys: jax.Array,
+        first_prompt: jax.Array,
+        one_more: Params | None,
     ) -> RolloutBatch:
         def sample_student(inputs: tuple[Params, PromptBatch, jax.Array]) -> RolloutBatch:
             weights, prompts, key = inputs
             params = decoder_params(weights, frozen_base, model)
             return sample_rows(params, prompts, key, first_prompt, jnp.int32(0))
 
-        return parallel.map_students(sample_student, (weights, prompts, keys), population_batch)
+        more = None if one_more is None else (one_more, *jax.tree.map(lambda leaf: leaf[0], (prompts, keys)))
+        return parallel.map_students(sample_student, (weights, prompts, keys), population_batch, more)
 
     replicated, by_population = parallel.REPLICATED, parallel.BY_POPULATION
-    in_specs = (by_population, replicated, by_population, by_population, replicated)
+    in_specs = (by_population, replicated, by_population, by_population, replicated, replicated)
     rollouts = parallel.shard_over_population(mesh, sample_shard, in_specs, by_population)(
-        weights, frozen_base, prompts, keys, jnp.asarray(first_prompt, jnp.int32)
+        weights, frozen_base, prompts, keys, jnp.asarray(first_prompt, jnp.int32), one_more
     )
+    if one_more is not None:
+        rollouts = jax.tree.map(lambda leaf: _move_one_more(leaf, mesh.shape[parallel.POPULATION]), rollouts)
     return jax.tree.map(lambda leaf: leaf[:, : prompts.lengths.shape[1] * samples_per_prompt], rollouts)
+
+
+def _move_one_more(leaf: jax.Array, num_shards: int) -> jax.Array:
+    """Moves the last policy of the first shard to the end, and drops those of the other shards: [P + 1, ...]."""
+    by_shard = leaf.reshape(num_shards, -1, *leaf.shape[1:])
+    return jnp.concatenate([by_shard[:, :-1].reshape(-1, *leaf.shape[1:]), by_shard[0, -1:]])
 
 
 def _row_sampler(mesh: Mesh, num_shards: int, **options: Any) -> Callable[..., RolloutBatch]:

@@ -107,18 +107,29 @@ class TextSampler:
             rows *= min(self.population_batch, ceil_div(population[0], sizes[parallel.POPULATION]))
         return rows
 
-    def sample(self, weights: Params, prompts: PromptBatch, draw: Draw, first_prompt: int = 0) -> RolloutBatch:
+    def sample(
+        self,
+        weights: Params,
+        prompts: PromptBatch,
+        draw: Draw,
+        first_prompt: int = 0,
+        *,
+        one_more: Params | None = None,
+    ) -> RolloutBatch:
         """Samples completions of one policy's prompts [Q, T], or of each student's own prompts [P, Q, T].
 
         Args:
           first_prompt: index of the first prompt in a draw made by several calls.
+          one_more: weights of a policy that is sampled beside a population, see `sharded.sample_population`.
 
         Returns:
           Rollouts of Q * draw.num_samples rows, the samples of a prompt side by side; with a leading axis P for a
-          population.
+          population, or P + 1.
         """
         is_population = prompts.lengths.ndim == 2
-        options: dict[str, Any] = {"population_batch": self.population_batch} if is_population else {}
+        options: dict[str, Any] = {}
+        if is_population:
+            options = {"population_batch": self.population_batch, "one_more": one_more}
         lay_out = parallel.shard_population if is_population else parallel.replicate
         program = sharded.sample_population if is_population else sharded.sample_policy
         rollouts = program(

@@ -28,18 +28,25 @@ class RewardEval:
     baseline: float
     students: np.ndarray  # [g, r]
     rewards: np.ndarray  # [g]
+    standard_errors: np.ndarray  # [g] of the rewards, over the reward questions
+    has_questions: np.ndarray  # [g] bool, whether a dataset has a well-formed question
 
     @property
-    def best_dataset(self) -> int:
-        """k*, the dataset with the largest reward; ties go to the first."""
-        return int(np.argmax(self.rewards))
+    def best_dataset(self) -> int | None:
+        """k*, the dataset with the largest reward of those that have questions; ties go to the first."""
+        return int(np.argmax(np.where(self.has_questions, self.rewards, -np.inf))) if self.has_questions.any() else None
+
+    @property
+    def best_reward(self) -> float:
+        """The reward of `best_dataset`; 0 without one."""
+        return 0.0 if self.best_dataset is None else float(self.rewards[self.best_dataset])
 
     def outcome(self, step: int) -> StepOutcome:
         """What the promotion rule is given of an outer step."""
         return StepOutcome(
             outer_step=step,
             mean_reward=float(self.rewards.mean()),
-            best_reward=float(self.rewards.max()),
+            best_reward=self.best_reward,
             best_dataset=self.best_dataset,
         )
 
@@ -63,12 +70,12 @@ class TrainedStudents:
 class RewardEvaluator:
     """Measures students and the baseline student on fresh reward questions (Algorithm 1, steps 3 and 5).
 
-    Students and baseline use the same random keys, so that common noise cancels and a student that training did not
-    change has reward zero (up to draws that differ by rounding).
+    The baseline is evaluated as one more student of each wave, by the same program with the same random keys. So common
+    noise cancels, and a student that training did not change has reward zero on every device.
     """
 
-    def __init__(self, setup: Setup, baseline: Params, split: HardSplit, step: int) -> None:
-        """Draws a step's reward questions without replacement, and evaluates the baseline student on them."""
+    def __init__(self, setup: Setup, split: HardSplit, step: int) -> None:
+        """Draws a step's reward questions without replacement."""
         config, outer = setup.config, setup.config.outer
         rng = stream_generator(config.seed, "reward_questions", step)
         picks = rng.choice(len(split.train), outer.num_reward_questions, replace=False)
@@ -79,16 +86,38 @@ class RewardEvaluator:
             settings=setup.evaluation_sampling(outer.reward_temperature),
             num_samples=outer.reward_samples,
         )
-        counts = setup.evaluator.count_correct(baseline, self._problems, self._draw)
-        self._baseline = float(counts.mean() / outer.reward_samples)
 
-    def evaluate(self, students: Params, num_students: int) -> RewardEval:
-        """Computes the rewards of datasets from their students, weights with leaves [num_students, ...]."""
+    def evaluate(self, students: Params, baseline: Params, question_sets: QuestionSets) -> RewardEval:
+        """Computes the rewards of whole datasets from their students.
+
+        Args:
+          students: weights with leaves [P, ...].
+          baseline: weights of the baseline student.
+          question_sets: [P] what each student was trained on.
+        """
         outer = self._setup.config.outer
-        counts = self._setup.evaluator.count_correct(students, self._problems, self._draw, num_students=num_students)
-        accuracy = counts.mean(axis=1).reshape(-1, outer.students_per_dataset) / outer.reward_samples
-        rewards = dataset_rewards(accuracy, self._baseline)
-        return RewardEval(baseline=self._baseline, students=accuracy, rewards=rewards)
+        counts = self._setup.evaluator.count_correct(
+            students, self._problems, self._draw, num_students=len(question_sets), one_more=baseline
+        )
+        solved = counts[:-1].reshape(-1, outer.students_per_dataset, counts.shape[1]) / outer.reward_samples  # [g, r, Q]
+        baseline_solved = counts[-1] / outer.reward_samples
+        accuracy, baseline_accuracy = solved.mean(axis=2), float(baseline_solved.mean())
+        return RewardEval(
+            baseline=baseline_accuracy,
+            students=accuracy,
+            rewards=dataset_rewards(accuracy, baseline_accuracy),
+            standard_errors=_standard_errors(solved.mean(axis=1) - baseline_solved),
+            has_questions=np.array([bool(questions) for questions in question_sets[:: outer.students_per_dataset]]),
+        )
+
+
+def _standard_errors(gains: np.ndarray) -> np.ndarray:
+    """Standard errors [g] of the mean gains over reward questions [g, Q]; 0 for a single question.
+
+    They tell how the reward of the same students would vary with the reward questions and their answers.
+    """
+    num_questions = gains.shape[1]
+    return gains.std(axis=1) / np.sqrt(max(1, num_questions - 1))
 
 
 def train_students(
@@ -105,8 +134,7 @@ def train_students(
     """
     config, step = setup.config, progress.outer_step
     rates = learning_rates(config.student, config.episode_steps(len(progress.promotions)), config.student.warmup_steps)
-    with phase("measuring improvement"):
-        evaluator = RewardEvaluator(setup, baseline, split=split, step=step)
+    evaluator = RewardEvaluator(setup, split, step)
     size = config.students_at_once
     waves = []
     candidate, best_reward = baseline, -np.inf
@@ -116,9 +144,10 @@ def train_students(
             plan = EpisodePlan(stream="inner", indices=(step,), learning_rates=rates, first_student=first)
             episode = train_population(setup, baseline, wave, plan)
         with phase("measuring improvement"):
-            measured = evaluator.evaluate(episode.states.weights, len(wave))
-            if measured.rewards.max() > best_reward:
-                candidate, best_reward = take_candidate(setup, episode.states.weights, measured), measured.rewards.max()
+            measured = evaluator.evaluate(episode.states.weights, baseline, wave)
+            if measured.best_dataset is not None and measured.best_reward > best_reward:
+                candidate = take_candidate(setup, episode.states.weights, measured, measured.best_dataset)
+                best_reward = measured.best_reward
         waves.append(
             _Wave(
                 stats=episode.stats,
@@ -154,15 +183,17 @@ def _joined(waves: Sequence[_Wave], candidate: Params) -> TrainedStudents:
             baseline=waves[0].measured.baseline,
             students=np.concatenate([wave.measured.students for wave in waves]),
             rewards=np.concatenate([wave.measured.rewards for wave in waves]),
+            standard_errors=np.concatenate([wave.measured.standard_errors for wave in waves]),
+            has_questions=np.concatenate([wave.measured.has_questions for wave in waves]),
         ),
         candidate=candidate,
     )
 
 
-def take_candidate(setup: Setup, students: Params, measured: RewardEval) -> Params:
-    """Takes the best dataset's student that may be promoted (Algorithm 1, step 6)."""
-    replica = candidate_index(measured.students[measured.best_dataset], setup.config.promotion)
-    index = measured.best_dataset * setup.config.outer.students_per_dataset + replica
+def take_candidate(setup: Setup, students: Params, measured: RewardEval, dataset: int) -> Params:
+    """Takes a dataset's student that may be promoted (Algorithm 1, step 6)."""
+    replica = candidate_index(measured.students[dataset], setup.config.promotion)
+    index = dataset * setup.config.outer.students_per_dataset + replica
     return take_student(students, index, mesh=setup.mesh, model=setup.sampler.model)
 
 

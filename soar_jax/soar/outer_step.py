@@ -121,6 +121,9 @@ def score_by_improvement(
         solve_rates=solve_rates(trained.stats, is_valid, repeats),
         metrics={
             "baseline_accuracy": measured.baseline,
+            "reward_standard_errors": measured.standard_errors.tolist(),
+            "best_dataset": measured.best_dataset,
+            "best_reward": measured.best_reward,
             "moving_average": moving_average,
             "inner_steps": trained.num_steps,
             "inner_reward_first": float(trained.mean_rewards[0].mean()),
@@ -169,7 +172,8 @@ def promote(
     decision = decide(progress.window, outcome, setup.config.promotion)
     # What may be promoted, oldest first, this step's last.
     outcomes, students = (*progress.window, outcome), (*arrays.window, trained.candidate)
-    pairs = tuple((item.question, item.answer) for item in datasets.questions(outcome.best_dataset))
+    best = () if outcome.best_dataset is None else datasets.questions(outcome.best_dataset)
+    pairs = tuple((item.question, item.answer) for item in best)
     questions = (*progress.window_questions, pairs)
     arrays = dataclasses.replace(arrays, window=students[1:])
     num_kept = min(len(decision.window), len(arrays.window))
@@ -197,13 +201,14 @@ def _make_baseline(
 ) -> tuple[RunArrays, Progress]:
     """Makes a student the baseline, and the best promoted student unless an earlier one has a higher accuracy."""
     accuracy = promotion.validation_accuracy
+    is_best = not progress.promotions or accuracy >= progress.best_validation
     arrays = dataclasses.replace(arrays, baseline=student)
     progress = dataclasses.replace(
         progress,
         promotions=(*progress.promotions, promotion),
         baseline_validation=accuracy,
     )
-    if accuracy >= progress.best_validation:
+    if is_best:
         arrays = dataclasses.replace(arrays, best=student)
         progress = dataclasses.replace(progress, best_validation=accuracy, best_promotion=len(progress.promotions))
     return arrays, progress

@@ -12,7 +12,7 @@ from soar_jax.model.parameters import Params
 from soar_jax.rl.population import init_policy
 from soar_jax.rl.train_step import TrainState
 from soar_jax.soar.promotion import StepOutcome
-from soar_jax.soar.setup import Setup
+from soar_jax.soar.setup import Setup, selection_accuracy
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -49,7 +49,7 @@ class Progress:
     promotions: tuple[Promotion, ...] = ()
     best_promotion: int = 0  # number of promotions up to `RunArrays.best`
     best_validation: float = 0.0  # `selection_accuracy` of `RunArrays.best`
-    baseline_validation: float = 0.0  # `selection_accuracy` of the baseline student; 0 before the first promotion
+    baseline_validation: float = 0.0  # `selection_accuracy` of the baseline student; 0 where no student is measured
     num_idle_steps: int = 0  # outer steps in which every reward was zero
     num_sampled_tokens: int = 0
     num_flops: int = 0  # as the work meter counts them
@@ -109,3 +109,11 @@ def initial_arrays(setup: Setup) -> RunArrays:
         best=base,
         window=(base,) * setup.config.promotion.num_kept_students,
     )
+
+
+def initial_progress(setup: Setup, split: HardSplit) -> Progress:
+    """Measures the base model, which is the first baseline student, where the outer loop measures students."""
+    if not setup.config.measures_students:
+        return Progress()
+    accuracy = selection_accuracy(setup, setup.base_weights, split)
+    return Progress(baseline_validation=accuracy, best_validation=accuracy)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,3 +72,21 @@ def test_population_batch_changes_no_draw_of_students(mesh, tiny_model, students
         policy = jax.tree.map(lambda leaf, index=index: leaf[index], students)
         alone = sharded.sample_policy(policy, None, prompts=prompts, key=keys[index], first_prompt=0, **options)
         np.testing.assert_array_equal(one.tokens[index], alone.tokens)
+
+
+@pytest.mark.parametrize("population_batch", [1, 2])
+def test_one_more_policy_draws_as_a_student_of_equal_weights(mesh, tiny_model, students, prompts, population_batch):
+    """In bfloat16, on two shards of the population: the last policy is student 0, and draws as with the others."""
+    stacked = jax.tree.map(lambda leaf: np.stack([leaf] * STUDENTS), prompts)
+    options = {"mesh": mesh, "model": dataclasses.replace(tiny_model, dtype="bfloat16"), "settings": SETTINGS}
+    options |= {"samples_per_prompt": SAMPLES, "max_slots": 4, "population_batch": population_batch}
+    keys = jnp.stack([jax.random.key(3)] * STUDENTS)
+    first = jax.tree.map(lambda leaf: leaf[0], students)
+    found = sharded.sample_population(students, None, stacked, keys, 0, first, **options)
+    expected = sharded.sample_population(students, None, stacked, keys, 0, **options)
+    for name in ("tokens", "lengths", "sampler_logprobs"):
+        rows, others = np.asarray(getattr(found, name)), np.asarray(getattr(expected, name))
+        assert rows.shape[0] == STUDENTS + 1
+        np.testing.assert_array_equal(rows[:-1], others)
+        np.testing.assert_array_equal(rows[-1], others[0])
+    assert len({np.asarray(tokens).tobytes() for tokens in found.tokens}) == STUDENTS

@@ -1,9 +1,12 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from soar_jax.soar import state
 from soar_jax.soar.promotion import StepOutcome
-from soar_jax.soar.state import Progress, Promotion
+from soar_jax.soar.state import Progress, Promotion, initial_progress
+from tests.configs import make_config
 
 
 @pytest.fixture
@@ -37,3 +40,11 @@ def test_promotions_of_old_records_have_no_number_of_steps(progress):
     raw = progress.to_json()
     del raw["promotions"][0]["num_steps"]
     assert Progress.from_json(raw).promotions[0].num_steps == 0
+
+
+@pytest.mark.parametrize(("method", "accuracy"), [("soar_math", 0.03), ("no_promotion", 0.03), ("base_teacher", 0.0)])
+def test_the_base_model_is_measured_before_the_first_step(monkeypatch, method, accuracy):
+    """Where students are measured against it: not in a method without an outer loop."""
+    monkeypatch.setattr(state, "selection_accuracy", lambda setup, weights, split: 0.03)
+    progress = initial_progress(SimpleNamespace(config=make_config(method), base_weights=None), None)
+    assert (progress.baseline_validation, progress.best_validation) == (accuracy, accuracy)
