@@ -11,7 +11,7 @@ import numpy as np
 
 from soar_jax.grading import equivalence
 from soar_jax.grading.extraction import extract
-from soar_jax.grading.pool import shared_pool
+from soar_jax.grading.pool import Outcome, shared_pool
 from soar_jax.parallel import processes
 
 EQUIVALENCES = ("text", "math")
@@ -24,10 +24,16 @@ class Verdict(enum.Enum):
     CORRECT = "correct"
     WRONG = "wrong"
     UNPARSABLE = "unparsable"  # no final answer in the text
-    TIMEOUT = "timeout"  # undecided at the deadline; counts as wrong
+    TIMEOUT = "timeout"  # undecided after the work that its deadline allows; counts as wrong
+    LOST = "lost"  # undecided, since its process died or was stuck for the wall time; counts as wrong
 
 
-_VERDICTS = {True: Verdict.CORRECT, False: Verdict.WRONG, None: Verdict.TIMEOUT}
+_VERDICTS = {
+    Outcome.YES: Verdict.CORRECT,
+    Outcome.NO: Verdict.WRONG,
+    Outcome.TIMEOUT: Verdict.TIMEOUT,
+    Outcome.LOST: Verdict.LOST,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +43,7 @@ class Grader:
     extraction: tuple[str, ...]  # names of ANSWER_FORMATS, tried in order
     equivalence: str = "text"  # "text": equal up to whitespace; "math": the same mathematical object
     num_workers: int = 2  # worker processes for comparisons by algebra
-    deadline_s: float = 5.0  # per comparison by algebra
+    deadline_s: float = 5.0  # work of a comparison by algebra, in seconds of `worker.CALLS_PER_S` calls
 
     def answer(self, text: str) -> str | None:
         """Extracts the final answer of a text; None if it has none."""
@@ -115,14 +121,15 @@ class Grader:
         """Returns whether each answer can be graded by more than its spelling, split over the processes.
 
         As text every answer can. Otherwise it must be a number, or a bounded expression that the symbolic verifier
-        parses before the deadline. Words count as products of their letters, as they do for the verifier.
+        parses within its deadline. Words count as products of their letters, as they do for the verifier.
         """
 
         def read(answers: Sequence[str]) -> list[int]:
             found = {answer: equivalence.is_readable(answer) for answer in answers}
             undecided = [answer for answer, is_readable in found.items() if is_readable is None]
             pool = shared_pool(self.num_workers, self.deadline_s)
-            found |= zip(undecided, pool.parse([equivalence.normalize(text)[0] for text in undecided]), strict=True)
+            parsed = pool.parse([equivalence.normalize(text)[0] for text in undecided])
+            found |= {text: outcome is Outcome.YES for text, outcome in zip(undecided, parsed, strict=True)}
             return [found[answer] is True for answer in answers]
 
         if self.equivalence == "text":
@@ -130,17 +137,19 @@ class Grader:
         return [bool(is_readable) for is_readable in processes.map_across_processes(read, answers)]
 
     def _decide(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], Verdict]:
-        equal: dict[tuple[str, str], bool | None]
         if self.equivalence == "text":
-            equal = {(gold, answer): self._plain(gold) == self._plain(answer) for gold, answer in pairs}
-        else:
-            equal = {pair: equivalence.are_equal(*pair) for pair in sorted(pairs)}
-            undecided = [pair for pair, is_equal in equal.items() if is_equal is None]
-            found = shared_pool(self.num_workers, self.deadline_s).compare(
-                [(equivalence.normalize(gold)[0], equivalence.normalize(answer)[0]) for gold, answer in undecided]
-            )
-            equal |= zip(undecided, found, strict=True)
-        return {pair: _VERDICTS[is_equal] for pair, is_equal in equal.items()}
+            return {(gold, answer): _verdict(self._plain(gold) == self._plain(answer)) for gold, answer in pairs}
+        equal = {pair: equivalence.are_equal(*pair) for pair in sorted(pairs)}
+        undecided = [pair for pair, is_equal in equal.items() if is_equal is None]
+        found = shared_pool(self.num_workers, self.deadline_s).compare(
+            [(equivalence.normalize(gold)[0], equivalence.normalize(answer)[0]) for gold, answer in undecided]
+        )
+        decided = {pair: _verdict(is_equal) for pair, is_equal in equal.items() if is_equal is not None}
+        return decided | {pair: _VERDICTS[outcome] for pair, outcome in zip(undecided, found, strict=True)}
+
+
+def _verdict(is_equal: bool) -> Verdict:
+    return Verdict.CORRECT if is_equal else Verdict.WRONG
 
 
 def _spellings(names: Sequence[str], equal: set[tuple[str, str]]) -> dict[str, str]:

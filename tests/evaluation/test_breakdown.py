@@ -14,12 +14,18 @@ VERDICTS = np.array([["correct", "wrong"]] * 4 + [["correct", "correct"]] * 2 + 
 def test_counts_by_subject_and_level():
     tables = breakdown(PROBLEMS, VERDICTS, (1, 2))
     assert tables["overall"]["num_problems"] == 10
-    assert tables["overall"]["verdicts"] == {"correct": 8, "wrong": 4, "unparsable": 4, "timeout": 4}
+    assert tables["overall"]["verdicts"] == {"correct": 8, "wrong": 4, "unparsable": 4, "timeout": 4, "lost": 0}
     assert tables["overall"]["pass@1"]["mean"] == pytest.approx(0.4)
     assert tables["overall"]["pass@2"]["mean"] == pytest.approx(0.6)
     assert {name: row["num_problems"] for name, row in tables["subjects"].items()} == {"": 4, "algebra": 6}
     assert tables["subjects"][""]["pass@2"] == {"mean": 0, "low": 0, "high": 0}
-    assert tables["subjects"]["algebra"]["verdicts"] == {"correct": 8, "wrong": 4, "unparsable": 0, "timeout": 0}
+    assert tables["subjects"]["algebra"]["verdicts"] == {
+        "correct": 8,
+        "wrong": 4,
+        "unparsable": 0,
+        "timeout": 0,
+        "lost": 0,
+    }
     assert {name: row["num_problems"] for name, row in tables["levels"].items()} == {"1": 5, "2": 5}
 
 

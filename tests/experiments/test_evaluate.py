@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from soar_jax.config.sections import FieldsSection
+from soar_jax.grading.grader import Verdict
 from soar_jax.problems import arithmetic, benchmarks
 from tests.experiments.runs import finish, kill, run_program, tiny, two_processes, wait_until
 from tests.runs.saved_runs import save_run
@@ -112,7 +113,7 @@ def test_the_tables_are_those_of_the_completions(evaluated, benchmark_file):
             assert interval["mean"] == pytest.approx(by_hand([counts[id_] for id_ in ids], k))
             assert interval["low"] <= interval["mean"] <= interval["high"]
         verdicts = [completion["verdict"] for completion in completions if completion["id"] in ids]
-        assert row["verdicts"] == {name: verdicts.count(name) for name in ("correct", "wrong", "unparsable", "timeout")}
+        assert row["verdicts"] == {name.value: verdicts.count(name.value) for name in Verdict}
     assert 0 < tables["overall"]["pass@1"]["low"] < tables["overall"]["pass@1"]["high"] < 1
     assert "level 3" in printed
     assert f"answers: {tables['overall']['verdicts']['correct']} correct, " in printed
