@@ -7,30 +7,56 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from soar_jax.checkpoints.config_keys import check_keys
 from soar_jax.checkpoints.families import FAMILIES, rope_parameters
 from soar_jax.errors import SettingsError, require
 from soar_jax.model.config import ModelConfig, RopeScaling
 
 _MAX_SIZE = 2**31
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu"}
+_APPLIED = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "rms_norm_eps",
+    "tie_word_embeddings",
+    "max_position_embeddings",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "layer_types",
+    "hidden_act",
+    "hidden_activation",
+)
+_ROPE_KEYS = {
+    "default": (),
+    "linear": ("factor", "original_max_position_embeddings"),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}  # by kind, those with an effect or known to have none
 
 
 def from_hugging_face(raw: Mapping[str, Any], dtype: str = "float32") -> ModelConfig:
     """Reads a Hugging Face `config.json`.
 
     Raises:
-      SettingsError: the architecture is not supported, or a field is missing.
+      SettingsError: the architecture is not supported, a key changes it in a way that is not, or a field is missing.
     """
     family = raw.get("model_type")
     require(
         isinstance(family, str) and family in FAMILIES,
         f"model_type {family!r} is not supported; supported: {', '.join(FAMILIES)}",
     )
+    quantised = [key for key in ("quantization_config", "quantization", "compression_config") if raw.get(key)]
     require(
-        not raw.get("quantization_config"),
-        "config.json has a quantization_config, and quantised tensors cannot be read; fetch the model as it was before "
-        "it was quantised, or a GGUF file of it",
+        not quantised,
+        f"config.json has a {quantised[:1]}, and quantised tensors cannot be read; fetch the model as it was before it "
+        "was quantised, or a GGUF file of it",
     )
+    check_keys(raw, (*_APPLIED, *FAMILIES[str(family)].keys), "config.json")
     try:
         config = _sizes(raw, str(family), dtype)
         config = dataclasses.replace(config, **_family_fields(raw, config))
@@ -54,7 +80,7 @@ def _sizes(raw: Mapping[str, Any], family: str, dtype: str) -> ModelConfig:
         num_layers=int(raw["num_hidden_layers"]),
         num_heads=num_heads,
         num_kv_heads=int(raw.get("num_key_value_heads") or num_heads),
-        head_dim=int(raw.get("head_dim") or d_model // num_heads),
+        head_dim=int(raw.get("head_dim") or FAMILIES[family].head_dim or d_model // num_heads),
         rope_theta=float(
             rope_parameters(raw, "full_attention").get("rope_theta", raw.get("rope_theta", FAMILIES[family].rope_theta))
         ),
@@ -70,27 +96,36 @@ def _sizes(raw: Mapping[str, Any], family: str, dtype: str) -> ModelConfig:
 def _family_fields(raw: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
     """The fields in which a checkpoint differs from Llama."""
     family = FAMILIES[config.family]
-    has_bias = bool(raw.get("attention_bias", False))
-    require(not has_bias and not raw.get("mlp_bias"), "biases are supported in Qwen2's queries, keys and values alone")
-    act = raw.get(family.activation_key, "silu")
-    require(act in _ACTIVATIONS, f"hidden_act {act!r} is not supported; supported: {', '.join(_ACTIVATIONS)}")
-    softcapping = "attn_logit_softcapping", "final_logit_softcapping"
-    for key in ("use_sliding_window", "use_bidirectional_attention", *softcapping):
-        require(not raw.get(key), f"{key} is not supported")
+    act = raw.get(family.activation_key, family.activation)
+    for key in ("hidden_act", "hidden_activation"):
+        found = raw.get(key, act)
+        require(found in _ACTIVATIONS, f"{key} {found!r} is not supported; supported: {', '.join(_ACTIVATIONS)}")
+        require(found == act, f"{key} is {found!r}, but {family.activation_key} is {act!r}")
+    kinds = set(raw.get("layer_types") or ()) - {"full_attention"}
+    kinds -= {"sliding_attention"} if "layer_types" in family.keys else set()
+    require(not kinds, f"layer_types {sorted(kinds)} are not supported in a {config.family} model")
+    classes = raw.get("architectures") or [family.transformers_class]
+    require(
+        family.transformers_class in classes,
+        f"config.json names the architecture {classes}, not {family.transformers_class}, which is what can be computed",
+    )
     return {"activation": _ACTIVATIONS[act]} | family.fields(raw, config)
 
 
 def _scaling(raw: Mapping[str, Any]) -> RopeScaling | None:
+    both = raw.get("rope_parameters") or {}, raw.get("rope_scaling") or {}
+    require(not all(both) or both[0] == both[1], "rope_parameters and rope_scaling differ; remove one of them")
     found = rope_parameters(raw, "full_attention")
     found = found if "rope_type" in found else (raw.get("rope_scaling") or {})
-    kind = found.get("rope_type", found.get("type", "default"))
-    require(kind in ("default", "llama3", "linear"), f"rope_type {kind!r} is not supported; supported: llama3, linear")
+    kind = str(found.get("rope_type", found.get("type", "default")))
+    require(kind in _ROPE_KEYS, f"rope_type {kind!r} is not supported; supported: llama3, linear")
+    check_keys(found, ("rope_type", "type", "rope_theta", *_ROPE_KEYS[kind]), f"the {kind} RoPE of config.json")
     if kind == "default":
         return None
     if kind == "linear":
-        return RopeScaling(kind=str(kind), factor=float(found["factor"]))
+        return RopeScaling(kind=kind, factor=float(found["factor"]))
     return RopeScaling(
-        kind=str(kind),
+        kind=kind,
         factor=float(found["factor"]),
         low_freq_factor=float(found["low_freq_factor"]),
         high_freq_factor=float(found["high_freq_factor"]),

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from soar_jax.checkpoints.config_keys import check_keys
 from soar_jax.errors import require
 from soar_jax.model.config import ModelConfig
 from soar_jax.registry import Registry
@@ -26,7 +27,10 @@ class ModelFamily:
     transformers_class: str
     rope_theta: float = 1e4  # if config.json has none
     ties_embeddings: bool = False  # if config.json does not say
+    head_dim: int = 0  # if config.json has none; 0: hidden_size over the number of heads
     activation_key: str = "hidden_act"
+    activation: str = "silu"  # if config.json has none
+    keys: tuple[str, ...] = ()  # of config.json, unlike Llama's, that `fields` applies or that have no effect
     fields: Callable[[Raw, ModelConfig], dict[str, Any]] = lambda raw, config: {}  # of ModelConfig, unlike Llama's
     raw_fields: Callable[[ModelConfig], dict[str, Any]] = lambda config: {}  # of config.json, unlike Llama's
 
@@ -34,11 +38,22 @@ class ModelFamily:
 FAMILIES: Registry[ModelFamily] = Registry("model.source")
 
 FAMILIES.register("llama")(ModelFamily(transformers_class="LlamaForCausalLM"))  # Llama, SmolLM2
+# `use_sliding_window` is refused, and these have no effect without it.
+_UNUSED_WINDOW = ("sliding_window", "max_window_layers")
 FAMILIES.register("qwen2")(  # Qwen2, Qwen2.5
-    ModelFamily(transformers_class="Qwen2ForCausalLM", fields=lambda raw, config: {"has_qkv_bias": True})
+    ModelFamily(
+        transformers_class="Qwen2ForCausalLM",
+        keys=_UNUSED_WINDOW,
+        fields=lambda raw, config: {"has_qkv_bias": True},
+    )
 )
 FAMILIES.register("qwen3")(
-    ModelFamily(transformers_class="Qwen3ForCausalLM", fields=lambda raw, config: {"has_qk_norm": True})
+    ModelFamily(
+        transformers_class="Qwen3ForCausalLM",
+        head_dim=128,
+        keys=_UNUSED_WINDOW,
+        fields=lambda raw, config: {"has_qk_norm": True},
+    )
 )
 
 
@@ -50,6 +65,9 @@ def rope_parameters(raw: Raw, layer_type: str) -> Raw:
 
 def _gemma3(raw: Raw, config: ModelConfig) -> dict[str, Any]:
     rope = rope_parameters(raw, "sliding_attention")
+    kind = rope.get("rope_type", "default")
+    require(kind == "default", f"rope_type {kind!r} of layers with sliding windows is not supported")
+    check_keys(rope, ("rope_type", "rope_theta"), "the RoPE of layers with sliding windows in config.json")
     return {
         "has_qk_norm": True,
         "has_post_norms": True,
@@ -77,7 +95,16 @@ FAMILIES.register("gemma3_text")(
         transformers_class="Gemma3ForCausalLM",
         rope_theta=1e6,
         ties_embeddings=True,
+        head_dim=256,
         activation_key="hidden_activation",
+        activation="gelu_pytorch_tanh",
+        keys=(
+            "query_pre_attn_scalar",
+            "sliding_window",
+            "sliding_window_pattern",
+            "layer_types",
+            "rope_local_base_freq",
+        ),
         fields=_gemma3,
         raw_fields=_raw_gemma3,
     )

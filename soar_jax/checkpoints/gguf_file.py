@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from soar_jax.checkpoints.config_keys import check_keys
 from soar_jax.checkpoints.tokenizer import Tokenizer, wrap
 from soar_jax.errors import SettingsError, require
 
@@ -26,6 +27,24 @@ _LAYER = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+# Metadata of the architecture that are read here, and those that have no effect.
+_APPLIED = (
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "attention.value_length",
+    "attention.layer_norm_rms_epsilon",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scale_linear",
+)
+_NO_EFFECT = ("vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "rope.scaling.original_context_length")
 # GGUF files store the RoPE scaling of Llama 3 as a tensor of frequency factors; its other constants are fixed.
 _LLAMA3_ROPE = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
@@ -74,8 +93,11 @@ class GGUFFile:
         """Builds the `config.json` of the model from the metadata.
 
         Raises:
-          SettingsError: a field is missing.
+          SettingsError: a field is missing, or changes the model in a way that is not supported.
         """
+        prefix = f"{self._architecture}."
+        metadata = {name.removeprefix(prefix): value for name, value in self.fields.items() if name.startswith(prefix)}
+        check_keys(metadata, (*_APPLIED, *_NO_EFFECT), str(self.path))
         require("token_embd.weight" in self._tensors, f"{self.path} has no token embeddings; fetch it again")
         heads = self._number("attention.head_count")
         config = {
@@ -86,7 +108,7 @@ class GGUFFile:
             "num_hidden_layers": self._number("block_count"),
             "num_attention_heads": heads,
             "num_key_value_heads": self._number("attention.head_count_kv", heads),
-            "head_dim": self._number("attention.key_length", self._number("embedding_length") // max(1, heads)),
+            "head_dim": self._head_dim(heads),
             "rope_theta": self._number("rope.freq_base", 10000.0),
             "rms_norm_eps": self._number("attention.layer_norm_rms_epsilon"),
             "max_position_embeddings": self._number("context_length"),
@@ -148,6 +170,13 @@ class GGUFFile:
         require(kind in ("linear", "none", ""), f"rope scaling {kind!r} of {self.path} is not supported")
         factor = self._number("rope.scaling.factor", self._number("rope.scale_linear", 0.0))
         return float(factor) if kind == "linear" and factor != 1 else 0.0
+
+    def _head_dim(self, num_heads: int) -> int:
+        size: int = self._number("attention.key_length", self._number("embedding_length") // max(1, num_heads))
+        for name in ("attention.value_length", "rope.dimension_count"):
+            other = self._number(name, size)
+            require(other == size, f"{name} of {self.path} is {other}, but a head has {size} dimensions")
+        return size
 
     def _number(self, name: str, default: Any = None) -> Any:
         value = self.fields.get(f"{self._architecture}.{name}", default)

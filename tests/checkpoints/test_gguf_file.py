@@ -237,6 +237,31 @@ def test_a_rope_factor_alone_is_linear(weights, tmp_path, key):
     assert base_model.load_model(str(write(tmp_path / "n.gguf", weights)), "float32").config.rope_scaling is None
 
 
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"logit_scale": 0.5}, "sets 'logit_scale' to 0.5"),
+        ({"attention.scale": 0.1}, "sets 'attention.scale' to 0.1"),
+        ({"attention.sliding_window": 4096}, "sets 'attention.sliding_window' to 4096"),
+        ({"final_logit_softcapping": 30.0}, "sets 'final_logit_softcapping' to 30.0"),
+        ({"rope.scaling.attn_factor": 0.5}, "sets 'rope.scaling.attn_factor' to 0.5"),
+        ({"expert_count": 8}, "sets 'expert_count' to 8"),
+        ({"rope.dimension_count": H // 2}, f"rope.dimension_count of .* is {H // 2}, but a head has {H} dimensions"),
+        ({"attention.value_length": 2 * H}, f"attention.value_length of .* is {2 * H}, but a head has {H} dimensions"),
+    ],
+)
+def test_metadata_that_change_the_mathematics_are_refused(weights, tmp_path, numbers, message):
+    path = write(tmp_path / "m.gguf", weights, numbers={f"llama.{key}": value for key, value in numbers.items()})
+    with pytest.raises(SettingsError, match=message):
+        base_model.load_model(str(path), "float32")
+
+
+def test_neutral_metadata_pass(weights, tmp_path):
+    neutral = {"logit_scale": 1.0, "expert_count": 0, "rope.dimension_count": H, "vocab_size": len(TOKENS)}
+    path = write(tmp_path / "m.gguf", weights, numbers={f"llama.{key}": value for key, value in neutral.items()})
+    assert base_model.load_model(str(path), "float32").config.head_dim == H
+
+
 def test_llama_3_adds_bos_and_keeps_words_that_are_tokens(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.TOKENS", [*TOKENS[:-1], "Ġheh"])
     monkeypatch.setattr(f"{__name__}.MERGES", MERGES[:-1])

@@ -80,7 +80,7 @@ def test_a_tensor_of_another_shape_is_refused(folder):
     [
         ({"model_type": "bert"}, "model_type 'bert' is not supported"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not supported"),
-        ({"attention_bias": True}, "biases"),
+        ({"attention_bias": True}, "sets 'attention_bias' to True"),
         ({"hidden_size": "x"}, "a value that is no size"),
         ({"hidden_size": 1e999}, "a value that is no size"),
         ({"vocab_size": 10**12}, "a value that is no size"),
@@ -91,8 +91,8 @@ def test_a_tensor_of_another_shape_is_refused(folder):
         ({"num_attention_heads": 0, "head_dim": None}, "a value that is no size"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
         ({"rope_scaling": {"type": "linear"}}, "config.json lacks 'factor'"),
-        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping is not supported"),
-        ({"use_bidirectional_attention": True}, "use_bidirectional_attention is not supported"),
+        ({"final_logit_softcapping": 30.0}, "sets 'final_logit_softcapping' to 30.0, which is not supported"),
+        ({"use_bidirectional_attention": True}, "sets 'use_bidirectional_attention' to True"),
         ({"quantization_config": {"quant_method": "compressed-tensors"}}, "quantised tensors cannot be read"),
     ],
 )
