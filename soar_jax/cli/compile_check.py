@@ -1,8 +1,10 @@
-"""Compiles every program of a run for a TPU slice that is not attached, and prints its memory and collectives.
+"""Compiles every program of a run for a TPU slice or GPUs that are not attached; prints memory and collectives.
 
     python experiments/compile_check.py --config=configs/soar_math.py:llama3.2-3b --topology=v6e:4x4
+    python experiments/compile_check.py --config=configs/soar_math.py:llama3.2-3b --topology=h100:8
 
-Needs the extra `tpu`, but no TPU and no weights. Exit code 0 if every program fits, 1 if not, 2 for bad input.
+Needs the extra `tpu` or `cuda13`, but no accelerator and no weights. Exit code 0 if every program fits, 1
+if not, 2 for bad input.
 """
 
 from __future__ import annotations
@@ -16,34 +18,37 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the slice is described by its topology
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # the chips are described by their topology
 
 import jax
 
 from soar_jax.checkpoints import known_shapes
 from soar_jax.cli import command
 from soar_jax.errors import require
-from soar_jax.planning.compile_check import Compiled, abstract_run, compile_all, topology_devices
+from soar_jax.planning.compile_check import Compiled, abstract_run, compile_all
+from soar_jax.planning.target_devices import reported_memory, topology_devices
 from soar_jax.runs.memory import memory_summary
-from soar_jax.telemetry.devices import Device
+from soar_jax.telemetry.devices import GPU, Device
 
 CONFIG = command.define_config_flag()
-TOPOLOGY = flags.DEFINE_string("topology", None, "TPU slice, e.g. v6e:4x4, v5e:4x8 or v5p:2x2x4.")
+TOPOLOGY = flags.DEFINE_string("topology", None, "TPU slice, e.g. v6e:4x4 or v5p:2x2x4, or GPUs, e.g. h100:8.")
 MODEL_CONFIG = flags.DEFINE_string("model_config", "", "A config.json or its folder, instead of model.source.")
 ONLY = flags.DEFINE_string("only", "", "Compile only programs whose names hold this.")
 JSON = flags.DEFINE_bool("json", False, "Print JSON lines, one a program; tables go to stderr.")
 
 EXIT_DOES_NOT_FIT = 1
 _TABLE_WIDTH = 150
+_JAX_SHARE = 0.75  # of a GPU's memory, which JAX takes unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise
 _BYTES = ("arguments", "outputs", "temporaries", "code")
 
 
 def main() -> None:
     """Compiles the programs and prints the tables."""
     topology = command.required(TOPOLOGY)
-    config = command.run_config(CONFIG).for_platform("tpu")
+    config = command.run_config(CONFIG)
     jax.config.update("jax_enable_compilation_cache", False)  # programs for a TPU cannot be read back without one
     device, devices = topology_devices(topology)
+    config = config.for_platform(device.platform)
     model = known_shapes.shape_of(config.model.source, config.model.dtype, MODEL_CONFIG.value)
     run = abstract_run(config, model, devices)
     console = Console(highlight=False, soft_wrap=True, width=_TABLE_WIDTH, stderr=JSON.value)
@@ -57,6 +62,8 @@ def main() -> None:
     require(bool(found), f"no program's name holds {ONLY.value!r}; leave out --only to see all names")
     console.print(_memory_table(found, device))
     console.print(_work_table(found))
+    if device.platform == GPU:
+        console.print(_gpu_notes(found, device))
     for compiled in found:
         if not compiled.fits:
             console.print(_complaint(compiled))
@@ -102,6 +109,18 @@ def _work_table(found: list[Compiled]) -> Table:
         kinds = [f"{kind} {n}, {size / 2**30:.3g}" for kind, (n, size) in compiled.collectives.items()]
         table.add_row(compiled.program.name, f"{compiled.program.flops:.3g}", "; ".join(kinds))
     return table
+
+
+def _gpu_notes(found: list[Compiled], device: Device) -> str:
+    lines = [
+        "Compiled without a GPU and without autotuning. On a GPU, XLA times algorithms of matrix products, whose",
+        "workspaces change temporaries, and attention by cuDNN takes a workspace, which counts 0 here.",
+    ]
+    reported = reported_memory(device)
+    if max(compiled.needed for compiled in found) > _JAX_SHARE * reported:
+        wanted = f"XLA_PYTHON_CLIENT_MEM_FRACTION={device.memory_bytes / reported:.2f}"
+        lines.append(f"A run needs {wanted}: by default JAX takes {_JAX_SHARE:.0%} of a GPU's memory.")
+    return "\n".join(lines)
 
 
 def _complaint(compiled: Compiled) -> str:

@@ -15,7 +15,7 @@ PROGRAMS = {
     "filter_hard": "find problems that no sample solves",
     "export": "write a policy as a Hugging Face folder",
     "plan": "operations, hours and money of a run before it starts",
-    "compile_check": "compile every program of a run for a TPU slice that is not here",
+    "compile_check": "compile every program of a run for TPUs or GPUs that are not here",
     "pretrain": "make the embedded model again",
 }
 

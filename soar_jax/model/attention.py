@@ -23,6 +23,7 @@ from soar_jax.parallel.sharding import COMPUTE_RULES, partition
 
 PLAIN, SPLASH, CUDNN = "plain", "splash", "cudnn"
 _NEEDS = {SPLASH: "tpu", CUDNN: "gpu"}  # platform of each kernel
+_MAX_CUDNN_HEAD_DIM = 128  # on every GPU; the newer ones take 256
 _MASKED = -1e30  # finite: a fully masked row gives no NaN
 _LANES = 128  # the number of slots in the TPU kernel is a multiple of this
 _BLOCKS = (512, 256, 128)  # its block sizes in slots; the largest that divides the row is used
@@ -49,15 +50,23 @@ def check(section: ModelSection, mesh: Mesh) -> None:
 def choose(section: ModelSection, model: ModelConfig, mesh: Mesh) -> ModelConfig:
     """The model, set to attend as a config's section `model` says on a mesh's devices.
 
-    "auto" is the TPU's kernel on TPUs, and plain elsewhere and for models whose layers have windows.
+    "auto" is the kernel of the devices where it can do the model, and plain elsewhere. No kernel can do layers with
+    windows; cuDNN's can do bfloat16 and heads of 8, 16, ... 128 dimensions.
 
     Raises:
       SettingsError: the kernel cannot do this model.
     """
     name, has_windows = section.attention, bool(model.layers_with_window)
+    fits_cudnn = model.head_dim % 8 == 0 and model.head_dim <= _MAX_CUDNN_HEAD_DIM
     if name == AUTO:
-        name = SPLASH if mesh.devices.flat[0].platform == "tpu" and not has_windows else PLAIN
+        kernels = {"tpu": SPLASH, "gpu": CUDNN if fits_cudnn and model.dtype == "bfloat16" else PLAIN}
+        name = PLAIN if has_windows else kernels.get(mesh.devices.flat[0].platform, PLAIN)
     require(name == PLAIN or not has_windows, f"model.attention={name!r} cannot do layers with windows; choose 'auto'")
+    require(
+        name != CUDNN or fits_cudnn,
+        f"model.attention='cudnn' cannot do heads of {model.head_dim} dimensions, only of multiples of 8 up to "
+        f"{_MAX_CUDNN_HEAD_DIM}; choose 'auto'",
+    )
     return dataclasses.replace(model, attention=name, int8_cache=section.int8_cache)
 
 

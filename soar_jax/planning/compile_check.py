@@ -1,10 +1,8 @@
-"""Compiles a run's programs for TPUs that are not here, and says what each takes and whether it fits."""
+"""Compiles a run's programs for TPUs or GPUs that are not here, and says what each takes and whether it fits."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -14,15 +12,19 @@ import jax
 
 from soar_jax import parallel
 from soar_jax.config.run_config import RunConfig
-from soar_jax.errors import SettingsError, require
+from soar_jax.errors import SettingsError
 from soar_jax.model.config import ModelConfig
 from soar_jax.planning.collectives import collectives
 from soar_jax.planning.programs import Program, RunPrograms
 from soar_jax.runs.memory import AbstractRun
-from soar_jax.telemetry.devices import Device, parse_topology
+from soar_jax.telemetry.devices import GPU, Device
 
 _OUT_OF_MEMORY = re.compile(r"Used ([\d.]+)([KMGT]?) of")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# XLA chooses kernels by timing them on the GPU; without that, matrix products by Triton do not compile.
+_COMPILER_OPTIONS: dict[str, dict[str, str | bool]] = {
+    GPU: {"xla_gpu_autotune_level": "0", "xla_gpu_enable_triton_gemm": False}
+}
 _HELP = {
     "state": "mesh.fsdp up, lora.rank, or with promotion.student=window_best promotion.window down",
     "population": "inner.students_at_once, final.num_replicas or mesh.population down, mesh.fsdp up, or lora.rank",
@@ -82,37 +84,6 @@ class Compiled:
         return _HELP["population" if self.program.has_population else "state"]
 
 
-def topology_devices(topology: str) -> tuple[Device, Sequence[Any]]:
-    """The chip of a TPU topology, and devices of it to compile for.
-
-    Raises:
-      SettingsError: libtpu is missing, or it does not know the topology.
-    """
-    asked = parse_topology(topology)
-    require(
-        importlib.util.find_spec("libtpu") is not None,
-        "compiling for TPUs needs libtpu; install the extra `tpu`: pip install 'soar-jax[tpu]'",
-    )
-    from jax.experimental import topologies
-
-    # No TPU is asked for: neither the cloud's metadata nor the lock that keeps two processes off one TPU matter.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    try:
-        devices = topologies.get_topology_desc(topology, platform="tpu").devices
-    except (jax.errors.JaxRuntimeError, ValueError, NotImplementedError) as error:  # by what libtpu finds amiss
-        reason = str(error).splitlines()[0][:200]
-        raise SettingsError(
-            f"libtpu cannot make topology {topology!r} ({reason}); one that exists is v6e:4x4"
-        ) from None
-    require(
-        len(devices) == asked.num_chips,
-        f"libtpu sees {len(devices)} devices in the {asked.num_chips} chips of {topology!r}, half a chip each; only "
-        "TPUs that are one device a chip can be checked: v5e, v5p, v6e",
-    )
-    return asked.device, devices
-
-
 def abstract_run(config: RunConfig, model: ModelConfig, devices: Sequence[Any]) -> AbstractRun:
     """A config's run on its mesh over devices.
 
@@ -125,21 +96,42 @@ def abstract_run(config: RunConfig, model: ModelConfig, devices: Sequence[Any]) 
 
 
 def compile_all(run: AbstractRun, device: Device, only: str = "") -> Iterator[Compiled]:
-    """Compiles one program after another: those whose names hold `only`."""
+    """Compiles one program after another: those whose names hold `only`.
+
+    Raises:
+      SettingsError: as `compile_program`.
+    """
     state, population = run.state(), run.population()
     for program in RunPrograms(run).programs():
         if only not in program.name:
             continue
         alive = state | population if program.has_population else state
         beside = {name: size for name, size in alive.items() if name not in program.inputs}
-        yield _compile(program, beside, device.memory_bytes)
+        yield _compile(program, beside, device)
 
 
-def _compile(program: Program, beside: dict[str, int], capacity: float) -> Compiled:
-    started = time.perf_counter()
-    lowered = program.lower()
+def compile_program(program: Program, device: Device) -> jax.stages.Compiled:
+    """Compiles one program for a topology's devices.
+
+    Raises:
+      SettingsError: attention by cuDNN was chosen, and cuDNN is not installed.
+    """
     try:
-        compiled = lowered.compile()
+        lowered = program.lower()
+    except RuntimeError as error:
+        if "cuDNN" not in str(error):
+            raise
+        raise SettingsError(
+            'attention by cuDNN compiles only where cuDNN is installed: pip install "jax[cuda13]", or choose '
+            "--config.model.attention=plain"
+        ) from None
+    return lowered.compile(compiler_options=_COMPILER_OPTIONS.get(device.platform))
+
+
+def _compile(program: Program, beside: dict[str, int], device: Device) -> Compiled:
+    started = time.perf_counter()
+    try:
+        compiled = compile_program(program, device)
     except jax.errors.JaxRuntimeError as error:
         used = _OUT_OF_MEMORY.search(str(error))
         if used is None:
@@ -156,7 +148,7 @@ def _compile(program: Program, beside: dict[str, int], capacity: float) -> Compi
             fullest=total,
             beside=beside,
             collectives={},
-            capacity=min(capacity, total - 1),
+            capacity=min(device.memory_bytes, total - 1),
         )
     memory, text = compiled.memory_analysis(), compiled.as_text()
     assert memory is not None
@@ -171,5 +163,5 @@ def _compile(program: Program, beside: dict[str, int], capacity: float) -> Compi
         fullest=memory.peak_memory_in_bytes,
         beside=beside,
         collectives=collectives(text),
-        capacity=capacity,
+        capacity=device.memory_bytes,
     )

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from soar_jax.errors import require
 
+TPU, GPU = "tpu", "gpu"
 PRICES_OF = "early 2026"
 MAX_CHIPS = 16_384
 # Measured on devices that are not in the table: a product of square matrices, and a copy of float32 numbers.
@@ -31,6 +32,7 @@ class Device:
     """One accelerator chip."""
 
     name: str  # in a topology
+    platform: str  # in JAX: TPU or GPU
     title: str
     peak_flops: float  # per second, dense bfloat16
     memory_bytes: float
@@ -48,19 +50,21 @@ class Topology:
 
 
 DEVICES = (
-    Device(name="h100", title="NVIDIA H100 SXM", peak_flops=989.4e12, memory_bytes=80e9, bandwidth=3.35e12,
-           usd_per_hour=3.00, jax_kinds=("NVIDIA H100 80GB HBM3",)),
-    Device(name="h200", title="NVIDIA H200", peak_flops=989.4e12, memory_bytes=141e9, bandwidth=4.8e12,
+    Device(name="h100", platform=GPU, title="NVIDIA H100 SXM", peak_flops=989.4e12, memory_bytes=80e9,
+           bandwidth=3.35e12, usd_per_hour=3.00, jax_kinds=("NVIDIA H100 80GB HBM3",)),
+    Device(name="h200", platform=GPU, title="NVIDIA H200", peak_flops=989.4e12, memory_bytes=141e9, bandwidth=4.8e12,
            usd_per_hour=3.80, jax_kinds=("NVIDIA H200",)),
-    Device(name="a100", title="NVIDIA A100 80GB", peak_flops=312e12, memory_bytes=80e9, bandwidth=2.039e12,
-           usd_per_hour=2.00, jax_kinds=("NVIDIA A100-SXM4-80GB",)),
-    Device(name="v4", title="TPU v4", peak_flops=275e12, memory_bytes=32e9, bandwidth=1.228e12,
+    Device(name="a100", platform=GPU, title="NVIDIA A100 80GB", peak_flops=312e12, memory_bytes=80e9,
+           bandwidth=2.039e12, usd_per_hour=2.00, jax_kinds=("NVIDIA A100-SXM4-80GB",)),
+    Device(name="b200", platform=GPU, title="NVIDIA B200", peak_flops=2250e12, memory_bytes=180e9, bandwidth=8e12,
+           usd_per_hour=5.50, jax_kinds=("NVIDIA B200",)),
+    Device(name="v4", platform=TPU, title="TPU v4", peak_flops=275e12, memory_bytes=32e9, bandwidth=1.228e12,
            usd_per_hour=3.22, jax_kinds=("TPU v4",)),
-    Device(name="v5e", title="TPU v5e", peak_flops=197e12, memory_bytes=16e9, bandwidth=0.819e12,
+    Device(name="v5e", platform=TPU, title="TPU v5e", peak_flops=197e12, memory_bytes=16e9, bandwidth=0.819e12,
            usd_per_hour=1.20, jax_kinds=("TPU v5 lite", "TPU v5e")),
-    Device(name="v5p", title="TPU v5p", peak_flops=459e12, memory_bytes=95e9, bandwidth=2.765e12,
+    Device(name="v5p", platform=TPU, title="TPU v5p", peak_flops=459e12, memory_bytes=95e9, bandwidth=2.765e12,
            usd_per_hour=4.20, jax_kinds=("TPU v5", "TPU v5p")),
-    Device(name="v6e", title="TPU v6e", peak_flops=918e12, memory_bytes=32e9, bandwidth=1.64e12,
+    Device(name="v6e", platform=TPU, title="TPU v6e", peak_flops=918e12, memory_bytes=32e9, bandwidth=1.64e12,
            usd_per_hour=2.70, jax_kinds=("TPU v6 lite", "TPU v6e")),
 )  # fmt: skip
 H100 = DEVICES[0]

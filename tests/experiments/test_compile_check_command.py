@@ -8,6 +8,9 @@ import pytest
 from tests.experiments.runs import finish, run_program
 
 MESH = [f"--config.mesh.{axis}=2" for axis in ("population", "fsdp", "tensor")]
+needs_cuda_plugin = pytest.mark.skipif(
+    importlib.util.find_spec("jax_cuda13_plugin") is None, reason="needs the package jax-cuda13-plugin"
+)
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra `tpu`")
 
 
@@ -33,6 +36,17 @@ def test_a_program_that_fits_is_a_json_line_and_exit_0(check):
         line["beside"].values()
     )
     assert "mesh: population 2 x data 1 x fsdp 2 x tensor 2" in err
+
+
+@pytest.mark.slow
+@needs_cuda_plugin
+def test_a_program_for_gpus_comes_with_what_a_gpu_would_change(check):
+    code, out, err = check("--topology=h100:8", "--json", "--only=copying")
+    assert code == 0, err
+    (line,) = map(json.loads, out.splitlines())
+    assert (line["fits"], line["capacity"]) == (True, 80e9)
+    assert "Compiled without a GPU and without autotuning." in err
+    assert "MEM_FRACTION" not in err  # so little fits in what JAX takes by itself
 
 
 @pytest.mark.slow

@@ -134,8 +134,29 @@ def test_auto_is_the_kernel_on_tpus_without_windows(tiny_model):
     with_window = dataclasses.replace(tiny_model, layers_with_window=(0,))
     assert attention.choose(section(AUTO), tiny_model, Chips("tpu")).attention == SPLASH
     assert attention.choose(section(AUTO), with_window, Chips("tpu")).attention == PLAIN
-    assert attention.choose(section(AUTO), tiny_model, Chips("gpu")).attention == PLAIN
     assert attention.choose(section(AUTO), tiny_model, Chips("cpu")).attention == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("change", "kernel"),
+    [
+        ({}, CUDNN),
+        ({"head_dim": 128}, CUDNN),
+        ({"dtype": "float32"}, PLAIN),
+        ({"head_dim": 256}, PLAIN),
+        ({"head_dim": 20}, PLAIN),
+        ({"layers_with_window": (0,)}, PLAIN),
+    ],
+)
+def test_auto_is_cudnn_on_gpus_where_it_can_do_the_model(tiny_model, change, kernel):
+    model = dataclasses.replace(tiny_model, **{"dtype": "bfloat16", "head_dim": 16} | change)
+    assert attention.choose(section(AUTO), model, Chips("gpu")).attention == kernel
+
+
+def test_heads_that_cudnn_cannot_do_are_refused(tiny_model):
+    model = dataclasses.replace(tiny_model, head_dim=20)
+    with pytest.raises(SettingsError, match="cannot do heads of 20 dimensions, only of multiples of 8 up to 128"):
+        attention.choose(section(CUDNN), model, Chips("gpu"))
 
 
 def test_the_config_sets_the_int8_cache(tiny_model):

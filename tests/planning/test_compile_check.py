@@ -4,9 +4,8 @@ import importlib.util
 import pytest
 
 from soar_jax.checkpoints import known_shapes
-from soar_jax.errors import SettingsError
 from soar_jax.model.parameters import num_parameters
-from soar_jax.planning import compile_check
+from soar_jax.planning import compile_check, target_devices
 from tests.configs import make_config
 
 needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs the extra `tpu`")
@@ -22,7 +21,7 @@ def abstract_run(devices):
 @pytest.mark.slow
 @needs_libtpu
 def test_students_update_compiles_for_an_absent_slice():
-    device, devices = compile_check.topology_devices("v6e:2x4")
+    device, devices = target_devices.topology_devices("v6e:2x4")
     run = abstract_run(devices)
     (found,) = compile_check.compile_all(run, device, only="updating students")
     assert found.fits
@@ -41,16 +40,3 @@ def test_students_update_compiles_for_an_absent_slice():
     one_big = dataclasses.replace(found, temporaries=10**12)
     assert one_big.largest == ("temporaries", 10**12)
     assert "rows_per_micro_batch" in one_big.advice
-
-
-@pytest.mark.slow
-@needs_libtpu
-def test_chips_of_two_devices_are_one_line():
-    with pytest.raises(SettingsError, match="libtpu sees 8 devices in the 4 chips of 'v4:2x2x1'"):
-        compile_check.topology_devices("v4:2x2x1")
-
-
-def test_without_libtpu_one_line_names_the_extra(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match=r"pip install 'soar-jax\[tpu\]'"):
-        compile_check.topology_devices("v6e:2x4")
