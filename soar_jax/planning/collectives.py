@@ -6,9 +6,9 @@ import math
 import re
 
 _KINDS = ("all-gather", "all-reduce", "all-to-all", "collective-broadcast", "collective-permute", "reduce-scatter")
-# What an instruction gives, an array or a tuple, stands between its name and its kind. An asynchronous one is counted
-# where it starts.
-_INSTRUCTION = re.compile(rf"^\s*(?:ROOT )?%?[\w.-]+ = (.+?) ({'|'.join(_KINDS)})(-start)?\(", re.MULTILINE)
+# The result, an array or a tuple, is between the name and the kind. An asynchronous collective is counted where it is
+# done: its start also returns its operands, in a form that differs between kinds and devices.
+_INSTRUCTION = re.compile(rf"^\s*(?:ROOT )?%?[\w.-]+ = (.+?) ({'|'.join(_KINDS)})(?:-done)?\(", re.MULTILINE)
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\]")
 _BITS = re.compile(r"[a-z]+(\d+)")
 
@@ -22,12 +22,9 @@ def collectives(hlo: str) -> dict[str, tuple[int, int]]:
       {kind: (instructions, bytes)}, kinds in alphabetical order.
     """
     found: dict[str, tuple[int, int]] = {}
-    for given, kind, is_start in _INSTRUCTION.findall(hlo):
-        arrays = [_num_bytes(*array) for array in _ARRAY.findall(given)]
-        # A start gives operand and result, and on some devices a few numbers beside them.
-        size = max(arrays) if is_start else sum(arrays)
+    for result, kind in _INSTRUCTION.findall(hlo):
         count, total = found.get(kind, (0, 0))
-        found[kind] = count + 1, total + size
+        found[kind] = count + 1, total + sum(_num_bytes(*array) for array in _ARRAY.findall(result))
     return dict(sorted(found.items()))
 
 
