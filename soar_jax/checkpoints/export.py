@@ -18,6 +18,7 @@ from soar_jax.checkpoints import config_json, hugging_face
 from soar_jax.checkpoints.base_model import LoadedModel
 from soar_jax.errors import SettingsError, require
 from soar_jax.model.parameters import Params
+from soar_jax.model.rounding import round_arrays
 
 DTYPES = ("float32", "bfloat16")
 
@@ -68,7 +69,7 @@ def save(model: LoadedModel, out: pathlib.Path, dtype: str) -> None:
 
 def _write(model: LoadedModel, folder: pathlib.Path, dtype: str) -> None:
     tokenizer, config = model.tokenizer, dataclasses.replace(model.config, dtype=dtype)
-    params = jax.tree.map(lambda leaf: leaf.astype(dtype), model.params)
+    params = round_arrays(model.params, dtype)
     raw = config_json.to_hugging_face(config, bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id)
     hugging_face.save_params(folder, params, config=config, raw_config=raw)
     shutil.copymode(

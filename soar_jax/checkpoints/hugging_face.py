@@ -23,6 +23,7 @@ from soar_jax.model import layout
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import LAYERS, UNEMBEDDING
 from soar_jax.model.parameters import Params, map_table, num_input_axes, parameter_table
+from soar_jax.model.rounding import round_array
 
 _TOP = {
     "embedding": "model.embed_tokens.weight",
@@ -80,7 +81,7 @@ def read_config(folder: pathlib.Path, dtype: str) -> ModelConfig:
 
 
 def load_params(source: TensorSource, config: ModelConfig, dtype: str, mesh: Mesh | None = None) -> Params:
-    """Reads a checkpoint into the structure of `parameter_table`, in a dtype.
+    """Reads a checkpoint into the structure of `parameter_table`, in a dtype; rounded to it as programs round weights.
 
     Args:
       mesh: if given, parameters are put on it in their storage sharding, and each process reads only the shards of its
@@ -114,13 +115,16 @@ def _read_shard(
     """Reads the shard at `index` of the parameter at a path of the table; holds one full tensor at a time."""
     name = path[-1].key
     if len(path) == 1:
-        return np.array(_read_tensor(source, _TOP[name], name=name, shape=leaf.shape)[index], leaf.dtype)
+        tensor = _read_tensor(source, _TOP[name], name=name, shape=leaf.shape)
+        return round_array(tensor[index], leaf.dtype, name, layer=0, shape=leaf.shape, part=index)
     layers = range(config.num_layers)[index[0]]
     shape = tuple(len(range(size)[part]) for size, part in zip(leaf.shape[1:], index[1:], strict=True))
     array = _empty((len(layers), *shape), leaf.dtype, name)
     for place, layer in enumerate(layers):
         tensor = _read_tensor(source, _tensor_name(config, name, layer), name=name, shape=leaf.shape[1:])
-        array[place] = tensor[index[1:]]
+        array[place] = round_array(
+            tensor[index[1:]], leaf.dtype, name, layer=layer, shape=leaf.shape[1:], part=index[1:]
+        )
     return array
 
 

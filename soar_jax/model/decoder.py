@@ -27,6 +27,8 @@ from soar_jax.model.config import ModelConfig, RopeScaling
 from soar_jax.model.kv_cache import KVCache
 from soar_jax.model.lora import LoRALinear
 from soar_jax.model.parameters import Params, num_input_axes
+from soar_jax.model.products import float32_product
+from soar_jax.model.rounding import cast_params
 from soar_jax.parallel.sharding import constrain, embed_tokens
 
 _MAX_UNROLLED_LAYERS = 4  # shallow models run faster unrolled, deep ones compile faster scanned
@@ -69,7 +71,8 @@ def rms_norm(x: jax.Array, scale: jax.Array, config: ModelConfig) -> jax.Array:
     normed = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + config.norm_eps)
     if config.norm_plus_one:
         return (normed * (1 + scale.astype(jnp.float32))).astype(x.dtype)
-    return normed.astype(x.dtype) * scale
+    # The product in float32 is the same once rounded, and the gradient of the scale is summed over rows in float32.
+    return (normed.astype(x.dtype).astype(jnp.float32) * scale.astype(jnp.float32)).astype(x.dtype)
 
 
 def rope_frequencies(config: ModelConfig, theta: float, scaling: RopeScaling | None) -> jax.Array:
@@ -102,9 +105,13 @@ def _dense(x: jax.Array, layer: Params, name: str) -> jax.Array:
     # runs twice as fast as that of the batched form.
     matrix, flat = layer[name], x.reshape(-1, x.shape[-1])
     weight = matrix.weight if isinstance(matrix, LoRALinear) else matrix
-    y = flat @ weight.reshape(x.shape[-1], -1)
+    weight_matrix = weight.reshape(x.shape[-1], -1)
     if isinstance(matrix, LoRALinear):
-        y = y + (flat @ matrix.a) @ matrix.b
+        # Rounded after the sum: an adapter's product is small beside the base's.
+        base = float32_product("mi,io->mo", flat, weight_matrix)
+        y = (base + float32_product("mr,ro->mo", flat @ matrix.a, matrix.b)).astype(x.dtype)
+    else:
+        y = flat @ weight_matrix
     return y.reshape(*x.shape[:-1], *weight.shape[num_input_axes(name) :])
 
 
@@ -117,7 +124,6 @@ def _layer(  # seven parameters: the closure below binds all but x, layer and ca
     cache: KVCache | None,
     first_slot: jax.Array | int,  # where the T slots begin in the cache
 ) -> tuple[jax.Array, KVCache]:
-    layer = layout.to_compute_sharding(jax.tree.map(lambda leaf: leaf.astype(config.dtype), layer), config)
     normed = rms_norm(x, layer["attention_norm"], config)
     query, key, value = (_heads(config, layer, x=normed, name=name) for name in ("query", "key", "value"))
     query, key = rotate(query, positions, context.frequency), rotate(key, positions, context.frequency)
@@ -176,11 +182,15 @@ def hidden_states(  # ten parameters: one forward pass for training, prefill and
         x = x * jnp.asarray(config.d_model**0.5, x.dtype)
 
     def layer_step(
-        x: jax.Array, layer: Params, has_window: jax.Array | bool, layer_cache: KVCache | None
+        x: jax.Array,
+        layer: Params,
+        index: jax.Array | int,
+        has_window: jax.Array | bool,
+        layer_cache: KVCache | None,
     ) -> tuple[jax.Array, KVCache]:
         return _layer(
             config,
-            layer,
+            layout.to_compute_sharding(cast_params(layer, config.dtype, index), config),
             x=x,
             positions=positions,
             context=context_of(has_window),
@@ -194,16 +204,16 @@ def hidden_states(  # ten parameters: one forward pass for training, prefill and
     if is_scanned:
         windows = jnp.array([index in config.layers_with_window for index in range(config.num_layers)])
 
-        def one_layer(x: jax.Array, item: tuple[Params, jax.Array]) -> tuple[jax.Array, None]:
+        def one_layer(x: jax.Array, item: tuple[Params, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
             return layer_step(x, *item, None)[0], None
 
-        x, _ = jax.lax.scan(one_layer, x, (params["layers"], windows))
+        x, _ = jax.lax.scan(one_layer, x, (params["layers"], jnp.arange(config.num_layers), windows))
         return rms_norm(x, params["final_norm"], config), ()
     new_cache = []
     for index in range(config.num_layers):
         has_window = index in config.layers_with_window
         layer_cache = None if cache is None else cache[index]
-        x, layer_cache = layer_step(x, _layer_params(params, index), has_window, layer_cache)
+        x, layer_cache = layer_step(x, _layer_params(params, index), index, has_window, layer_cache)
         new_cache.append(layer_cache)
     return rms_norm(x, params["final_norm"], config), tuple(new_cache)
 
@@ -240,12 +250,12 @@ def logits(params: Params, config: ModelConfig, hidden: jax.Array) -> jax.Array:
     """Next-token logits [..., V] in float32 from hidden states [..., D]."""
     if config.tie_embeddings:
         embedding = constrain(params["embedding"], "vocab", None)
-        return jnp.einsum("...d,vd->...v", hidden, embedding, preferred_element_type=jnp.float32)
+        return float32_product("...d,vd->...v", hidden, embedding)
     matrix = params["unembedding"]
     if isinstance(matrix, LoRALinear):
-        added = jnp.einsum("...r,rv->...v", hidden @ matrix.a, matrix.b, preferred_element_type=jnp.float32)
-        return added + jnp.einsum("...d,dv->...v", hidden, matrix.weight, preferred_element_type=jnp.float32)
-    return jnp.einsum("...d,dv->...v", hidden, matrix, preferred_element_type=jnp.float32)
+        added = float32_product("...r,rv->...v", hidden @ matrix.a, matrix.b)
+        return added + float32_product("...d,dv->...v", hidden, matrix.weight)
+    return float32_product("...d,dv->...v", hidden, matrix)
 
 
 def select_logits(logits: jax.Array, tokens: jax.Array) -> jax.Array:

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from soar_jax.config.sections import LoRASection
+from soar_jax.config.policy_sections import LoRASection
 from soar_jax.errors import require
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params, ParamSpec, num_input_axes, parameter_table
+from soar_jax.model.rounding import cast_params, round_stacked
 
 LAYERS = ("query", "key", "value", "out", "gate", "up", "down")
 UNEMBEDDING = "unembedding"
@@ -92,32 +93,37 @@ def check(lora_config: LoRASection, model: ModelConfig) -> None:
 def decoder_params(weights: Params, frozen_base: FrozenBase | None, model: ModelConfig) -> Params:
     """Returns the decoder's parameters in the model's dtype: the weights, or the frozen base with adapters.
 
-    Trained weights are stored in float32, where small updates are not rounded away.
+    Trained weights are stored in float32, where small updates are not rounded away; `cast_params` keeps them too.
     """
-    weights = jax.tree.map(lambda leaf: leaf.astype(model.dtype), weights)
     if frozen_base is None:
-        return weights
+        return cast_params(weights, model.dtype)
 
-    def add_adapter(weight: jax.Array, adapter: Adapter) -> LoRALinear:
-        return LoRALinear(weight, adapter.a * frozen_base.scale.astype(model.dtype), adapter.b)
+    def scale(adapter: Adapter) -> Adapter:
+        return adapter._replace(a=adapter.a * frozen_base.scale)
 
-    return _replace_adapted(add_adapter, frozen_base.params, weights)
+    scaled = jax.tree.map(scale, weights, is_leaf=lambda node: isinstance(node, Adapter))  # in float32: rounded once
+
+    def add_adapter(_: str, weight: jax.Array, adapter: Adapter) -> LoRALinear:
+        return LoRALinear(weight, adapter.a, adapter.b)
+
+    return _replace_adapted(add_adapter, frozen_base.params, cast_params(scaled, model.dtype))
 
 
 def merge(weights: Params, frozen_base: FrozenBase | None) -> Params:
-    """Merges adapters into their base: plain parameters as in `parameter_table`, rounded once to their dtype."""
+    """Merges adapters into their base: plain parameters as in `parameter_table`, rounded once to the base's dtype."""
     if frozen_base is None:
         return weights
 
-    def merge_layer(weight: Any, adapter: Adapter) -> Any:
+    def merge_layer(name: str, weight: Any, adapter: Adapter) -> Any:
         added = jnp.matmul(adapter.a, adapter.b, precision="highest") * frozen_base.scale
-        return (weight.astype(jnp.float32) + added.reshape(weight.shape)).astype(weight.dtype)
+        merged = weight.astype(jnp.float32) + added.reshape(weight.shape)
+        return round_stacked(merged, weight.dtype, name, 0 if name == UNEMBEDDING else jnp.arange(len(weight)))
 
     return _replace_adapted(merge_layer, frozen_base.params, weights)
 
 
-def _replace_adapted(function: Callable[[Any, Adapter], Any], params: Params, adapters: Params) -> Params:
-    """Replaces each weight that has an adapter by `function(weight, adapter)`."""
+def _replace_adapted(function: Callable[[str, Any, Adapter], Any], params: Params, adapters: Params) -> Params:
+    """Replaces each weight that has an adapter by `function(name, weight, adapter)`."""
     flat = adapters["layers"] | {name: leaf for name, leaf in adapters.items() if name != "layers"}
-    replaced = map_adapters(lambda name, weight: function(weight, flat[name]), flat, params)
+    replaced = map_adapters(lambda name, weight: function(name, weight, flat[name]), flat, params)
     return params | replaced | {"layers": params["layers"] | replaced["layers"]}

@@ -16,6 +16,7 @@ from soar_jax.model import decoder, layout
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
+from soar_jax.model.rounding import cast_params
 from soar_jax.rl.losses import LossSettings, completion_widths, policy_gradient_loss
 from soar_jax.types import TrainBatch
 
@@ -192,7 +193,7 @@ def _to_compute_params(weights: Params, model: ModelConfig) -> Params:
 
     The embedding is only cast: lookups work on its shards, and only tied logits need all of it.
     """
-    top = {name: leaf.astype(model.dtype) for name, leaf in weights.items() if name != "layers"}
+    top = cast_params({name: leaf for name, leaf in weights.items() if name != "layers"}, model.dtype)
     embedding = {"embedding": top.pop("embedding")}
     return layout.to_compute_sharding(top, model) | embedding | {"layers": weights["layers"]}
 

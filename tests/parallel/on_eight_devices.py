@@ -15,6 +15,7 @@ from soar_jax.checkpoints.base_model import load_model, params_sha256  # noqa: E
 from soar_jax.config.sections import LoRASection  # noqa: E402
 from soar_jax.model import layout, lora  # noqa: E402
 from soar_jax.model.lora import FrozenBase  # noqa: E402
+from soar_jax.model.rounding import cast_params  # noqa: E402
 from soar_jax.parallel import processes  # noqa: E402
 from soar_jax.rl.losses import LossSettings  # noqa: E402
 from soar_jax.rl.population import (  # noqa: E402
@@ -127,6 +128,7 @@ def main(sizes: list[int], uses_lora: bool) -> None:
                     for leaf in jax.tree.leaves(states.weights)
                 ],
                 "base_sha256": params_sha256(base.params),
+                "bfloat16_sha256": params_sha256(jax.jit(cast_params, static_argnums=1)(base.params, "bfloat16")),
                 "largest_shard": int(largest_shard),
             }
         )

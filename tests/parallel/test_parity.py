@@ -36,7 +36,7 @@ def on_one_device(kind):
 @pytest.mark.parametrize(("sizes", "kind", "num_shards"), CASES)
 def test_mesh_changes_no_result(sizes, kind, num_shards):
     expected, found = on_one_device(kind), computed(sizes, kind)
-    for name in ("tokens", "greedy", "population_tokens", "base_sha256"):
+    for name in ("tokens", "greedy", "population_tokens", "base_sha256", "bfloat16_sha256"):
         assert found[name] == expected[name], name
     np.testing.assert_allclose(found["logprobs"], expected["logprobs"], rtol=1e-5, atol=1e-5)
     for name in ("loss", "grad_norm", "population_loss"):
