@@ -14,6 +14,7 @@ from soar_jax.model import layout
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
+from soar_jax.model.rounding import cast_params
 from soar_jax.rl.losses import LossSettings, kl_to_reference
 from soar_jax.rl.train_step import (
     Metrics,
@@ -175,9 +176,57 @@ def init_policy(weights: Params, *, mesh: Mesh, model: ModelConfig, optimizer: O
 
 @functools.partial(jax.jit, static_argnames=("mesh", "model"))
 def take_student(weights: Params, index: jax.Array | int, *, mesh: Mesh, model: ModelConfig) -> Params:
-    """Weights of one student of a population, in the storage sharding of a single policy."""
-    one = jax.tree.map(lambda leaf: leaf[index], weights)
+    """Weights of one student of a population, in the storage sharding of a single policy.
+
+    The shard that has the student sends it, as a sum of bits of which all others are zero. Indexing the whole
+    population would all-gather it.
+    """
+
+    def take_from_shard(weights: Params, index: jax.Array) -> Params:
+        num_here = len(jax.tree.leaves(weights)[0])
+        here = index - num_here * jax.lax.axis_index(parallel.POPULATION)
+        is_here = (here >= 0) & (here < num_here)
+
+        def take(leaf: jax.Array) -> jax.Array:
+            own = leaf[jnp.clip(here, 0, num_here - 1)]
+            if mesh.shape[parallel.POPULATION] == 1:  # XLA cannot partition a sum over an axis of one
+                return own
+            bits = own.view(jnp.uint32)  # of float32; a sum of floats loses the sign of -0
+            return jax.lax.psum(jnp.where(is_here, bits, 0), parallel.POPULATION).view(leaf.dtype)
+
+        return jax.tree.map(take, weights)
+
+    in_specs = (parallel.BY_POPULATION, parallel.REPLICATED)
+    one = parallel.shard_over_population(mesh, take_from_shard, in_specs, parallel.REPLICATED)(
+        weights, jnp.asarray(index)
+    )
     return jax.lax.with_sharding_constraint(one, layout.shardings(mesh, model, one))
+
+
+@functools.partial(jax.jit, static_argnames=("mesh", "model"))
+def changed_shares(weights: Params, start: Params, *, mesh: Mesh, model: ModelConfig) -> jax.Array:
+    """Share of each student's weights that programs compute with otherwise than with those of `start`: [P] float32.
+
+    Both are cast to the model's dtype first, so that a step that is rounded away changes nothing. Adapters are compared
+    as they are trained, without their scale. Half of them start at zero, so that the first step changes those.
+
+    Args:
+      weights: a population's, leaves [P, ...].
+      start: the weights of one policy.
+    """
+
+    def share(before: Params, weights: Params) -> jax.Array:
+        after = cast_params(weights, model.dtype)
+        changed = jax.tree.map(lambda a, b: jnp.mean(a != b, dtype=jnp.float32) * float(a.size), after, before)
+        num_weights = float(sum(leaf.size for leaf in jax.tree.leaves(after)))  # more than an int32 holds
+        return jnp.asarray(sum(jax.tree.leaves(changed)) / num_weights)
+
+    def share_of_shard(weights: Params, start: Params) -> jax.Array:
+        share_of = functools.partial(share, cast_params(start, model.dtype))
+        return parallel.map_students(share_of, weights, population_batch=1)
+
+    in_specs = (parallel.BY_POPULATION, parallel.REPLICATED)
+    return parallel.shard_over_population(mesh, share_of_shard, in_specs, parallel.BY_POPULATION)(weights, start)
 
 
 def _kl_of_shard(
