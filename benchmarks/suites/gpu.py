@@ -28,8 +28,7 @@ from benchmarks.workloads import PopulationShape
 from soar_jax import parallel
 from soar_jax.checkpoints import config_json
 from soar_jax.checkpoints.known_shapes import KNOWN_SHAPES
-from soar_jax.config.policy_sections import PolicySection
-from soar_jax.config.sections import LoRASection
+from soar_jax.config.policy_sections import LoRASection, PolicySection
 from soar_jax.errors import SettingsError, require
 from soar_jax.model import lora
 from soar_jax.model.config import ModelConfig

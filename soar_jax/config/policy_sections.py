@@ -6,10 +6,12 @@ As in `sections.py`, the defaults are the paper's protocol at Llama-3.2-3B-Instr
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from soar_jax.config.fields import (
     Section,
     at_least,
+    each_of,
     integers_or_none,
     known_reward,
     one_of,
@@ -57,6 +59,14 @@ class PolicySection(Section):
     max_grad_norm: float = setting(1.0, "gradients are clipped to this global norm", _ABOVE_ZERO)
     updates_per_batch: int = setting(1, "updates on each batch; more than 1 needs clip_ratio", _ONE)
     clip_ratio: float = setting(0.0, "epsilon of the clipped surrogate; 0: plain RLOO", at_least(0, "off"))
+    importance_cap: float = setting(
+        # Rounding leaves most weights close to 1; the cap bounds the variance that a rare large one would bring.
+        2.0,
+        "largest importance weight of a token, the policy's probability over the sampler's, where the sampler computes "
+        "in bfloat16 or with an int8 cache; 0: no weights. With clip_ratio the surrogate's ratio takes their place",
+        satisfies(lambda value: value == 0 or value >= 1, "it must be 0 or at least 1"),
+        legacy=0.0,
+    )
     kl_coef: float = setting(
         0.001,
         "weight of the KL divergence to the policy that training starts from; 0 leaves it out",
@@ -170,3 +180,21 @@ class TeacherSection(PolicySection):
         "with 'penalise': advantage of a rollout that is not well formed: -this * the largest |advantage|",
         at_least(0, "off"),
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoRASection(Section):
+    """Low-rank adapters on a frozen base (LoRA, arXiv 2106.09685), in place of training the whole model."""
+
+    rank: int = setting(0, "rank of the adapters; 0 trains the whole model", at_least(0, "off"))
+    scale: float = setting(2.0, "factor on what adapters add to a layer (alpha / rank in other libraries)")
+    learning_rate_scale: float = setting(10.0, "factor on the learning rates of adapters", _ABOVE_ZERO, legacy=1.0)
+    layers: tuple[str, ...] = setting(
+        ("query", "key", "value", "out", "gate", "up", "down"),
+        "layers with adapters; also 'unembedding', where it is not tied",
+        each_of("query", "key", "value", "out", "gate", "up", "down", "unembedding"),
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """As of all sections; of adapters that are off, the rank alone."""
+        return super().identity() if self.rank else {"rank": 0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from soar_jax.config.fields import Section, at_least, section, setting
-from soar_jax.config.policy_sections import StudentSection, TeacherSection
+from soar_jax.config.policy_sections import LoRASection, StudentSection, TeacherSection
 from soar_jax.config.sections import (
     AUTO,
     SEED,
@@ -17,7 +17,6 @@ from soar_jax.config.sections import (
     GradingSection,
     HardSubsetSection,
     InnerSection,
-    LoRASection,
     MeshSection,
     ModelSection,
     OuterSection,

@@ -24,6 +24,8 @@ def differing_keys(saved: Any, config: RunConfig, identity_only: bool) -> list[s
 def identity_of(saved: dict[str, Any]) -> dict[str, Any]:
     """A saved config, as nested dicts, without execution-only keys."""
     complete: dict[str, Any] = with_legacy_values(saved)
+    if complete.get("lora", {}).get("rank") == 0:
+        complete |= {"lora": {"rank": 0}}  # as `LoRASection.identity`
     return _without(complete, execution_only_keys())
 
 

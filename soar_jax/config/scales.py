@@ -75,6 +75,7 @@ def nano(c: ml_collections.ConfigDict) -> None:
         # Runs are short, and one that reaches its goal ends: nothing is to decay towards an end that never comes.
         policy.update(schedule="constant", warmup_steps=0, weight_decay=0.0, adam_b2=0.99, kl_coef=0.0)
         policy.update(rows_per_micro_batch=16, logprob_chunk_tokens=4096, remat="none", bucket_tokens=())
+        policy.importance_cap = 0.0  # in float32 the sampler computes as the trainer does
     c.student.reward = "right"  # its answers are not boxed
     c.teacher.update(malformed="penalise", reward_unit="question", solver_samples=16)
     c.curriculum.update(num_questions=64, levels=(3, 4, 5, 6), schedule="then_hard")  # easy ones first teach the work

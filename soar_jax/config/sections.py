@@ -14,7 +14,6 @@ from soar_jax.config.fields import (
     Section,
     at_least,
     contains,
-    each_of,
     integers,
     integers_or_none,
     known_source,
@@ -54,7 +53,8 @@ class ModelSection(Section):
     attention: str = setting(
         AUTO,
         "attention over whole rows: 'plain', or a kernel that holds no scores, 'splash' (TPU) or 'cudnn' (GPU, "
-        "bfloat16; not tried on one yet). 'auto' is splash on TPUs, and plain elsewhere and with windows",
+        "bfloat16; compiled for GPUs, not run on one yet). 'auto' is the device's kernel where it can do the model: no "
+        "sliding windows, and for cuDNN bfloat16 and heads of at most 128 dimensions. Elsewhere it is plain",
         one_of(AUTO, "plain", "splash", "cudnn"),
         execution_only=True,
     )
@@ -62,19 +62,6 @@ class ModelSection(Section):
         False,
         "KV cache as 8-bit integers, about half the bytes of bfloat16. All answers then differ a little from those of "
         "the policy that is trained",
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LoRASection(Section):
-    """Low-rank adapters on a frozen base (LoRA, arXiv 2106.09685), in place of training the whole model."""
-
-    rank: int = setting(0, "rank of the adapters; 0 trains the whole model", at_least(0, "off"))
-    scale: float = setting(2.0, "factor on what adapters add to a layer (alpha / rank in other libraries)")
-    layers: tuple[str, ...] = setting(
-        ("query", "key", "value", "out", "gate", "up", "down"),
-        "layers with adapters; also 'unembedding', where it is not tied",
-        each_of("query", "key", "value", "out", "gate", "up", "down", "unembedding"),
     )
 
 
@@ -195,7 +182,12 @@ class GradingSection(Section):
         paper="Math-Verify (B.3)",
     )
     num_workers: int = setting(4, "processes for what only computer algebra can decide", _ONE, execution_only=True)
-    deadline_s: float = setting(5.0, "seconds of one such comparison", _ABOVE_ZERO)
+    deadline_s: float = setting(
+        5.0,
+        "work of one such comparison, in seconds of 5 million calls and returns each, which are counted: the verdict "
+        "does not depend on the load of the machine",
+        _ABOVE_ZERO,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ class LossSettings:
     clip_ratio: float  # epsilon of the clipped surrogate; 0 is plain on-policy RLOO
     kl_coef: float  # weight of the KL term to the reference policy; 0 is off
     chunk_tokens: int  # tokens whose full-vocabulary logits are in memory at once
+    importance_cap: float = 0.0  # largest importance weight of the plain loss; 0 is off
     remat: str = "none"  # of decoder.REMAT_POLICIES: what layers save for the backward pass
     bucket_tokens: tuple[int, ...] = ()  # padded completion lengths in training, besides the limit
 
@@ -104,20 +106,41 @@ def _token_logprobs(
     return jnp.moveaxis(logprobs, 0, 1).reshape(num_rows, -1)[:, :num_slots]
 
 
+class Mismatch(NamedTuple):
+    """Sums over completion tokens that compare the trainer's log-probabilities with the sampler's; [] float32."""
+
+    num_tokens: jax.Array
+    absolute: jax.Array  # |difference|
+    k3: jax.Array  # exp(d) - d - 1 with d = policy's - sampler's: KL divergence of the sampler to the policy
+
+    @staticmethod
+    def zero() -> Mismatch:
+        """The sums over no tokens."""
+        return Mismatch(*(jnp.float32(0),) * 3)
+
+    @staticmethod
+    def of(logprobs: jax.Array, sampler_logprobs: jax.Array, mask: jax.Array) -> Mismatch:
+        """The sums over the tokens [B, C] where `mask` is 1."""
+        difference = jax.lax.stop_gradient(logprobs - sampler_logprobs) * mask
+        k3 = jnp.exp(difference) - difference - 1
+        return Mismatch(jnp.sum(mask), jnp.sum(jnp.abs(difference)), jnp.sum(k3))
+
+
 def policy_gradient_loss(
     params: Params,
     batch: TrainBatch,
     reference: Params | None,  # not None where kl_coef > 0
     model: ModelConfig,
     settings: LossSettings,
-) -> jax.Array:
+) -> tuple[jax.Array, Mismatch]:
     """Policy-gradient loss summed over rows and tokens; callers divide the scalar by the row count.
 
     So a row's loss is the sum over its tokens, not their mean: its gradient is that of the advantage times the log-
     probability of the whole completion, and no constant stands in for the length.
 
-    Plain: -A * logp (the gradient of REINFORCE with the advantages as given). Clipped:
-    -min(rho * A, clip(rho, 1 - eps, 1 + eps) * A) with rho = exp(logp - sampler_logp).
+    Plain: -w * A * logp (the gradient of REINFORCE with the advantages as given), w = 1 or, with `importance_cap`, the
+    truncated importance weight min(rho, cap) without a gradient, rho = exp(logp - sampler_logp). It corrects for a
+    sampler that computes the same policy with other rounding. Clipped: -min(rho * A, clip(rho, 1 - eps, 1 + eps) * A).
     KL: kl_coef * (exp(d) - d - 1) with d = ref_logp - logp, of each token (the k3 estimator), also of rows of zero
     advantage. Libraries differ here for RLOO: some subtract the k1 estimator of a completion from its reward instead,
     see `kl_to_reference`; the loss has no KL term then.
@@ -137,12 +160,22 @@ def policy_gradient_loss(
         clipped = jnp.clip(ratio, 1 - settings.clip_ratio, 1 + settings.clip_ratio)
         per_token = -jnp.minimum(ratio * advantages, clipped * advantages)
     else:
-        per_token = -advantages * logprobs
+        per_token = -_importance_weights(logprobs, batch, mask, settings) * advantages * logprobs
     if reference is not None and settings.kl_coef > 0:
         ref_logprobs = jax.lax.stop_gradient(logprobs_of(reference))
         difference = (ref_logprobs - logprobs) * mask  # masked first: exp of padding could overflow
         per_token = per_token + settings.kl_coef * (jnp.exp(difference) - difference - 1)
-    return jnp.sum(per_token * mask)
+    return jnp.sum(per_token * mask), Mismatch.of(logprobs, batch.rollouts.sampler_logprobs, mask)
+
+
+def _importance_weights(
+    logprobs: jax.Array, batch: TrainBatch, mask: jax.Array, settings: LossSettings
+) -> jax.Array | float:
+    """Truncated importance weights [B, C] of tokens, constants; exactly 1 without a cap."""
+    if settings.importance_cap == 0:
+        return 1.0
+    difference = jax.lax.stop_gradient(logprobs - batch.rollouts.sampler_logprobs) * mask
+    return jnp.minimum(jnp.exp(difference), settings.importance_cap)
 
 
 def kl_to_reference(

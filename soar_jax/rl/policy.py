@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from soar_jax.config.policy_sections import PolicySection
+from soar_jax.config.policy_sections import LoRASection, PolicySection
+from soar_jax.model.config import ModelConfig
 from soar_jax.rl.losses import LossSettings
 from soar_jax.rl.train_step import OptimizerSettings
 from soar_jax.sampling.sampler import SamplingSettings
@@ -21,13 +22,20 @@ class PolicySettings:
     updates_per_batch: int
 
 
-def policy_settings(section: PolicySection, sampling: SamplingSettings) -> PolicySettings:
-    """The settings of a config section."""
+def policy_settings(
+    section: PolicySection, sampling: SamplingSettings, model: ModelConfig, lora: LoRASection | None = None
+) -> PolicySettings:
+    """The settings of a config section, for a model; with `lora` where adapters are trained.
+
+    Decoding and training round apart in bfloat16 and with an int8 cache, and only there are importance weights needed.
+    """
+    is_exact = model.dtype == "float32" and not model.int8_cache
     return PolicySettings(
         sampling=sampling,
         loss=LossSettings(
             temperature=section.temperature,
             clip_ratio=section.clip_ratio,
+            importance_cap=0.0 if is_exact else section.importance_cap,
             kl_coef=section.kl_coef if section.kl_in_loss else 0.0,
             chunk_tokens=section.logprob_chunk_tokens,
             remat=section.remat,
@@ -39,6 +47,7 @@ def policy_settings(section: PolicySection, sampling: SamplingSettings) -> Polic
             eps=section.adam_eps,
             weight_decay=section.weight_decay,
             max_grad_norm=section.max_grad_norm,
+            learning_rate_scale=lora.learning_rate_scale if lora else 1.0,
         ),
         rows_per_micro_batch=section.rows_per_micro_batch,
         updates_per_batch=section.updates_per_batch,

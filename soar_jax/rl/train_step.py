@@ -17,10 +17,14 @@ from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
 from soar_jax.model.rounding import cast_params
-from soar_jax.rl.losses import LossSettings, completion_widths, policy_gradient_loss
+from soar_jax.rl.losses import LossSettings, Mismatch, completion_widths, policy_gradient_loss
 from soar_jax.types import TrainBatch
 
-Metrics = dict[str, jax.Array]  # float32: loss, grad_norm, active_share (of rows with a non-zero advantage)
+# float32: loss, grad_norm, active_share (of rows with a non-zero advantage), and over the trained tokens the mean
+# absolute difference of policy's and sampler's log-probabilities (mismatch) and the KL divergence of the sampler to the
+# policy by the k3 estimator (mismatch_kl); NaN if no token was trained on.
+Metrics = dict[str, jax.Array]
+MISMATCH = ("mismatch", "mismatch_kl")
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -43,6 +47,7 @@ class OptimizerSettings:
     eps: float
     weight_decay: float  # decoupled: a step takes learning_rate * this * weight off each weight
     max_grad_norm: float
+    learning_rate_scale: float = 1.0  # factor on the learning rate; adapters take larger steps than whole models
 
 
 def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
@@ -81,8 +86,10 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Updates one policy: gradient accumulated over micro-batches, clipped AdamW step, metrics.
 
-    The loss is summed over a row's tokens and averaged over the rows, see `losses.policy_gradient_loss`. A batch without
-    an advantage, and without a KL term, leaves the whole state as it is: by its momentum alone Adam would walk on.
+    The loss is summed over a row's tokens and averaged over the rows, see `losses.policy_gradient_loss`.
+
+    A batch without an advantage leaves the whole state as it is. By its momentum alone Adam would walk on, and it would
+    make full steps of the KL term's gradient and of weight decay, however small.
 
     Args:
       reference: weights of the policy of the loss's KL term; None where `loss.kl_coef` is 0.
@@ -101,15 +108,22 @@ def train_step(
         rows_per_micro_batch=rows_per_micro_batch,
         is_batched=is_batched,
     )
-    value, gradient = shard_gradient(gradient_of)(state.weights, batch, reference, frozen_base)
+    value, mismatch, gradient = shard_gradient(gradient_of)(state.weights, batch, reference, frozen_base)
     updates, opt_state = make_optimizer(optimizer).update(gradient, state.opt_state, state.weights)
-    updates = jax.tree.map(lambda update: -learning_rate * update, updates)
+    rate = learning_rate * optimizer.learning_rate_scale
+    updates = jax.tree.map(lambda update: -rate * update, updates)
     updated = TrainState(weights=optax.apply_updates(state.weights, updates), opt_state=opt_state)
-    has_signal = jnp.any(batch.advantages != 0) | (loss.kl_coef > 0)
+    has_signal = jnp.any(batch.advantages != 0)
     state = jax.tree.map(lambda new, old: jnp.where(has_signal, new, old), updated, state)
     grad_norm = optax.tree.norm(gradient)  # before clipping
     active_share = jnp.mean((batch.advantages != 0).astype(jnp.float32))
-    return state, {"loss": value, "grad_norm": grad_norm, "active_share": active_share}
+    return state, {
+        "loss": value,
+        "grad_norm": grad_norm,
+        "active_share": active_share,
+        "mismatch": mismatch.absolute / mismatch.num_tokens,
+        "mismatch_kl": mismatch.k3 / mismatch.num_tokens,
+    }
 
 
 # Many parameters: those of `train_step`.
@@ -122,8 +136,8 @@ def accumulated_gradient(
     settings: LossSettings,
     rows_per_micro_batch: int,
     is_batched: bool = False,
-) -> tuple[jax.Array, Params]:
-    """Loss (mean over the B rows) and its gradient, accumulated over micro-batches.
+) -> tuple[jax.Array, Mismatch, Params]:
+    """Loss (mean over the B rows), comparison with the sampler, and gradient, accumulated over micro-batches.
 
     Without a KL term in the loss, rows of zero advantage (most rows of hard problems) have no gradient. They are sorted
     to the end, and micro-batches of them alone are skipped, with the same result. The other rows are sorted by the
@@ -142,21 +156,24 @@ def accumulated_gradient(
     reference_params = None if reference is None else decoder_params(reference, frozen_base, model)
     trained = _to_compute_params(weights, model) if frozen_base is None else weights
 
-    def loss(trained: Params, micro: TrainBatch) -> jax.Array:
+    def loss(trained: Params, micro: TrainBatch) -> tuple[jax.Array, Mismatch]:
         params = trained if frozen_base is None else decoder_params(trained, frozen_base, model)
         return policy_gradient_loss(params, micro, reference=reference_params, model=model, settings=settings)
 
-    def add_micro_batch(width: int, index: jax.Array, total: tuple[jax.Array, Params]) -> tuple[jax.Array, Params]:
+    def add_micro_batch(
+        width: int, index: jax.Array, total: tuple[jax.Array, Mismatch, Params]
+    ) -> tuple[jax.Array, Mismatch, Params]:
         micro = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * size, size), batch)
         micro = _cut(micro, width)
-        value, pull_back = jax.vjp(lambda trained: loss(trained, micro), trained)
+        value, pull_back, mismatch = jax.vjp(lambda trained: loss(trained, micro), trained, has_aux=True)
         if in_place:
-            gradient = _add_in_place(total[1], pull_back, 1 / num_rows)
+            gradient = _add_in_place(total[2], pull_back, 1 / num_rows)
         else:
-            gradient = jax.tree.map(jnp.add, total[1], *pull_back(jnp.float32(1 / num_rows)))
-        return total[0] + value / num_rows, layout.to_storage_sharding(gradient, model)
+            gradient = jax.tree.map(jnp.add, total[2], *pull_back(jnp.float32(1 / num_rows)))
+        mismatch = jax.tree.map(jnp.add, total[1], mismatch)
+        return total[0] + value / num_rows, mismatch, layout.to_storage_sharding(gradient, model)
 
-    total, begin = (jnp.float32(0), jax.tree.map(jnp.zeros_like, weights)), jnp.int32(0)
+    total, begin = (jnp.float32(0), Mismatch.zero(), jax.tree.map(jnp.zeros_like, weights)), jnp.int32(0)
     for index, width in enumerate(widths):
         num_fitting = jnp.sum(bucket <= index)  # rows; a micro-batch with a wider row too goes to the next width
         end = num_fitting // size if width < widths[-1] else (num_fitting + size - 1) // size

@@ -59,7 +59,12 @@ def build(config: RunConfig, base: LoadedModel | None = None, trains: bool = Tru
     sampler = _make_sampler(config, mesh, base, frozen_base)
     _check_lengths(config, sampler, trains)
     student, teacher = (
-        policy_settings(policy, sampler.settings(policy.max_completion_tokens, policy.temperature))
+        policy_settings(
+            policy,
+            sampler.settings(policy.max_completion_tokens, policy.temperature),
+            model=sampler.model,
+            lora=config.trained_lora,
+        )
         for policy in (config.student, config.teacher)
     )
     grading = config.grading

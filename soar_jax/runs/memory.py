@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from soar_jax import parallel
-from soar_jax.config.policy_sections import PolicySection
+from soar_jax.config.policy_sections import LoRASection, PolicySection
 from soar_jax.config.run_config import RunConfig
-from soar_jax.config.sections import LoRASection
 from soar_jax.model import attention, layout, lora
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase
@@ -107,7 +106,9 @@ class AbstractRun:
             lora.check(config.trained_lora, model)
         self.policies = AbstractPolicies(mesh=mesh, model=model, lora_config=config.trained_lora)
         self.prompt_tokens = max(config.prompts.bucket_tokens)
-        self.student, self.teacher = _abstract(config.student), _abstract(config.teacher)
+        self.student, self.teacher = (
+            _abstract(policy, model, config.trained_lora) for policy in (config.student, config.teacher)
+        )
         # Final students are trained all at once, while the state of the outer loop is in memory.
         self.num_students = max(config.students_at_once, config.final.num_replicas if config.final.students else 0)
 
@@ -148,7 +149,7 @@ class AbstractRun:
         return rows * slots * costs.cache_bytes_per_token(self.model) // self.mesh.shape[parallel.TENSOR]
 
 
-def _abstract(section: PolicySection) -> PolicySettings:
+def _abstract(section: PolicySection, model: ModelConfig, lora: LoRASection | None) -> PolicySettings:
     """Makes the settings of a policy without its tokenizer: the stop ids change no shape."""
     sampling = SamplingSettings(
         max_completion_tokens=section.max_completion_tokens,
@@ -157,7 +158,7 @@ def _abstract(section: PolicySection) -> PolicySettings:
         stop_ids=(0, 1),
         pad_id=0,
     )
-    return policy_settings(section, sampling)
+    return policy_settings(section, sampling, model=model, lora=lora)
 
 
 def memory_by_kind(config: RunConfig, model: ModelConfig, mesh: Mesh) -> dict[str, int]:

@@ -143,6 +143,6 @@ def question_advantages(rewards: np.ndarray, is_valid: np.ndarray, invalid_penal
 
 
 def _rloo(rewards: np.ndarray) -> np.ndarray:
-    """Reward minus the mean of the others, [N] float64; exactly zero for equal rewards, and for a single one."""
-    shifted = rewards - rewards[0]  # the mean of equal numbers may be rounded, that of zeros is not
+    """As `rl.advantages.rloo`, but in float64 and for a single reward too, whose advantage is zero."""
+    shifted = rewards - rewards[0]
     return (shifted - shifted.mean()) * len(rewards) / max(1, len(rewards) - 1)

@@ -11,7 +11,7 @@ import math
 
 import jax.numpy as jnp
 
-from soar_jax.config.sections import LoRASection
+from soar_jax.config.policy_sections import LoRASection
 from soar_jax.model import kv_cache
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import UNEMBEDDING

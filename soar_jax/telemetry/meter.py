@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from soar_jax.config.sections import LoRASection
+from soar_jax.config.policy_sections import LoRASection
 from soar_jax.model.config import ModelConfig
 from soar_jax.telemetry import costs
 

@@ -74,7 +74,8 @@ def test_identity_lacks_execution_only_keys(config):
     given, kept = config.to_dict(), config.identity()
     assert given.keys() - kept.keys() == {"mesh", "sampling", "checkpoints"}
     assert given["grading"].keys() - kept["grading"].keys() == {"num_workers"}
-    for section in kept:
+    assert kept["lora"] == {"rank": 0}  # the rest has no effect
+    for section in kept.keys() - {"lora"}:
         if isinstance(kept[section], dict):
             dropped = {f"{section}.{key}" for key in given[section].keys() - kept[section].keys()}
             assert dropped == {key for key in EXECUTION_ONLY if key.startswith(f"{section}.")}
@@ -88,6 +89,16 @@ def test_saved_config_equals_its_own(config, saved):
     assert read_config(saved) == config
     assert differing_keys(saved, config, identity_only=True) == []
     assert differing_keys(saved, config, identity_only=False) == []
+
+
+@pytest.mark.parametrize(("rank", "different"), [(0, []), (4, ["lora.learning_rate_scale"])])
+def test_a_config_of_before_adapters_had_their_own_rate_is_another_only_with_adapters(rank, different):
+    """And nano's importance weights were off before there were any."""
+    config = make_config(**{"lora.rank": rank})
+    saved = as_json(config.to_dict())
+    for section, key in (("lora", "learning_rate_scale"), ("student", "importance_cap"), ("teacher", "importance_cap")):
+        del saved[section][key]
+    assert differing_keys(saved, config, identity_only=True) == different
 
 
 def test_differing_keys_are_named(config, saved):

@@ -15,15 +15,15 @@ from soar_jax.model.kv_cache import KVCache
 
 
 class Chip:
-    def __init__(self, platform):
-        self.platform = platform
+    def __init__(self, platform, capability):
+        self.platform, self.compute_capability = platform, capability
 
 
 class Chips:
     """Stands in for a mesh: `choose` reads only its devices."""
 
-    def __init__(self, platform):
-        self.devices = np.array([Chip(platform)])
+    def __init__(self, platform, capability=""):
+        self.devices = np.array([Chip(platform, capability)])
 
 
 def section(name, int8_cache=False):
@@ -150,7 +150,13 @@ def test_auto_is_the_kernel_on_tpus_without_windows(tiny_model):
 )
 def test_auto_is_cudnn_on_gpus_where_it_can_do_the_model(tiny_model, change, kernel):
     model = dataclasses.replace(tiny_model, **{"dtype": "bfloat16", "head_dim": 16} | change)
-    assert attention.choose(section(AUTO), model, Chips("gpu")).attention == kernel
+    assert attention.choose(section(AUTO), model, Chips("gpu", "9.0")).attention == kernel
+
+
+@pytest.mark.parametrize(("capability", "kernel"), [("8.0", CUDNN), ("10.3", CUDNN), ("7.5", PLAIN), ("gfx90a", PLAIN)])
+def test_auto_is_cudnn_on_the_gpus_that_have_it(tiny_model, capability, kernel):
+    model = dataclasses.replace(tiny_model, dtype="bfloat16", head_dim=16)
+    assert attention.choose(section(AUTO), model, Chips("gpu", capability)).attention == kernel
 
 
 def test_heads_that_cudnn_cannot_do_are_refused(tiny_model):

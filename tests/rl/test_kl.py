@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from soar_jax import parallel
-from soar_jax.config.policy_sections import StudentSection
-from soar_jax.config.sections import LoRASection
+from soar_jax.config.policy_sections import LoRASection, StudentSection
 from soar_jax.model import lora
 from soar_jax.model.lora import FrozenBase
 from soar_jax.rl.losses import LossSettings, kl_to_reference, policy_logprobs
@@ -83,9 +82,9 @@ def test_programs_of_a_policy_and_of_a_population_give_the_same(tiny_model, tiny
 @pytest.mark.parametrize(
     ("kl", "coef", "in_loss"), [("k3_in_loss", 0.3, 0.3), ("k1_in_reward", 0.3, 0), ("k3_in_loss", 0, 0)]
 )
-def test_loss_has_a_kl_term_only_where_it_is_not_in_the_reward(kl, coef, in_loss):
+def test_loss_has_a_kl_term_only_where_it_is_not_in_the_reward(tiny_model, kl, coef, in_loss):
     section = StudentSection(kl=kl, kl_coef=coef)
-    assert policy_settings(section, None).loss.kl_coef == in_loss
+    assert policy_settings(section, None, tiny_model).loss.kl_coef == in_loss
     assert section.kl_in_reward == (kl == "k1_in_reward")
 
 

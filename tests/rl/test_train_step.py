@@ -9,7 +9,7 @@ import pytest
 
 from soar_jax import parallel
 from soar_jax.model import parameters
-from soar_jax.rl.losses import LossSettings, policy_gradient_loss
+from soar_jax.rl.losses import LossSettings, completion_mask, policy_gradient_loss, policy_logprobs
 from soar_jax.rl.population import init_population, update_policy, update_population
 from soar_jax.rl.train_step import OptimizerSettings, accumulated_gradient, init_train_state, make_optimizer, train_step
 from soar_jax.sampling.sampler import SamplingSettings, sample
@@ -84,7 +84,7 @@ def numpy_loss(params, model, batch):
 
 
 def test_loss_and_gradient_equal_a_slow_numpy_reference(tiny_model, tiny_params, batch):
-    loss, gradient = accumulated_gradient(
+    loss, _, gradient = accumulated_gradient(
         tiny_params, batch, reference=None, frozen_base=None, model=tiny_model, settings=LOSS, rows_per_micro_batch=2
     )
     assert loss == pytest.approx(numpy_loss(tiny_params, tiny_model, batch) / 6, rel=1e-5)
@@ -106,10 +106,10 @@ def test_loss_and_gradient_equal_a_slow_numpy_reference(tiny_model, tiny_params,
 @pytest.mark.parametrize("rows", [1, 2, 4, 6, 64])
 def test_micro_batches_and_skipped_rows_change_nothing(tiny_model, tiny_params, batch, rows):
     def full_batch_loss(params):
-        return policy_gradient_loss(params, batch, reference=None, model=tiny_model, settings=LOSS) / 6
+        return policy_gradient_loss(params, batch, reference=None, model=tiny_model, settings=LOSS)[0] / 6
 
     value, gradient = jax.value_and_grad(full_batch_loss)(tiny_params)
-    loss, accumulated = accumulated_gradient(
+    loss, _, accumulated = accumulated_gradient(
         tiny_params, batch, reference=None, frozen_base=None, model=tiny_model, settings=LOSS, rows_per_micro_batch=rows
     )
     assert loss == pytest.approx(float(value), abs=1e-6)
@@ -132,7 +132,7 @@ def test_rows_padded_to_buckets_give_the_same_gradient(tiny_model, batch, num_la
         advantages=rng.choice([0.0, 0.5, -1.0], 18).astype(np.float32),
     )
     plain = dataclasses.replace(LOSS, kl_coef=kl_coef)
-    (value, gradient), (found, by_bucket) = (
+    (value, _, gradient), (found, _, by_bucket) = (
         jax.jit(accumulated_gradient, static_argnums=(4, 5, 6))(
             weights, many, reference if kl_coef else None, None, model, settings, 2
         )
@@ -147,7 +147,7 @@ def test_in_place_accumulation_equals_added_gradients(tiny_model, batch):
     """Only deep models scan their layers, and only scanned layers are added in place."""
     deep = dataclasses.replace(tiny_model, num_layers=5)
     weights, settings = parameters.init_params(deep, jax.random.key(1)), dataclasses.replace(LOSS, remat="layers")
-    (value, gradient), (expected_value, expected) = (
+    (value, _, gradient), (expected_value, _, expected) = (
         jax.jit(accumulated_gradient, static_argnums=(4, 5, 6, 7))(
             weights, batch, None, None, deep, settings, 2, is_batched
         )
@@ -162,8 +162,8 @@ def test_in_place_accumulation_equals_added_gradients(tiny_model, batch):
 def test_kl_term_counts_every_row_once(tiny_model, tiny_params, batch):
     loss = dataclasses.replace(LOSS, kl_coef=0.3)
     reference = jax.tree.map(lambda leaf: leaf * 1.1, tiny_params)
-    expected = policy_gradient_loss(tiny_params, batch, reference=reference, model=tiny_model, settings=loss) / 6
-    value, _ = accumulated_gradient(
+    expected = policy_gradient_loss(tiny_params, batch, reference=reference, model=tiny_model, settings=loss)[0] / 6
+    value, _, _ = accumulated_gradient(
         tiny_params,
         batch,
         reference=reference,
@@ -172,10 +172,10 @@ def test_kl_term_counts_every_row_once(tiny_model, tiny_params, batch):
         settings=loss,
         rows_per_micro_batch=4,
     )
-    plain = policy_gradient_loss(tiny_params, batch, reference=None, model=tiny_model, settings=LOSS) / 6
+    plain = policy_gradient_loss(tiny_params, batch, reference=None, model=tiny_model, settings=LOSS)[0] / 6
     assert value == pytest.approx(float(expected), abs=1e-6)
     assert value > plain + 1e-4
-    same, _ = accumulated_gradient(
+    same, _, _ = accumulated_gradient(
         tiny_params,
         batch,
         reference=tiny_params,
@@ -189,15 +189,41 @@ def test_kl_term_counts_every_row_once(tiny_model, tiny_params, batch):
 
 def test_clipped_tokens_have_no_gradient(tiny_model, tiny_params, batch):
     clipped = dataclasses.replace(LOSS, clip_ratio=0.2)
-    on_policy = jax.grad(policy_gradient_loss)(tiny_params, batch, None, tiny_model, LOSS)
-    same = jax.grad(policy_gradient_loss)(tiny_params, batch, None, tiny_model, clipped)
+    gradient_of = jax.grad(policy_gradient_loss, has_aux=True)
+    on_policy, _ = gradient_of(tiny_params, batch, None, tiny_model, LOSS)
+    same, _ = gradient_of(tiny_params, batch, None, tiny_model, clipped)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), on_policy, same)  # ratio 1
     positive = batch.replace(
         advantages=jnp.abs(batch.advantages),
         rollouts=batch.rollouts.replace(sampler_logprobs=batch.rollouts.sampler_logprobs - 1.0),  # ratio e
     )
-    gradient = jax.grad(policy_gradient_loss)(tiny_params, positive, None, tiny_model, clipped)
+    gradient, _ = gradient_of(tiny_params, positive, None, tiny_model, clipped)
     assert optax.tree.norm(gradient) == 0
+
+
+def test_importance_weights_are_truncated_and_constant(tiny_model, tiny_params, batch):
+    """Tokens whose ratio is e / 2 and 2 e: the gradient is that of the plain loss with weights put in by hand."""
+    shift = np.where(np.arange(5) % 2, np.log(0.5 * np.e), np.log(2 * np.e)).astype(np.float32)
+    exact = policy_logprobs(tiny_params, tiny_model, batch.rollouts, LOSS.temperature, LOSS.chunk_tokens)
+    shifted = batch.replace(rollouts=batch.rollouts.replace(sampler_logprobs=exact - shift))
+    capped = dataclasses.replace(LOSS, importance_cap=2.0)
+    weights = jnp.minimum(jnp.exp(shift), 2.0)  # e / 2 and 2
+
+    def by_hand(params):
+        logprobs = policy_logprobs(params, tiny_model, batch.rollouts, LOSS.temperature, LOSS.chunk_tokens)
+        return jnp.sum(-weights * batch.advantages[:, None] * logprobs * completion_mask(batch.rollouts))
+
+    value, gradient = jax.value_and_grad(by_hand)(tiny_params)
+    (loss, mismatch), found = jax.value_and_grad(policy_gradient_loss, has_aux=True)(
+        tiny_params, shifted, None, tiny_model, capped
+    )
+    assert loss == pytest.approx(float(value), rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, gradient)
+    num_tokens = int(batch.rollouts.lengths.sum())
+    in_tokens = np.arange(5) < np.asarray(batch.rollouts.lengths)[:, None]
+    assert mismatch.num_tokens == num_tokens
+    assert mismatch.absolute == pytest.approx(float((shift * in_tokens).sum()), rel=1e-4)
+    assert mismatch.k3 == pytest.approx(float(((np.exp(shift) - shift - 1) * in_tokens).sum()), rel=1e-4)
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
@@ -213,7 +239,7 @@ def test_steps_equal_optax_adamw_with_a_schedule(tiny_model, tiny_params, batch,
     options = {"reference": None, "frozen_base": None, "model": tiny_model, "loss": LOSS, "optimizer": settings}
     step = jax.jit(functools.partial(train_step, rows_per_micro_batch=2, **options))
     for index in range(5):
-        _, gradient = accumulated_gradient(weights, batch, None, None, tiny_model, LOSS, rows_per_micro_batch=2)
+        _, _, gradient = accumulated_gradient(weights, batch, None, None, tiny_model, LOSS, rows_per_micro_batch=2)
         updates, opt_state = reference.update(gradient, opt_state, weights)
         weights = optax.apply_updates(weights, updates)
         state, _ = step(state, batch, float(schedule(index)))
@@ -225,7 +251,7 @@ def test_steps_equal_optax_adamw_with_a_schedule(tiny_model, tiny_params, batch,
 
 @pytest.mark.parametrize("kl_coef", [0.0, 0.1])
 def test_a_batch_without_a_signal_leaves_the_state_as_it_is(tiny_model, tiny_params, batch, kl_coef):
-    """To the bit, after a step that has filled the moments; a KL term is a signal."""
+    """To the bit, after a step that has filled the moments, also with a KL term and weight decay."""
     step = functools.partial(
         train_step,
         learning_rate=RATE,
@@ -239,10 +265,17 @@ def test_a_batch_without_a_signal_leaves_the_state_as_it_is(tiny_model, tiny_par
     moved, _ = step(init_train_state(tiny_params, make_optimizer(ADAMW)), batch)
     after, metrics = step(moved, batch.replace(advantages=np.zeros_like(batch.advantages)))
     assert metrics["active_share"] == 0
-    is_equal = [bool((a == b).all()) for a, b in zip(*map(jax.tree.leaves, (moved, after)), strict=True)]
-    assert all(is_equal) == (kl_coef == 0)
-    if kl_coef:
-        assert not any(is_equal)
+    jax.tree.map(np.testing.assert_array_equal, moved, after)
+    assert np.isnan(metrics["mismatch"]) == (kl_coef == 0)  # nothing was computed
+
+
+def test_a_learning_rate_scale_is_a_factor_on_the_rate(tiny_model, tiny_params, batch):
+    """On weight decay too."""
+    options = {"reference": None, "frozen_base": None, "model": tiny_model, "loss": LOSS, "rows_per_micro_batch": 2}
+    state = init_train_state(tiny_params, make_optimizer(ADAMW))
+    scaled, _ = train_step(state, batch, 0.5, optimizer=dataclasses.replace(ADAMW, learning_rate_scale=8.0), **options)
+    plain, _ = train_step(state, batch, 4.0, optimizer=ADAMW, **options)
+    jax.tree.map(np.testing.assert_array_equal, scaled, plain)
 
 
 def test_state_of_the_optimizer_has_the_tree_of_earlier_checkpoints(tiny_params):
@@ -261,6 +294,7 @@ def test_train_step_is_the_program_of_one_policy(tiny_model, tiny_params, batch)
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), (state, metrics), (expected, expected_metrics)
     )
     assert metrics["active_share"] == pytest.approx(4 / 6)
+    assert 0 <= metrics["mismatch"] < 1e-5  # the sampler's arithmetic is the trainer's
     assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (state.weights, tiny_params)), strict=True))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from soar_jax.checkpoints import known_shapes
 from soar_jax.config import scales
-from soar_jax.config.sections import LoRASection
+from soar_jax.config.policy_sections import LoRASection
 from soar_jax.errors import SettingsError
 from soar_jax.model import decoder, lora, parameters
 from soar_jax.model.config import ModelConfig
@@ -160,7 +160,7 @@ def test_training_agrees_with_the_compiler(lora_config):
         def loss(weights):
             return losses.policy_gradient_loss(
                 lora.decoder_params(weights, frozen_base, WIDE), batch, reference=None, model=WIDE, settings=settings
-            )
+            )[0]
 
         return jax.value_and_grad(loss)(weights)
 
