@@ -70,6 +70,7 @@ TINY = {
     "final.validate_every": 2,
     "final.num_replicas": 4,
     "transfer.num_problems": 4,
+    "promotion.rule": "moving_average_literal",  # promotes also what gained nothing
     "promotion.threshold": -1.0,
     "promotion.window": 2,
     "self_play.questions_per_episode": 4,

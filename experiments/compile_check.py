@@ -1,4 +1,4 @@
-"""Compiles a run for TPUs or GPUs: `python experiments/compile_check.py --config=CONFIG.py:SCALE --topology=v6e:4x4`."""
+"""Compiles a run for TPUs or GPUs: `python experiments/compile_check.py --config=CONFIG.py:SCALE --topology=h100:8`."""
 
 from soar_jax.cli import compile_check
 

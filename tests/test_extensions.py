@@ -100,7 +100,8 @@ def load(tmp_path):
 
 
 def test_a_promotion_rule_of_a_users_file_decides(load):
-    with pytest.raises(SettingsError, match=r"promotion.rule is 'any_gain'; choose one of moving_average, never$"):
+    message = r"promotion.rule is 'any_gain'; choose one of moving_average, moving_average_literal, never$"
+    with pytest.raises(SettingsError, match=message):
         make_config(**{"promotion.rule": "any_gain"})
     config = load(PROMOTION_RULE)
     assert (config.promotion.rule, config.scale, config.seed) == ("any_gain", "nano", 7)

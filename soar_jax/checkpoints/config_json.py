@@ -53,8 +53,8 @@ def from_hugging_face(raw: Mapping[str, Any], dtype: str = "float32") -> ModelCo
     quantised = [key for key in ("quantization_config", "quantization", "compression_config") if raw.get(key)]
     require(
         not quantised,
-        f"config.json has a {quantised[:1]}, and quantised tensors cannot be read; fetch the model as it was before it "
-        "was quantised, or a GGUF file of it",
+        f"config.json has a {', '.join(quantised)}, and quantised tensors cannot be read; fetch the model as it was "
+        "before it was quantised, or a GGUF file of it",
     )
     check_keys(raw, (*_APPLIED, *FAMILIES[str(family)].keys), "config.json")
     try:
@@ -106,7 +106,7 @@ def _family_fields(raw: Mapping[str, Any], config: ModelConfig) -> dict[str, Any
     require(not kinds, f"layer_types {sorted(kinds)} are not supported in a {config.family} model")
     classes = raw.get("architectures") or [family.transformers_class]
     require(
-        family.transformers_class in classes,
+        family.transformers_class.lower() in [str(name).lower() for name in classes],  # LLaMAForCausalLM is of 2023
         f"config.json names the architecture {classes}, not {family.transformers_class}, which is what can be computed",
     )
     return {"activation": _ACTIVATIONS[act]} | family.fields(raw, config)

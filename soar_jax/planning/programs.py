@@ -19,6 +19,7 @@ from soar_jax import parallel
 from soar_jax.evaluation.embedding import mean_pooled
 from soar_jax.rl.policy import PolicySettings
 from soar_jax.rl.population import (
+    changed_shares,
     init_population,
     policy_kl,
     population_kl,
@@ -36,7 +37,13 @@ from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 LARGEST = Sizes(hard_share=1.0, num_promotions=1, accepted_share=1.0)
 
 
-_OF_POPULATION = ("sample_population", "update_population", "population_kl", "take_student")  # students are alive
+_OF_POPULATION = (
+    "sample_population",
+    "update_population",
+    "population_kl",
+    "changed_shares",
+    "take_student",
+)  # students are alive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +76,7 @@ class RunPrograms:
             "policy_kl": self._policy_kl,
             "population_kl": self._population_kl,
             "init_population": self._init_population,
+            "changed_shares": self._changed_shares,
             "take_student": self._take_student,
             "mean_pooled": self._mean_pooled,
         }
@@ -92,6 +100,8 @@ class RunPrograms:
             return (baseline,)
         if call.program == "take_student":
             return ("students",)
+        if call.program == "changed_shares":
+            return ("students", baseline)
         if call.program == "update_population":
             reference = (baseline,) * (self.student.loss.kl_coef > 0)
             return ("frozen base", "students", "students' optimisers", *reference)
@@ -174,6 +184,10 @@ class RunPrograms:
             size=self.num_students,
         )
 
+    def _changed_shares(self, _: Call) -> jax.stages.Lowered:
+        weights = self._population().weights
+        return changed_shares.lower(weights, self.policies.weights(), mesh=self.mesh, model=self.model)
+
     def _take_student(self, _: Call) -> jax.stages.Lowered:
         return take_student.lower(self._population().weights, 0, mesh=self.mesh, model=self.model)
 
@@ -246,7 +260,8 @@ class RunPrograms:
         """Operations of one call, all devices together; copies count none."""
         if call.program == "mean_pooled":
             return call.prompts_per_call * costs.prefill_flops(self.model, self.prompt_tokens)
-        num_policies = self.num_students + call.one_more if call.program in _OF_POPULATION else 1
+        num_policies = self.num_students if call.program in _OF_POPULATION else 1
+        num_policies += call.one_more * self.mesh.shape[parallel.POPULATION]
         if call.is_kl:
             limit = (self.teacher if call.program == "policy_kl" else self.student).sampling.max_completion_tokens
             reference = costs.reference_flops(self.model, self.prompt_tokens, limit)

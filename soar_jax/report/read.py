@@ -189,25 +189,30 @@ def _promoted(summary: Row) -> set[tuple[int, int]]:
 def _promoted_so_far(config: Row, metrics: Sequence[Row]) -> set[tuple[int, int]]:
     """As `_promoted`, of a run without a summary: replays its promotion rule.
 
-    Empty where the rule or the rows are those of another version.
+    Empty where the rule or the rows are those of another version. Rows without `best_dataset` are older than the
+    condition that `moving_average` has beside the paper's rule.
     """
     window: tuple[StepOutcome, ...] = ()
     promoted = set()
     with contextlib.suppress(SettingsError, KeyError, TypeError, ValueError):
         section = with_legacy_values(config["promotion"], PromotionSection)
         settings = read_section(PromotionSection, section, "promotion")
+        if settings.rule == "moving_average" and metrics and "best_dataset" not in metrics[0]:
+            settings = dataclasses.replace(settings, rule="moving_average_literal")
         for row in metrics:
             outcome = StepOutcome(
                 outer_step=row["outer_step"],
                 mean_reward=row["mean_reward"],
                 best_reward=row["best_reward"],
-                best_dataset=row.get("best_dataset", row["rewards"].index(row["best_reward"])),
+                best_dataset=row["best_dataset"] if "best_dataset" in row else row["rewards"].index(row["best_reward"]),
             )
             decision = decide(window, outcome, settings)
             kept = (*window, outcome)
             window = decision.window
             promoted |= {
-                (step.outer_step, step.best_dataset) for step in kept if step.outer_step == decision.promoted_step
+                (step.outer_step, step.best_dataset)
+                for step in kept
+                if step.outer_step == decision.promoted_step and step.best_dataset is not None
             }
     return promoted
 

@@ -54,7 +54,9 @@ class Call:
     program: str  # name of the jitted function
     policies: int = 1
     policies_per_call: int = 1
-    one_more: bool = False  # whether the baseline student is the last policy of each call of a population
+    # Whether the baseline student is the last policy of each call of a population. It counts once, though each shard of
+    # the population axis evaluates it, at the same time.
+    one_more: bool = False
     prompts: int = 1  # of each policy
     prompts_per_call: int = 1  # of each policy, at most
     samples: int = 0  # completions of each prompt; 0: the program neither samples nor trains
@@ -157,6 +159,13 @@ def _improve(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
         one_more=True,
     )
     yield _by_students(measured, students + students // wave, wave + 1, role="measuring students")
+    yield Call(
+        phase=measuring,
+        role="comparing weights",
+        program="changed_shares",
+        policies=students,
+        policies_per_call=wave,
+    )
     yield Call(
         phase=measuring,
         role="taking the best student",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from typing import Any
 
 import jax
 
@@ -14,6 +15,8 @@ from soar_jax.runs.context import RunContext
 from soar_jax.soar.outer_step import outer_step
 from soar_jax.soar.state import Progress, RunArrays, SearchResult
 from soar_jax.telemetry.timings import step_timings
+
+_MIN_CHANGED_SHARE = 1e-3  # of the weights; ten Adam steps of 1e-6 change several percent of bfloat16 weights
 
 
 def search(
@@ -50,8 +53,23 @@ def search(
         progress = dataclasses.replace(progress, file_sizes=sizes)
         _save(context, arrays, progress)
         context.display.step_done(result.metrics, timings["tokens_per_s"])
+        _warn_of_lost_steps(context, result.metrics)
     context.checkpoints.wait()
     return SearchResult(arrays=arrays, progress=progress, split=split)
+
+
+def _warn_of_lost_steps(context: RunContext, metrics: dict[str, Any]) -> None:
+    """Warns if training had a signal, and changed next to none of the weights that the students compute with.
+
+    Does not happen to adapters, half of which start at zero, where every step counts.
+    """
+    share = metrics.get("inner_changed_share")
+    if share is not None and share < _MIN_CHANGED_SHARE:
+        config, dtype = context.setup.config, context.setup.sampler.model.dtype
+        context.display.say(
+            f"warning: the inner loop changed {share:.4%} of the students' {dtype} weights. Raise "
+            f"student.learning_rate, which is {config.student.learning_rate:g}, or lower student.adam_eps"
+        )
 
 
 def _save(context: RunContext, arrays: RunArrays, progress: Progress) -> None:

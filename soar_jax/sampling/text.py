@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from soar_jax import parallel
@@ -146,5 +147,7 @@ class TextSampler:
             **options,
         )
         self.meter.watch(rollouts.lengths)
-        self.meter.add_prefill(processes.to_host(prompts.lengths))
+        num_policies = len(rollouts.lengths) if is_population else 1
+        lengths = processes.to_host(prompts.lengths).reshape(num_policies - (one_more is not None), -1)
+        self.meter.add_prefill(np.resize(lengths, (num_policies, lengths.shape[1])))
         return rollouts

@@ -9,11 +9,12 @@ import numpy as np
 
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
-from soar_jax.rl.population import take_student
+from soar_jax.parallel import processes
+from soar_jax.rl.population import changed_shares, take_student
 from soar_jax.rl.schedules import learning_rates
 from soar_jax.rng import stream_generator, stream_key
 from soar_jax.sampling.text import Draw
-from soar_jax.soar.inner_loop import EpisodePlan, QuestionSets, QuestionStats, train_population
+from soar_jax.soar.inner_loop import Episode, EpisodePlan, QuestionSets, QuestionStats, train_population
 from soar_jax.soar.promotion import StepOutcome, candidate_index
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import Progress
@@ -58,6 +59,8 @@ class TrainedStudents:
     stats: QuestionStats
     mean_rewards: np.ndarray  # [inner steps, P] mean reward of the rollouts
     right_shares: np.ndarray  # [inner steps, P] share of the rollouts that are right
+    mismatch: np.ndarray  # [inner steps, P] as in `Episode`
+    changed_shares: np.ndarray  # [P] share of the weights that training changed; NaN for students without a signal
     measured: RewardEval
     candidate: Params  # the best dataset's student that `promotion.student` names
 
@@ -99,8 +102,8 @@ class RewardEvaluator:
         counts = self._setup.evaluator.count_correct(
             students, self._problems, self._draw, num_students=len(question_sets), one_more=baseline
         )
-        solved = counts[:-1].reshape(-1, outer.students_per_dataset, counts.shape[1]) / outer.reward_samples  # [g, r, Q]
-        baseline_solved = counts[-1] / outer.reward_samples
+        *students_solved, baseline_solved = counts / outer.reward_samples  # [Q] each
+        solved = np.reshape(students_solved, (-1, outer.students_per_dataset, len(self._problems)))  # [g, r, Q]
         accuracy, baseline_accuracy = solved.mean(axis=2), float(baseline_solved.mean())
         return RewardEval(
             baseline=baseline_accuracy,
@@ -144,6 +147,7 @@ def train_students(
             plan = EpisodePlan(stream="inner", indices=(step,), learning_rates=rates, first_student=first)
             episode = train_population(setup, baseline, wave, plan)
         with phase("measuring improvement"):
+            changed = _changed_shares(setup, episode, baseline)
             measured = evaluator.evaluate(episode.states.weights, baseline, wave)
             if measured.best_dataset is not None and measured.best_reward > best_reward:
                 candidate = take_candidate(setup, episode.states.weights, measured, measured.best_dataset)
@@ -153,6 +157,8 @@ def train_students(
                 stats=episode.stats,
                 mean_rewards=episode.mean_rewards,
                 right_shares=episode.right_shares,
+                mismatch=episode.mismatch,
+                changed_shares=changed,
                 measured=measured,
             )
         )
@@ -167,7 +173,15 @@ class _Wave:
     stats: QuestionStats
     mean_rewards: np.ndarray
     right_shares: np.ndarray
+    mismatch: np.ndarray
+    changed_shares: np.ndarray
     measured: RewardEval
+
+
+def _changed_shares(setup: Setup, episode: Episode, baseline: Params) -> np.ndarray:
+    """Share of the weights that an episode has changed [P]; NaN for students that had no signal."""
+    shares = changed_shares(episode.states.weights, baseline, mesh=setup.mesh, model=setup.sampler.model)
+    return np.where(episode.has_signal.any(axis=0), processes.to_host(shares), np.nan)
 
 
 def _joined(waves: Sequence[_Wave], candidate: Params) -> TrainedStudents:
@@ -179,6 +193,8 @@ def _joined(waves: Sequence[_Wave], candidate: Params) -> TrainedStudents:
         ),
         mean_rewards=np.concatenate([wave.mean_rewards for wave in waves], axis=1),
         right_shares=np.concatenate([wave.right_shares for wave in waves], axis=1),
+        mismatch=np.concatenate([wave.mismatch for wave in waves], axis=1),
+        changed_shares=np.concatenate([wave.changed_shares for wave in waves]),
         measured=RewardEval(
             baseline=waves[0].measured.baseline,
             students=np.concatenate([wave.measured.students for wave in waves]),

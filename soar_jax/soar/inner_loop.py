@@ -62,6 +62,8 @@ class Episode:
     stats: QuestionStats
     mean_rewards: np.ndarray  # [steps, P] of the rollouts of each step
     right_shares: np.ndarray  # [steps, P] share of right answers
+    has_signal: np.ndarray  # [steps, P] bool, whether an answer had an advantage
+    mismatch: np.ndarray  # [steps, P] `train_step`'s metric in a step's first update
 
 
 class _Batches:
@@ -148,7 +150,8 @@ def continue_population(
         undo what promotions have gained.
     """
     config, population = setup.config, len(question_sets)
-    batches, mean_rewards, right_shares = _Batches(setup, question_sets, plan), [], []
+    batches = _Batches(setup, question_sets, plan)
+    mean_rewards, right_shares, has_signal, mismatch = [], [], [], []
     advantage = ADVANTAGES[config.inner.advantage]
     for step, learning_rate in enumerate(plan.learning_rates):
         rollouts = _sample(setup, states, batches.prompts(step), plan, step)
@@ -160,10 +163,13 @@ def continue_population(
         net_rewards = subtract_students_kl(setup, rewards, rollouts, reference)
         advantages = np.asarray(advantage(jnp.asarray(net_rewards))).reshape(population, -1)
         batch = TrainBatch(rollouts=rollouts, advantages=parallel.shard_population(setup.mesh, advantages))
-        for _ in range(setup.student.updates_per_batch):
+        for update in range(setup.student.updates_per_batch):
             states, metrics = _update(setup, states, batch, reference, learning_rate)
             _require_finite(metrics, f"{plan.stream} {plan.indices}, inner step {step}", plan.first_student)
             meter_training(setup, batch, setup.student)
+            if update == 0:  # later ones differ from the sampler by more than its rounding
+                mismatch.append(processes.to_host(metrics["mismatch"]))
+        has_signal.append((advantages != 0).any(axis=1))
         batches.count(step, is_right)
         mean_rewards.append(rewards.mean(axis=(1, 2)))
         right_shares.append(is_right.mean(axis=(1, 2)))
@@ -172,6 +178,8 @@ def continue_population(
         stats=batches.stats,
         mean_rewards=np.array(mean_rewards),
         right_shares=np.array(right_shares),
+        has_signal=np.array(has_signal),
+        mismatch=np.array(mismatch),
     )
 
 

@@ -38,6 +38,7 @@ from typing import Any
 
 import numpy as np
 
+from soar_jax.errors import SettingsError
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
 from soar_jax.soar import intrinsic_rewards, ledger, teacher
@@ -128,8 +129,11 @@ def score_by_improvement(
             "inner_steps": trained.num_steps,
             "inner_reward_first": float(trained.mean_rewards[0].mean()),
             "inner_reward_last": float(trained.mean_rewards[-1].mean()),
+            "inner_reward_gain": float((trained.mean_rewards[-1] - trained.mean_rewards[0]).mean()),
             "inner_right_first": float(trained.right_shares[0].mean()),
             "inner_right_last": float(trained.right_shares[-1].mean()),
+            "inner_mismatch": _mean(trained.mismatch),
+            "inner_changed_share": _mean(trained.changed_shares),
         },
     )
 
@@ -183,6 +187,11 @@ def promote(
         return arrays, progress, decision.moving_average
     index = decision.promoted_step - outcome.outer_step - 1  # from the end
     source = outcomes[index]
+    if source.best_dataset is None:
+        raise SettingsError(
+            f"promotion.rule is {setup.config.promotion.rule!r}, and it promoted outer step {source.outer_step}, "
+            "where no dataset has a well-formed question; such a step's best_dataset is None"
+        )
     promotions_before = sum(earlier.outer_step < source.outer_step for earlier in progress.promotions)
     promotion = Promotion(
         outer_step=outcome.outer_step,
@@ -226,6 +235,11 @@ def _advance(setup: Setup, before: Progress, scored: Scored, *, num_tokens: int,
         num_flops=before.num_flops + num_flops,
         finished=num_steps == config.num_outer_steps or reached,
     )
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """The mean of the values that are not NaN; None if there are none."""
+    return None if np.isnan(values).all() else float(np.nanmean(values))
 
 
 def _metrics(before: Progress, after: Progress, scored: Scored) -> dict[str, Any]:

@@ -42,7 +42,12 @@ TINY = {
 
 # A threshold below zero promotes whenever the window is full, so that all parts of the state are used; with this seed
 # the teacher is rewarded in the first two steps.
-PROMOTE = ("--config.promotion.threshold=-1.0", "--config.promotion.window=2", "--config.seed=1")
+PROMOTE = (
+    "--config.promotion.rule=moving_average_literal",  # promotes also what gained nothing
+    "--config.promotion.threshold=-1.0",
+    "--config.promotion.window=2",
+    "--config.seed=1",
+)
 
 
 def read(workdir, name):

@@ -49,6 +49,7 @@ WITH_STEPS = (*WITH_STUDENTS, "absolute_zero_teacher", "intrinsic_teacher", "r_z
 FROM_SOAR = ("correct_only", "grounded_teacher", "inference", "promotion_questions", "well_posed_only")
 # Few steps; a threshold below zero promotes in every step.
 SMALL = (
+    "--config.promotion.rule=moving_average_literal",  # promotes also what gained nothing
     "--config.promotion.threshold=-1.0",
     "--config.promotion.window=1",
     "--config.final.num_steps=4",
@@ -173,7 +174,7 @@ AS_LANGUAGE_MODELS = (
     "--config.outer.students_per_dataset=2",
     "--config.inner.students_at_once=2",
     "--config.lora.rank=2",
-    "--config.student.learning_rate=0.1",
+    "--config.student.learning_rate=0.01",
     "--config.model.int8_cache",
     "--config.sampling.population_batch=2",
     "--config.mesh.population=1",

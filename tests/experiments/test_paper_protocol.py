@@ -26,6 +26,7 @@ SIZES = {
     "hard_subset.num_candidates": 24,
     "hard_subset.num_samples": 2,
     "hard_subset.samples_per_round": 2,
+    "promotion.rule": "moving_average_literal",  # promotes also what gained nothing
     "promotion.threshold": -1.0,
     "promotion.window": 1,
     "prompts.bucket_tokens": (256,),

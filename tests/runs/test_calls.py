@@ -13,6 +13,7 @@ from etils import epath
 from soar_jax.evaluation.embedding import mean_pooled
 from soar_jax.integers import ceil_div
 from soar_jax.rl.population import (
+    changed_shares,
     init_population,
     policy_kl,
     population_kl,
@@ -29,13 +30,14 @@ from tests.experiments.runs import TINY
 
 # The shape of one call, from the arguments of the compiled program.
 PROGRAMS = {
-    "sample_policy": (sample_policy, lambda given: (1, *given["prompts"].lengths.shape, *draw(given))),
-    "sample_population": (sample_population, lambda given: (*given["prompts"].lengths.shape, *draw(given))),
+    "sample_policy": (sample_policy, lambda given: (1, *draw_of_prompts(given))),
+    "sample_population": (sample_population, lambda given: (num_policies(given), *draw_of_prompts(given))),
     "update_policy": (update_policy, lambda given: (1, *given["batch"].advantages.shape)),
     "update_population": (update_population, lambda given: given["batches"].advantages.shape),
     "policy_kl": (policy_kl, lambda given: (1, *given["rollouts"].lengths.shape)),
     "population_kl": (population_kl, lambda given: given["rollouts"].lengths.shape),
     "init_population": (init_population, lambda given: (given["size"],)),
+    "changed_shares": (changed_shares, lambda given: (len(jax.tree.leaves(given["weights"])[0]),)),
     "take_student": (take_student, lambda given: (len(jax.tree.leaves(given["weights"])[0]),)),
     "mean_pooled": (mean_pooled, lambda given: given["prompts"].lengths.shape),
 }
@@ -43,7 +45,12 @@ PROGRAMS = {
 # of the final students, are not among the listed embeddings.
 AT_MOST = ("take_student", "mean_pooled")
 WAVES = {"inner.students_at_once": 1, "mesh.population": 1, "mesh.fsdp": 2}
-PROMOTES = {"num_outer_steps": 2, "promotion.threshold": -1.0, "promotion.window": 1}
+PROMOTES = {
+    "num_outer_steps": 2,
+    "promotion.rule": "moving_average_literal",  # promotes also what gained nothing
+    "promotion.threshold": -1.0,
+    "promotion.window": 1,
+}
 KL = {"kl": "k1_in_reward", "kl_coef": 0.01}
 FEW = {"evaluation.num_samples": 6, "evaluation.pass_at": (1,), "outer.reward_samples": 3}
 RUNS = {
@@ -80,9 +87,14 @@ RUNS = {
 }
 
 
-def draw(given):
+def num_policies(given):
+    return len(given["prompts"].lengths) + (given.get("one_more") is not None)
+
+
+def draw_of_prompts(given):
     settings = given["settings"]
-    return given["samples_per_prompt"], settings.max_completion_tokens, settings.temperature
+    draw = (given["samples_per_prompt"], settings.max_completion_tokens, settings.temperature)
+    return given["prompts"].lengths.shape[-1], *draw
 
 
 def listed(call):

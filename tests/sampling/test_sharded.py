@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from soar_jax.config.sections import LoRASection
+from soar_jax.config.policy_sections import LoRASection
 from soar_jax.model.lora import LAYERS, FrozenBase, init_adapters
 from soar_jax.sampling import sharded
 from soar_jax.sampling.sampler import SamplingSettings

@@ -106,14 +106,14 @@ class RecordedEvaluator:
     def __init__(self, recorded):
         self.recorded, self.step = recorded, 0
 
-    def count_correct(self, weights, problems, draw, num_students=0):
+    def count_correct(self, weights, problems, draw, num_students=0, one_more=None):
         assert (draw.settings.temperature, draw.num_samples) == (0.0, 1)
         if num_students:
             right = [self.recorded.student_right[tuple(policy)] for policy in weights]
+            right.append(self.recorded.baseline_right[self.step])
             return np.array([np.arange(len(problems)) < count for count in right]).astype(int)
-        on_train = len(problems) != NUM_REWARD_QUESTIONS
-        count = self.recorded.train_right[tuple(weights)] if on_train else self.recorded.baseline_right[self.step]
-        return (np.arange(len(problems)) < count).astype(int)
+        assert len(problems) != NUM_REWARD_QUESTIONS
+        return (np.arange(len(problems)) < self.recorded.train_right[tuple(weights)]).astype(int)
 
 
 def make_setup(case, recorded, nano_setup):
@@ -126,6 +126,7 @@ def make_setup(case, recorded, nano_setup):
         "outer.reward_samples": 1,
         "inner.steps_per_promotion": 5,
         "inner.students_at_once": case.r if case.in_waves else 0,
+        "promotion.rule": "moving_average_literal",
         "promotion.threshold": case.tau,
         "promotion.window": case.window,
         "promotion.student": "step_best" if case.picks == "best" else "step_median",
@@ -156,9 +157,12 @@ def episodes(monkeypatch):
             ),
             mean_rewards=np.zeros(size),
             right_shares=np.zeros(size),
+            has_signal=np.zeros(size, bool),
+            mismatch=np.zeros(size),
         )
 
     monkeypatch.setattr(grounded_reward, "train_population", train_population)
+    monkeypatch.setattr(grounded_reward, "changed_shares", lambda weights, *_, **__: np.zeros(len(weights)))
     monkeypatch.setattr(grounded_reward, "take_student", lambda students, index, **_: students[index])
     return calls
 

@@ -25,14 +25,36 @@ def split_of(problems):
     return HardSplit(train=tuple(problems), validation=(), test=())
 
 
+def reward_eval(accuracy, has_questions=None):
+    """What a step's students were measured to be, beside a baseline student of accuracy 0.1."""
+    return RewardEval(
+        baseline=0.1,
+        students=accuracy,
+        rewards=accuracy.mean(axis=1) - 0.1,
+        standard_errors=np.zeros(len(accuracy)),
+        has_questions=np.array([True] * len(accuracy) if has_questions is None else has_questions),
+    )
+
+
 @pytest.mark.parametrize(("rule", "expected"), [("step_best", "e"), ("window_best", "e"), ("step_median", "f")])
 def test_the_candidate_is_one_of_the_best_datasets(monkeypatch, rule, expected):
     config = make_config(**{"outer.students_per_dataset": 3, "promotion.student": rule})
     setup = SimpleNamespace(config=config, mesh=None, sampler=SimpleNamespace(model=None))
     monkeypatch.setattr(grounded_reward, "take_student", lambda students, index, **_: students[index])
     accuracy = np.array([[0.9, 0.0, 0.0], [0.3, 0.6, 0.5]])  # the best student of all is of the worse dataset
-    measured = RewardEval(baseline=0.1, students=accuracy, rewards=accuracy.mean(axis=1) - 0.1)
-    assert take_candidate(setup, "abcdef", measured) == expected
+    measured = reward_eval(accuracy)
+    assert measured.best_dataset == 1
+    assert take_candidate(setup, "abcdef", measured, 1) == expected
+
+
+def test_a_dataset_without_questions_is_never_the_best():
+    """Its students are not trained: their reward is 0, and may be the largest."""
+    accuracy = np.array([[0.1], [0.0], [0.05]])
+    measured = reward_eval(accuracy, has_questions=[False, True, True])
+    outcome = measured.outcome(step=3)
+    assert (outcome.best_dataset, outcome.best_reward) == (2, pytest.approx(-0.05))
+    outcome = reward_eval(accuracy, has_questions=[False] * 3).outcome(step=3)
+    assert (outcome.best_dataset, outcome.best_reward) == (None, 0.0)
 
 
 @pytest.mark.parametrize("at_once", [0, 3, 6])
@@ -53,18 +75,21 @@ def test_waves_keep_the_candidate_of_the_best_dataset(monkeypatch, at_once):
             stats=QuestionStats(asked=[students] * len(students), agreed=[students] * len(students)),
             mean_rewards=np.tile(students, (shape[0], 1)),
             right_shares=np.zeros(shape),
+            has_signal=np.zeros(shape, bool),
+            mismatch=np.zeros(shape),
         )
 
     class Evaluator:
         def __init__(self, *_, **__):
             pass
 
-        def evaluate(self, students, num_students):
-            rows = accuracy.ravel()[students].reshape(-1, 3)
-            return RewardEval(baseline=0.1, students=rows, rewards=rows.mean(axis=1) - 0.1)
+        def evaluate(self, students, baseline, question_sets):
+            assert (baseline, len(question_sets)) == ("baseline", len(students))
+            return reward_eval(accuracy.ravel()[students].reshape(-1, 3))
 
     monkeypatch.setattr(grounded_reward, "train_population", train_population)
     monkeypatch.setattr(grounded_reward, "RewardEvaluator", Evaluator)
+    monkeypatch.setattr(grounded_reward, "changed_shares", lambda weights, *_, **__: np.zeros(len(weights)))
     monkeypatch.setattr(grounded_reward, "take_student", lambda students, index, **_: students[index])
     trained = train_students(
         setup, "baseline", ((),) * 9, split=None, progress=Progress(outer_step=2), phase=contextlib.nullcontext
@@ -107,8 +132,24 @@ def test_solve_rates_are_over_all_students_of_a_dataset():
     np.testing.assert_array_equal(rates, [[0.5, np.nan, np.nan], [np.nan] * 3])
 
 
-def test_unmoved_students_have_reward_zero(nano_model):
+def test_the_standard_error_is_over_reward_questions(nano_setup):
+    """Of one dataset with two students, against the formula for the mean of paired differences."""
+    solved = np.array([[4, 0, 2, 1], [4, 1, 2, 3], [3, 0, 1, 2]])  # two students, then the baseline, of 4 answers
+    evaluator = SimpleNamespace(count_correct=lambda *_, **__: solved)
+    config = make_config(
+        **{"outer.students_per_dataset": 2, "outer.num_reward_questions": 4, "outer.reward_samples": 4}
+    )
+    setup = dataclasses.replace(nano_setup, config=config, evaluator=evaluator)
+    problems = arithmetic.generate_problems(np.random.default_rng(0), (1, 2), 4)
+    measured = RewardEvaluator(setup, split_of(problems), step=0).evaluate(None, None, [("question",)] * 2)
+    gains = np.array([1.0, 0.5, 1.0, 0.0]) / 4
+    assert measured.rewards == pytest.approx([gains.mean()])
+    assert measured.standard_errors == pytest.approx([gains.std(ddof=1) / np.sqrt(4)])
+
+
+def test_unmoved_students_have_reward_zero(nano_model, make_questions):
     """On any number of devices: the baseline and its unchanged copies make the same draws."""
+    questions = make_questions(1, level=1)
     problems = arithmetic.generate_problems(np.random.default_rng(0), (1, 2), 8)  # some of them solved
     counts = []
     for num_devices in (1, 2):
@@ -122,10 +163,12 @@ def test_unmoved_students_have_reward_zero(nano_model):
         )
         setup = build(config, nano_model)
         copies = jax.tree.map(lambda leaf: np.stack([leaf] * 2), jax.device_get(setup.base_weights))
-        evaluator = RewardEvaluator(setup, setup.base_weights, split_of(problems), step=0)
-        measured = evaluator.evaluate(copies, 2)
+        evaluator = RewardEvaluator(setup, split_of(problems), step=0)
+        measured = evaluator.evaluate(copies, setup.base_weights, [questions, ()])
         assert measured.baseline > 0.2
         np.testing.assert_array_equal(measured.rewards, [0.0, 0.0])
+        np.testing.assert_array_equal(measured.standard_errors, [0.0, 0.0])
+        np.testing.assert_array_equal(measured.has_questions, [True, False])
         draw = Draw(key=stream_key(0, "x"), settings=setup.evaluation_sampling(1.0), num_samples=4)
         counts.append(setup.evaluator.count_correct(setup.base_weights, problems, draw))
     np.testing.assert_array_equal(*counts)

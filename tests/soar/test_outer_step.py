@@ -24,11 +24,19 @@ def policy(value):
 def step_parts(step, rewards):
     """Datasets and trained students of a step; student k of step s is the policy 10 s + k."""
     items = tuple((QuestionAnswer(question=f"q{step}.{k}", answer=f"a{step}.{k}"), None) for k in range(len(rewards)))
-    measured = RewardEval(baseline=0.0, students=np.array(rewards)[:, None], rewards=np.array(rewards))
+    measured = RewardEval(
+        baseline=0.0,
+        students=np.array(rewards)[:, None],
+        rewards=np.array(rewards),
+        standard_errors=np.zeros(len(rewards)),
+        has_questions=np.ones(len(rewards), bool),
+    )
     trained = TrainedStudents(
         stats=QuestionStats(asked=[], agreed=[]),
         mean_rewards=np.zeros((0, 0)),
         right_shares=np.zeros((0, 0)),
+        mismatch=np.zeros((0, 0)),
+        changed_shares=np.zeros(0),
         measured=measured,
         candidate=policy(10 * step + int(np.argmax(rewards))),
     )
@@ -70,6 +78,21 @@ def test_the_promoted_student_comes_with_its_own_questions(monkeypatch, student)
     assert float(arrays.baseline["w"]) == 10 * step + dataset == float(arrays.best["w"])
     assert progress.window == progress.window_questions == ()
     assert progress.baseline_validation == (10 * step + dataset) / 100
+
+
+def test_the_first_promoted_student_is_the_best_so_far_even_if_the_base_model_is_better(monkeypatch):
+    setup = make_setup(threshold=-1.0, window=1, student="step_best", needs_step_reward=False)
+    accuracy = iter([0.1, 0.05, 0.2])
+    monkeypatch.setattr(outer_step, "selection_accuracy", lambda *_: next(accuracy))
+    base = policy(-1)
+    arrays = RunArrays(teacher=None, baseline=base, best=base, window=())
+    progress = Progress(best_validation=0.15, baseline_validation=0.15)
+    kept = []
+    for step in range(3):
+        progress = dataclasses.replace(progress, outer_step=step)
+        arrays, progress, *_ = promote(setup, arrays, progress, split=None, **step_parts(step, (0.1, 0.0)))
+        kept.append((float(arrays.best["w"]), progress.best_promotion, progress.best_validation))
+    assert kept == [(0.0, 1, 0.1), (0.0, 1, 0.1), (20.0, 3, 0.2)]
 
 
 def test_the_baseline_of_the_best_selection_accuracy_is_kept(monkeypatch):
@@ -118,6 +141,8 @@ def test_training_metrics_are_of_the_first_and_the_last_student_step(monkeypatch
         stats=QuestionStats(asked=[np.array([4])] * 2, agreed=[np.array([1])] * 2),
         mean_rewards=np.array([[10.0, 30.0], [0.0, 0.0], [120.0, 60.0]]),
         right_shares=np.array([[0.0, 0.25], [0.0, 0.0], [1.0, 0.5]]),
+        mismatch=np.array([[0.02, np.nan], [np.nan, np.nan], [0.01, 0.03]]),
+        changed_shares=np.array([0.5, np.nan]),
     )
     monkeypatch.setattr(outer_step, "train_students", lambda *_, **__: trained)
     arrays = RunArrays(teacher=None, baseline=policy(-1), best=policy(-1), window=(policy(-1),) * 2)
@@ -130,8 +155,11 @@ def test_training_metrics_are_of_the_first_and_the_last_student_step(monkeypatch
         "inner_steps": 3,
         "inner_reward_first": 20.0,
         "inner_reward_last": 90.0,
+        "inner_reward_gain": 70.0,
         "inner_right_first": 0.125,
         "inner_right_last": 0.75,
+        "inner_mismatch": pytest.approx(0.02),
+        "inner_changed_share": 0.5,
     }
     assert scored.progress.num_student_steps == 7 + 2 * 3
 
