@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from soar_jax.parallel.sharding import COMPUTE_RULES, partition
 PLAIN, SPLASH, CUDNN = "plain", "splash", "cudnn"
 _NEEDS = {SPLASH: "tpu", CUDNN: "gpu"}  # platform of each kernel
 _MAX_CUDNN_HEAD_DIM = 128  # on every GPU; the newer ones take 256
+_MIN_CUDNN_CAPABILITY = 8.0  # Ampere
 _MASKED = -1e30  # finite: a fully masked row gives no NaN
 _LANES = 128  # the number of slots in the TPU kernel is a multiple of this
 _BLOCKS = (512, 256, 128)  # its block sizes in slots; the largest that divides the row is used
@@ -47,11 +49,20 @@ def check(section: ModelSection, mesh: Mesh) -> None:
     )
 
 
+def _has_cudnn_attention(device: Any) -> bool:
+    """Whether a GPU is one for cuDNN's attention; those of other vendors have no such number."""
+    try:
+        return float(getattr(device, "compute_capability", "")) >= _MIN_CUDNN_CAPABILITY
+    except ValueError:
+        return False
+
+
 def choose(section: ModelSection, model: ModelConfig, mesh: Mesh) -> ModelConfig:
     """The model, set to attend as a config's section `model` says on a mesh's devices.
 
     "auto" is the kernel of the devices where it can do the model, and plain elsewhere. No kernel can do layers with
-    windows; cuDNN's can do bfloat16 and heads of 8, 16, ... 128 dimensions.
+    windows; cuDNN's needs an NVIDIA GPU of compute capability 8.0, and can do bfloat16 and heads of 8, 16, ... 128
+    dimensions.
 
     Raises:
       SettingsError: the kernel cannot do this model.
@@ -59,8 +70,10 @@ def choose(section: ModelSection, model: ModelConfig, mesh: Mesh) -> ModelConfig
     name, has_windows = section.attention, bool(model.layers_with_window)
     fits_cudnn = model.head_dim % 8 == 0 and model.head_dim <= _MAX_CUDNN_HEAD_DIM
     if name == AUTO:
-        kernels = {"tpu": SPLASH, "gpu": CUDNN if fits_cudnn and model.dtype == "bfloat16" else PLAIN}
-        name = PLAIN if has_windows else kernels.get(mesh.devices.flat[0].platform, PLAIN)
+        device = mesh.devices.flat[0]
+        takes_cudnn = fits_cudnn and model.dtype == "bfloat16" and _has_cudnn_attention(device)
+        kernels = {"tpu": SPLASH, "gpu": CUDNN if takes_cudnn else PLAIN}
+        name = PLAIN if has_windows else kernels.get(device.platform, PLAIN)
     require(name == PLAIN or not has_windows, f"model.attention={name!r} cannot do layers with windows; choose 'auto'")
     require(
         name != CUDNN or fits_cudnn,
