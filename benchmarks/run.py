@@ -11,6 +11,7 @@ use the same cores and dtype, and one works at a time. Suites:
   scaling     the same work on 1, 2, 4, 8 CPU devices; time against population, rows, prompt and completion lengths
   roofline    copy and matmul rates of this device, and the fraction that prefill, decoding and update reach
   int8_cache  effect of an int8 cache on the sampling rate and on log-probabilities
+  short_episodes  share of ten steps' effect that bfloat16 keeps, with the dither and with rounding to nearest
   implied     FLOPs and bytes of a step compiled for a TPU, and the implied time of a 3B run; runs nothing
   gpu         one accelerator: sampling, a 3B model, MFU of the update, a LoRA population; at most 9 minutes
 
@@ -37,6 +38,7 @@ SUITES = (
     "scaling",
     "roofline",
     "int8_cache",
+    "short_episodes",
     "implied",
     "gpu",
 )
