@@ -95,8 +95,8 @@ def test_policies(context: RunContext, search: SearchResult) -> tuple[dict[str, 
 def policies_as_they_are(setup: Setup, search: SearchResult) -> dict[str, tuple[Params, int]]:
     """Returns the policies that are tested without further training, with the student steps behind them.
 
-    "base" (paper: base model); "promoted_student" where there is one (paper: PS); "trained_teacher" where its reward
-    came from students, this run's or those of `source_run` (paper: inference with Grounded-T).
+    "base" (paper: base model); "promoted_student" where there is one (paper: PS); "trained_teacher" where this run
+    rewarded it by students, or where it is that of `source_run` (paper: inference with Grounded-T).
     """
     config = setup.config
     policies = {"base": (setup.base_weights, 0)}
