@@ -12,7 +12,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from soar_jax.checkpoints.base_model import load_model, params_sha256  # noqa: E402
-from soar_jax.config.sections import LoRASection  # noqa: E402
+from soar_jax.config.policy_sections import LoRASection  # noqa: E402
 from soar_jax.model import layout, lora  # noqa: E402
 from soar_jax.model.lora import FrozenBase  # noqa: E402
 from soar_jax.model.rounding import cast_params  # noqa: E402
