@@ -76,7 +76,8 @@ def overrides(method, soar):
     """The flags of a method's tiny run; `soar` is the workdir of a finished run."""
     if method in FROM_SOAR:
         return (*SMALL, "--config.seed=1", f"--config.source_run={soar}", "--config.num_outer_steps=0")
-    return (*SMALL, f"--config.num_outer_steps={2 if method in WITH_STEPS else 0}")
+    rule = ("--config.promotion.rule=never",) if method == "no_promotion" else ()  # its own again
+    return (*SMALL, *rule, f"--config.num_outer_steps={2 if method in WITH_STEPS else 0}")
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ class Runs:
         workdir = self.folder / method
         files = {"model.source": self.model, "problems.path": self.problems}
         files |= {"curriculum.curated_source": "jsonl", "curriculum.curated_path": self.curated}
+        files |= {"promotion.rule": "never"} if method == "no_promotion" else {}  # its own again
         flags = (f"--config.{key}={value}" for key, value in (SIZES | files | changes).items())
         code, _, err = run_program("run", f"--config=configs/{method}.py:llama3.2-3b", *flags, f"--workdir={workdir}")
         assert code == 0, err
