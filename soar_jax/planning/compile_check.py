@@ -99,7 +99,7 @@ def compile_all(run: AbstractRun, device: Device, only: str = "") -> Iterator[Co
     """Compiles one program after another: those whose names hold `only`.
 
     Raises:
-      SettingsError: as `compile_program`.
+      SettingsError: as `compile_program`, or the compiler's text cannot be read.
     """
     state, population = run.state(), run.population()
     for program in RunPrograms(run).programs():
@@ -128,6 +128,16 @@ def compile_program(program: Program, device: Device) -> jax.stages.Compiled:
     return lowered.compile(compiler_options=_COMPILER_OPTIONS.get(device.platform))
 
 
+def _text(compiled: jax.stages.Compiled) -> str:
+    try:
+        return compiled.as_text() or ""
+    except jax.errors.JaxRuntimeError as error:  # an instruction that this jaxlib does not know
+        raise SettingsError(
+            f"jaxlib cannot read what the compiler made ({str(error).splitlines()[0][:200]}); the two are of different "
+            "versions, so install them together: pip install 'soar-jax[tpu]' or 'soar-jax[cuda13]'"
+        ) from None
+
+
 def _compile(program: Program, beside: dict[str, int], device: Device) -> Compiled:
     started = time.perf_counter()
     try:
@@ -150,9 +160,8 @@ def _compile(program: Program, beside: dict[str, int], device: Device) -> Compil
             collectives={},
             capacity=min(device.memory_bytes, total - 1),
         )
-    memory, text = compiled.memory_analysis(), compiled.as_text()
+    memory, text = compiled.memory_analysis(), _text(compiled)
     assert memory is not None
-    assert text is not None
     return Compiled(
         program=program,
         compile_s=time.perf_counter() - started,

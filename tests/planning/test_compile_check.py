@@ -1,9 +1,11 @@
 import dataclasses
 import importlib.util
 
+import jax
 import pytest
 
 from soar_jax.checkpoints import known_shapes
+from soar_jax.errors import SettingsError
 from soar_jax.model.parameters import num_parameters
 from soar_jax.planning import compile_check, target_devices
 from tests.configs import make_config
@@ -40,3 +42,14 @@ def test_students_update_compiles_for_an_absent_slice():
     one_big = dataclasses.replace(found, temporaries=10**12)
     assert one_big.largest == ("temporaries", 10**12)
     assert "rows_per_micro_batch" in one_big.advice
+
+
+def test_a_program_that_jaxlib_cannot_read_is_one_line():
+    """A newer compiler may write instructions that jaxlib does not know."""
+
+    class Compiled:
+        def as_text(self):
+            raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure: async-update\n(a source)")
+
+    with pytest.raises(SettingsError, match=r"cannot read .*async-update\); .* install them together: pip install"):
+        compile_check._text(Compiled())
