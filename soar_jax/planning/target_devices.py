@@ -66,7 +66,7 @@ def _gpus(asked: Topology) -> Sequence[Any]:
         description = topologies.get_topology_desc(
             platform="cuda", target_config=target_config(asked.device), topology=shape
         )
-    except (jax.errors.JaxRuntimeError, NotImplementedError, RuntimeError) as error:
+    except RuntimeError as error:  # or one of its kinds, by what the plugin finds amiss
         reason = str(error).splitlines()[0][:200]
         raise SettingsError(
             f"JAX's CUDA plugin cannot describe {num_gpus} x {asked.device.name} ({reason}); install the one of jax "
