@@ -71,7 +71,7 @@ def _teacher_summary(sampler: TextSampler, params: Params, seed: int, num_rollou
         topics[facts.subject] += 1
         if facts.subject == "dial":
             levels[facts.level] += 1
-            useful += facts.level >= 3 and pair.answer == facts.true_answer
+        useful += arithmetic.is_useful(facts.subject, facts.level, pair.answer == facts.true_answer)
     return {
         "topic_shares": {topic: count / num_rollouts for topic, count in topics.most_common()},
         "dial_level_shares": {level: levels[level] / num_rollouts for level in sorted(levels)},

@@ -25,6 +25,7 @@ from soar_jax.types import Problem
 Digits = tuple[int, int, int]
 
 NUM_SLOTS = 11
+LEAST_USEFUL_LEVEL = 3  # shorter questions are answered without work
 MAX_OPERATIONS = NUM_SLOTS - 3
 BLANK = "."
 ANSWER_MARK, WORK_MARK, QUESTION_END = "=", ">", "?"
@@ -123,6 +124,11 @@ def facts(question: str) -> QuestionFacts:
     if topic in ONE_STEP_TOPICS and well_formed:
         return QuestionFacts(subject=topic, level=1, true_answer=ONE_STEP_TOPICS[topic](tuple(map(int, digits))))
     return QuestionFacts(subject="malformed", level=0, true_answer=None)
+
+
+def is_useful(subject: str, level: int, right: bool) -> bool:
+    """Whether a question teaches to work long hard problems: one of their topic, long enough and rightly answered."""
+    return subject == "dial" and level >= LEAST_USEFUL_LEVEL and right
 
 
 def random_dial(rng: np.random.Generator, level: int, topic: str = "dial") -> Dial:

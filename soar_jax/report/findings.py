@@ -8,29 +8,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from soar_jax.evaluation.statistics import Interval, mean_interval, paired_difference, paired_ratio
-from soar_jax.report import paper
-from soar_jax.report.read import Run
+from soar_jax.report import correlations, paper
 from soar_jax.report.scores import METHOD_NAMES, Group, Scores, comparable, compare, ends, find, paired, scores
 from soar_jax.report.tables import text
+from soar_jax.report.verdicts import all_hold, exact_test, is_above, is_at_least, is_below
 
-LAST_STEPS = 3  # outer steps that a teacher's final diversity is averaged over
 _INTRINSIC = ("intrinsic_teacher", "curriculum")
-# Comparisons of finding 2. SOAR's own questions are as many as its promotions gave; those of Grounded-T are as many as
-# Intrinsic-T's, sampled from a trained teacher too.
-_GROUNDED_PAIRS = (
-    (("soar_math", "curriculum"), _INTRINSIC),
-    (("grounded_teacher", "curriculum"), _INTRINSIC),
-)
+_BASE_T = ("base_teacher", "curriculum")
+_PQ, _GROUNDED_T = ("soar_math", "curriculum"), ("grounded_teacher", "curriculum")
+# Comparisons of finding 2, with the paper's controls. SOAR's own questions are as many as its promotions gave; those of
+# Grounded-T are as many as Intrinsic-T's and Base-T's, sampled from a trained teacher too.
+_GROUNDED_PAIRS = ((_PQ, _INTRINSIC), (_GROUNDED_T, _INTRINSIC), (_PQ, _BASE_T))
 # Controls of the teacher's learning: questions of a teacher that stays the base model.
 _UNTRAINED_PAIRS = (
-    (("soar_math", "curriculum"), ("frozen_teacher", "curriculum")),
+    (_PQ, ("frozen_teacher", "curriculum")),
     (("soar_math", "promoted_student"), ("frozen_teacher", "promoted_student")),
-    (("grounded_teacher", "curriculum"), ("base_teacher", "curriculum")),
+    (_GROUNDED_T, _BASE_T),
 )
+_MEANING = {
+    True: "So structure matters more than right answers.",
+    False: "So right answers carry the gain here: questions alone do not teach.",
+}
 SOLVES_MORE = 0.5  # share of the promoted student's gain from which on a teacher is said to solve more
-MIN_SEEDS = 3  # with fewer, no finding is judged
 STAYS = 0.1  # largest relative loss of diversity that counts as none
-SAME_SIZE = 0.1  # largest relative difference between the sizes of comparable sets
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Finding:
     """A claim of the paper and the evidence of the given runs."""
 
     title: str
-    holds: bool | None  # None: undecided, mostly because there are too few runs
+    holds: bool | None  # None: undecided
     sentences: tuple[str, ...]
 
     @property
@@ -85,16 +85,15 @@ def _unlocks_learning(groups: Sequence[Group]) -> Finding:
             if soar is None or compared is None:
                 continue
             ours, theirs, ratio = compared
-            apart = ours.is_above(theirs)
             if policy == "curriculum":
-                holds[k] = _judged(apart and ratio.mean >= least, ratio.num_seeds)
+                holds[k] = is_at_least(ratio, least)
             times = "infinitely many times" if np.isinf(ratio.mean) else f"{text(ratio)} times"
             sentences.append(
                 f"{soar.row_name(policy)} solves {_percent(ours)} at pass@{k}, Hard-Only {_percent(theirs)}: {times} "
-                f"as much, intervals {_apart(apart)} ({_seeds(ratio.num_seeds)})."
+                f"as much ({_seeds(ratio.num_seeds)})."
             )
     has_all = holds.keys() == least_gain.keys()  # tests with fewer samples lack a k
-    return Finding(title=title, holds=_all([*holds.values()]) if has_all else None, sentences=tuple(sentences))
+    return Finding(title=title, holds=all_hold([*holds.values()]) if has_all else None, sentences=tuple(sentences))
 
 
 def _compare_pairs(
@@ -110,61 +109,69 @@ def _compare_pairs(
             if own is None or other is None or compared is None:
                 continue
             ours, theirs, difference = compared
-            apart = ours.is_above(theirs)
-            holds.append(_judged(apart, difference.num_seeds))
+            holds.append(is_above(difference))
             sentences.append(
                 f"{own.row_name(policy)} solves {_percent(ours)} at pass@{k}, {other.row_name(other_policy)} "
-                f"{_percent(theirs)}: a difference of {text(difference)} points, intervals {_apart(apart)} "
-                f"({_seeds(difference.num_seeds)})."
+                f"{_percent(theirs)}: a difference of {text(difference)} points ({_seeds(difference.num_seeds)})."
             )
-    return Finding(title=title, holds=_all(holds), sentences=tuple(sentences))
+        sentences.append(_successes(_hard_test(own, policy, 1), _hard_test(other, other_policy, 1)))
+    return Finding(title=title, holds=all_hold(holds), sentences=tuple(filter(None, sentences)))
+
+
+def _successes(ours: Scores | None, theirs: Scores | None) -> str:
+    """Sentence on the seeds that succeeded, see `exact_test`; empty without scores at pass@1."""
+    return exact_test(*paired(ours, theirs)) if ours and theirs else ""
 
 
 def _keeps_diversity(groups: Sequence[Group]) -> Finding:
-    """Finding 2, second part: Vendi scores at the end of the outer loop against its start."""
-    sentences, changes, num_seeds = [], {}, []
-    for method in ("soar_math", "intrinsic_teacher"):
+    """Finding 2, second part: Vendi scores of sets of one size, against the untrained teacher's (paper, Table 1)."""
+    base = _vendi(find(groups, _BASE_T[0]))
+    sentences: list[str] = []
+    holds: list[bool | None] = []
+    for method in (_PQ[0], _GROUNDED_T[0], _INTRINSIC[0]):
         group = find(groups, method)
-        runs = [run for run in group.runs if len(run.metrics) > LAST_STEPS] if group else []
-        if group is None or not runs:
+        own = _vendi(group)
+        seeds = [seed for seed in own if seed in base and own[seed][1] == base[seed][1]]
+        if group is None or not seeds:
             continue
-        start = [np.array([run.metrics[0]["vendi"]]) for run in runs]
-        end = [np.array([np.mean([row["vendi"] for row in run.metrics[-LAST_STEPS:]])]) for run in runs]
-        change = paired_ratio(end, start).mean - 1
+        ratio = paired_ratio(*([np.array([values[seed][0]]) for seed in seeds] for values in (own, base)))
+        holds.append(is_below(ratio, 1 - STAYS) if method == _INTRINSIC[0] else is_at_least(ratio, 1 - STAYS))
+        mean, untrained = (np.mean([values[seed][0] for seed in seeds]) for values in (own, base))
         sentences.append(
-            f"{group.name}: Vendi score {text(mean_interval(start))} in the first outer step (untrained teacher), "
-            f"{text(mean_interval(end))} in the last {LAST_STEPS}: {100 * change:+.0f}% ({_seeds(len(runs))})."
+            f"{group.row_name('curriculum')}: Vendi score {mean:.1f} of {own[seeds[0]][1]} questions, Base-T "
+            f"{untrained:.1f}: {_share(ratio)} of it ({_seeds(len(seeds))})."
         )
-        growth = _growth(runs)
-        if abs(growth) <= SAME_SIZE:
-            num_seeds.append(len(runs))
-            changes[method] = change
-        else:  # Vendi scores grow with the number of questions
-            sentences.append(
-                f"{group.name}: not judged, since the number of parsable questions changed by {100 * growth:+.0f}% "
-                "between these steps."
-            )
-    holds = None
-    if len(changes) == 2:
-        holds = _judged(changes["intrinsic_teacher"] < -STAYS <= changes["soar_math"], min(num_seeds))
-    title = f"2b. Diversity falls with intrinsic reward and stays with SOAR (within {100 * STAYS:.0f}%)"
+    title = f"2b. Diversity falls with intrinsic reward and stays with SOAR (within {100 * STAYS:.0f}% of Base-T's)"
     known = "; ".join(f"{METHOD_NAMES[method]} {paper.vendi_text(method)}" for method, _ in paper.VENDI)
-    return Finding(title=title, holds=holds, sentences=(*sentences, f"The paper's Vendi scores: {known}."))
+    is_whole = len(holds) == len((_PQ, _GROUNDED_T, _INTRINSIC))
+    return Finding(
+        title=title,
+        holds=all_hold(holds) if is_whole else None,
+        sentences=(*sentences, f"The paper's Vendi scores: {known}."),
+    )
 
 
-def _growth(runs: Sequence[Run]) -> float:
-    """Relative change of the number of parsable questions per step, from the first step to the last ones."""
-    start = np.mean([run.metrics[0]["valid_share"] for run in runs])
-    end = np.mean([row["valid_share"] for run in runs for row in run.metrics[-LAST_STEPS:]])
-    return float(end / start - 1) if start > 0 else np.inf
+def _vendi(group: Group | None) -> dict[tuple[int, int], tuple[float, int]]:
+    """Vendi score of the final students' questions and their number, by seeds; of sets of `analysis.vendi_size`."""
+    found = {run.seeds: run.summary.get("curriculum", {}) for run in (group.runs if group else ())}
+    return {
+        seeds: (row["vendi"], row["vendi_size"])
+        for seeds, row in found.items()
+        if row.get("vendi") is not None and row.get("vendi_size")
+    }
 
 
 def _structure_over_answers(groups: Sequence[Group], k: int) -> Finding:
     """Finding 3: quality of SOAR's questions, and final students with other answers to them."""
     soar, hard = find(groups, "soar_math"), find(groups, "hard_only")
-    holds, swapped = _swapped_answers(soar, hard, k)
-    title = "3. Structure matters more than right answers (judged by: random answers keep more than half of the gain)"
-    return Finding(title=title, holds=holds, sentences=(*_question_quality(soar), *swapped))
+    keeps_gain, swapped = _swapped_answers(soar, hard, k)
+    helps, added = _wrong_answers_added(groups, k)
+    title = (
+        "3. Structure matters more than right answers (judged by: random answers keep more than half of the gain, and "
+        "well-posed questions with wrong answers help beside right ones)"
+    )
+    holds = all_hold([keeps_gain, helps])
+    return Finding(title=title, holds=holds, sentences=(*_question_quality(soar), *swapped, *added))
 
 
 def _question_quality(soar: Group | None) -> list[str]:
@@ -176,7 +183,7 @@ def _question_quality(soar: Group | None) -> list[str]:
         values = [value for value in values if len(value)]
         if values:
             sentences.append(f"Of SOAR's promotion questions {_percent(mean_interval(values))} {words}.")
-    return [*sentences, *filter(None, (_correlation(soar, name) for name in ("right", "well_posed")))]
+    return [*sentences, *filter(None, (_correlation(soar, name) for name in correlations.PROPERTIES))]
 
 
 def _swapped_answers(soar: Group | None, hard: Group | None, k: int) -> tuple[bool | None, list[str]]:
@@ -187,17 +194,28 @@ def _swapped_answers(soar: Group | None, hard: Group | None, k: int) -> tuple[bo
         return None, []
     compared, kept = compare(true, own, paired_difference), _share_of_gain(random, own, base)
     if compared and kept:
-        is_kept = kept.low > 0.5
-        return _judged(is_kept, kept.num_seeds), [
+        is_kept = is_above(kept, 0.5)
+        return is_kept, [
             f"With true answers instead of the teacher's, PQ changes by {text(compared[2])} points of pass@{k}; with "
             f"random answers it keeps {_share(kept)} of its gain over Hard-Only.",
-            "So structure matters more than right answers."
-            if is_kept
-            else "So right answers carry the gain here: questions alone do not teach.",
+            *([_MEANING[is_kept]] if is_kept is not None else []),
         ]
     if compared and paired(random, own, base)[0]:
         return None, [f"SOAR: PQ has no certain gain over Hard-Only at pass@{k} to keep a share of."]
     return None, []
+
+
+def _wrong_answers_added(groups: Sequence[Group], k: int) -> tuple[bool | None, list[str]]:
+    """Pass@k of students trained on all well-posed promotion questions against the right ones alone (paper, C.5)."""
+    posed, right = find(groups, "well_posed_only"), find(groups, "correct_only")
+    compared = compare(_hard_test(posed, "curriculum", k), _hard_test(right, "curriculum", k), paired_difference)
+    if compared is None:
+        return None, []
+    ours, theirs, difference = compared
+    return is_above(difference), [
+        f"Trained on all well-posed promotion questions, students solve {_percent(ours)} at pass@{k}, on the right "
+        f"ones alone {_percent(theirs)}: a difference of {text(difference)} points ({_seeds(difference.num_seeds)})."
+    ]
 
 
 def _teaching_apart_from_solving(groups: Sequence[Group], *ks: int) -> Finding:
@@ -219,7 +237,7 @@ def _teaching_apart_from_solving(groups: Sequence[Group], *ks: int) -> Finding:
                 continue
             ours, theirs, difference = compared
             share = _share_of_gain(teacher, student, base)
-            holds.append(_judged(share.high < SOLVES_MORE, share.num_seeds) if share else None)
+            holds.append(is_below(share, SOLVES_MORE) if share else None)
             gain = (
                 f"{_share(share)} of the promoted student's gain" if share else "beside no certain gain of the student"
             )
@@ -232,7 +250,7 @@ def _teaching_apart_from_solving(groups: Sequence[Group], *ks: int) -> Finding:
         "3b. Teaching and solving are apart: the trained teacher solves no more than the base model (judged by: less "
         f"than {100 * SOLVES_MORE:.0f}% of the promoted student's gain)"
     )
-    return Finding(title=title, holds=_all(holds), sentences=tuple(sentences))
+    return Finding(title=title, holds=all_hold(holds), sentences=tuple(sentences))
 
 
 def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
@@ -255,13 +273,13 @@ def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
                     f"{soar.row_name(policy)}: the curated bound has no certain gain over Hard-Only at pass@{k}."
                 )
                 continue
-            holds += [_judged(share.mean >= least_share, share.num_seeds)] if is_judged else []
+            holds += [is_at_least(share, least_share)] if is_judged else []
             sentences.append(
                 f"{soar.row_name(policy)} reaches {_share(share)} of the curated bound's gain over Hard-Only at "
                 f"pass@{k} (the bound solves {_percent(bounds)}; {_seeds(share.num_seeds)})."
             )
     title = f"4. SOAR reaches about {100 * least_share:.0f}% of the gain of curated problems"
-    return Finding(title=title, holds=_all(holds), sentences=tuple(sentences))
+    return Finding(title=title, holds=all_hold(holds), sentences=tuple(sentences))
 
 
 def _claims_of(soar: Group | None) -> str:
@@ -283,25 +301,14 @@ def _share_of_gain(a: Scores, bound: Scores, base: Scores) -> Interval | None:
 
 
 def _correlation(group: Group | None, name: str) -> str:
-    """Sentence on the rank correlation, over datasets, of a fraction of questions with the reward; may be empty."""
-    from scipy.stats import spearmanr
-
-    per_seed = []
-    for run in group.runs if group else ():
-        datasets: dict[tuple[int, int], list[dict[str, float]]] = {}
-        for row in run.ledger:
-            if row.get(name) is not None:
-                datasets.setdefault((row["outer_step"], row["dataset"]), []).append(row)
-        shares = [np.mean([row[name] for row in rows]) for rows in datasets.values()]
-        rewards = [rows[0]["reward"] for rows in datasets.values()]
-        if len(set(shares)) > 1 and len(set(rewards)) > 1:
-            per_seed.append(np.array([spearmanr(shares, rewards).statistic]))
-    if not per_seed:
-        return ""
-    words = {"right": "right answers", "well_posed": "well-posed questions"}[name]
+    """Sentence on the rank correlation of a property of datasets with the reward; may be empty."""
+    found = [correlations.within_steps(run, correlations.PROPERTIES[name]) for run in (group.runs if group else ())]
+    known = [np.array([value]) for value in found if value is not None]
     return (
-        f"Rank correlation of a dataset's share of {words} with its reward: {text(mean_interval(per_seed))} "
-        f"(mean over {_seeds(len(per_seed))}, all datasets of the outer loop)."
+        f"Rank correlation of a dataset's {name} with its reward, within outer steps: {text(mean_interval(known))} "
+        f"(mean over {_seeds(len(known))})."
+        if known
+        else ""
     )
 
 
@@ -313,19 +320,5 @@ def _share(interval: Interval) -> str:
     return f"{100 * interval.mean:.0f}% [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
 
 
-def _judged(holds: bool, num_seeds: int) -> bool | None:
-    """None if there are too few seeds to judge."""
-    return bool(holds) if num_seeds >= MIN_SEEDS else None
-
-
-def _all(holds: Sequence[bool | None]) -> bool | None:
-    """Whether all hold; None if one cannot be judged or there is none."""
-    return None if not holds or None in holds else all(holds)
-
-
 def _seeds(number: int) -> str:
     return "1 seed" if number == 1 else f"{number} seeds"
-
-
-def _apart(apart: bool) -> str:
-    return "apart" if apart else "not apart"

@@ -18,18 +18,30 @@ SKILL = {
         "true_answers": 0.92,
         "random_answers": 0.0,
     },
-    "hard_only": {"base": 0.0, "hard_only": 0.02},
+    "hard_only": {"base": 0.0, "hard_only": 0.01},
     "frozen_teacher": {"base": 0.0, "promoted_student": 0.0, "curriculum": 0.03},
     "intrinsic_teacher": {"base": 0.0, "curriculum": 0.01},
     "grounded_teacher": {"base": 0.0, "curriculum": 0.85},
-    "base_teacher": {"base": 0.0, "curriculum": 0.1},
+    "base_teacher": {"base": 0.0, "curriculum": 0.02},
     "serl": {"base": 0.0, "self_play": 0.05},
     "inference": {"base": 0.0, "promoted_student": 0.8, "trained_teacher": 0.0},
     "curated": {"base": 0.0, "curriculum": 0.97},
+    "correct_only": {"base": 0.0, "curriculum": 0.7},
+    "well_posed_only": {"base": 0.0, "curriculum": 0.9},
 }
-STUDY = ("soar_math", "hard_only", "frozen_teacher", "intrinsic_teacher", "curated")  # methods of the fixture `study`
+# Methods of the fixture `study`.
+STUDY = (
+    "soar_math",
+    "hard_only",
+    "frozen_teacher",
+    "intrinsic_teacher",
+    "grounded_teacher",
+    "base_teacher",
+    "curated",
+)
 ONE_POLICY = ("base", "promoted_student", "trained_teacher")  # policies that are no replicas
 VENDI = {"soar_math": (9.0, 8.9), "frozen_teacher": (9.0, 9.0), "intrinsic_teacher": (9.0, 2.0)}  # first, last
+CURRICULUM_VENDI = {"intrinsic_teacher": 2.0}  # of final students' questions; others 8
 
 
 def lines(rows):
@@ -141,14 +153,15 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
         "num_devices": 2,
         "device_kind": "cpu",
         "hard_subset": {"num_candidates": 100, "train": 30, "validation": 0, "test": NUM_PROBLEMS},
-        "curriculum": {"right_share": 0.6, "well_posed_share": 0.8, "distinct_share": 1.0, "vendi": 8.0},
+        "curriculum": {"right_share": 0.6, "well_posed_share": 0.8, "distinct_share": 1.0}
+        | {"vendi": CURRICULUM_VENDI.get(method, 8.0), "vendi_size": 32},
     }
     (workdir / "summary.json").write_text(json.dumps(summary))
 
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
-    """Three seeds of five methods."""
+    """Three seeds of several methods."""
     out = tmp_path_factory.mktemp("study")
     for method in STUDY:
         for seed in range(3):

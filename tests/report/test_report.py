@@ -50,7 +50,7 @@ def test_findings_match_the_scores(study):
     assert "3 seeds" in judged["1"].sentences[0]
     text = " ".join(sentence for finding in judged.values() for sentence in finding.sentences)
     assert "right answers carry the gain here" in text
-    assert "-78%" in text
+    assert "Vendi score 2.0 of 32 questions, Base-T 8.0: 25% [25, 25] of it" in text
 
 
 def test_comparisons_use_the_seeds_that_both_sides_have(study, tmp_path):
@@ -84,13 +84,15 @@ def test_fraction_of_no_gain_is_not_judged(tmp_path):
     assert "SOAR: PQ has no certain gain over Hard-Only at pass@1 to keep a share of" in text
 
 
-def test_diversity_of_a_growing_set_is_not_judged(tmp_path):
-    for method in ("soar_math", "intrinsic_teacher"):
-        for seed in range(3):
-            write_run(tmp_path / method / f"seed{seed}", method, seed, valid_share=(0.5, 0.8))
-    diversity = judged_findings(tmp_path)["2b"]
+def test_diversity_is_judged_by_sets_of_one_size(study, tmp_path):
+    shutil.copytree(study, tmp_path / "study")
+    for path in tmp_path.glob("study/grounded_teacher/*/summary.json"):
+        summary = json.loads(path.read_text())
+        summary["curriculum"]["vendi_size"] = 64
+        path.write_text(json.dumps(summary))
+    diversity = judged_findings(tmp_path / "study")["2b"]
     assert diversity.holds is None
-    assert "SOAR: not judged, since the number of parsable questions changed by +60%" in " ".join(diversity.sentences)
+    assert not any("Grounded-T:" in sentence for sentence in diversity.sentences)
 
 
 def test_tables_are_written_next_to_the_page(written):
@@ -98,7 +100,7 @@ def test_tables_are_written_next_to_the_page(written):
     assert {"report.html", "report.md", "report_hard_test.csv", "report_answer_swap.csv"} <= names
     with written.with_name("report_hard_test.csv").open() as file:
         rows = {row[""]: row for row in csv.DictReader(file)}
-    assert float(rows["Hard-Only"]["pass@1"]) == pytest.approx(2, abs=0.7)
+    assert float(rows["Hard-Only"]["pass@1"]) == pytest.approx(1, abs=0.7)
     assert float(rows["SOAR: PS"]["pass@32 low"]) > 99
     assert rows["SOAR: PQ"]["seeds"] == "3"
     assert "| SOAR: PQ | 3 | 30 |" in written.with_suffix(".md").read_text()
@@ -371,7 +373,7 @@ def test_grounded_reward_is_judged_by_the_papers_baseline_alone(tmp_path):
     for seed in range(3):
         write_run(tmp_path / f"new{seed}", "intrinsic_teacher", seed, teacher={"reward": "absolute_zero"})
     assert judged_findings(tmp_path)["2"].holds is True
-    assert len(judged_findings(tmp_path)["2"].sentences) == 2
+    assert len(judged_findings(tmp_path)["2"].sentences) == 3  # two ks, and the seeds that succeeded
     for seed in range(3):
         write_run(tmp_path / f"grounded{seed}", "grounded_teacher", seed)
     sentences = judged_findings(tmp_path)["2"].sentences
@@ -424,6 +426,19 @@ def test_inference_is_judged_beside_the_promoted_student(tmp_path):
     for path in tmp_path.glob("*/results/trained_teacher.json"):
         path.write_text(path.with_name("promoted_student.json").read_text())
     assert judged_findings(tmp_path)["3b"].holds is False
+
+
+def test_structure_is_judged_by_both_of_its_controls(study, tmp_path):
+    shutil.copytree(study, tmp_path / "study")
+    for method in ("correct_only", "well_posed_only"):
+        for seed in range(3):
+            write_run(tmp_path / "study" / method / f"seed{seed}", method, seed)
+    found = judged_findings(tmp_path / "study")["3"]
+    assert found.holds is False  # random answers keep nothing
+    assert "Trained on all well-posed promotion questions, students solve 89.5%" in found.sentences[-1]
+    for path in tmp_path.glob("study/soar_math/*/results/random_answers.json"):
+        path.write_text(path.with_name("curriculum.json").read_text())
+    assert judged_findings(tmp_path / "study")["3"].holds is True
 
 
 def test_questions_table_has_classes_where_a_judge_gave_them(tmp_path):
