@@ -28,6 +28,11 @@ METHODS = flags.DEFINE_list(
     list(study.PAPER_METHODS),
     "Names of methods. Those that start from a finished run take that of soar_math, of the same seed and --out.",
 )
+QUICK = flags.DEFINE_boolean(
+    "quick",
+    False,
+    f"Run {', '.join(study.QUICK_METHODS)} on {study.QUICK_SEEDS} seeds, where --methods and --seeds are not given.",
+)
 OUT = flags.DEFINE_string("out", None, "Folder of all workdirs and the report; default: runs/reproduce-SCALE.")
 SET = flags.DEFINE_multi_string("set", [], "KEY=VALUE: a config value of all runs; may be repeated.")
 SWEEP = flags.DEFINE_multi_string("sweep", [], "KEY=V1,V2: a run for each value; repeated, for each combination.")
@@ -44,15 +49,20 @@ TASK_GPUS = flags.DEFINE_float("task_gpus", 0, "Accelerators that a Ray task ask
 
 def _plan(out: pathlib.Path) -> list[study.Job]:
     """Plans all jobs. Several local workers share the CPU's cores equally, unless --set or --sweep sets mesh keys."""
-    make = functools.partial(
-        study.plan, METHODS.value, SCALE.value, study.parse_seeds(SEEDS.value), out, sweep=SWEEP.value
-    )
+    methods, seeds = _extent()
+    make = functools.partial(study.plan, methods, SCALE.value, study.parse_seeds(seeds), out, sweep=SWEEP.value)
     jobs = make(SET.value)
     chosen = any(text.startswith("mesh.") for text in (*SET.value, *SWEEP.value))
     if WORKERS.value == 1 or ENGINE.value == "ray" or chosen:
         return jobs
     cores = (os.cpu_count() or 1) // WORKERS.value
     return make((*SET.value, f"mesh.cpu_devices={min(mesh_fit.most_devices(job.config, cores) for job in jobs)}"))
+
+
+def _extent() -> tuple[list[str], str]:
+    """The methods and seeds of the study."""
+    methods = list(study.QUICK_METHODS) if QUICK.value and not METHODS.present else METHODS.value
+    return methods, study.QUICK_SEEDS if QUICK.value and not SEEDS.present else SEEDS.value
 
 
 def main() -> None:

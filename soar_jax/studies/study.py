@@ -33,6 +33,8 @@ PAPER_METHODS = (
     "curated",
     "frozen_teacher",  # not the paper's: the control for learning to teach
 )
+QUICK_METHODS = ("soar_math", "hard_only", "base_teacher", "intrinsic_teacher")  # the paper's findings 1 and 2
+QUICK_SEEDS = "3"
 SOURCE = "soar_math"  # the method whose finished runs others start from
 
 
