@@ -31,6 +31,6 @@ def test_table_shows_the_values_of_a_config():
     assert lines[0].startswith("config of serl:nano; ")
     assert "seed=41  (int)" in lines
     assert "sampling.max_slots=64  (int) *" in lines
-    position = lines.index("outer.num_datasets=8  (int)")
+    position = lines.index("outer.num_datasets=16  (int)")
     assert lines[position + 1 : position + 3] == ["    g: datasets of an outer step", "    paper: 4 (Table 3)"]
     assert max(len(line) for line in lines if line.startswith("    ")) <= 100

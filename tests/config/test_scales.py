@@ -47,7 +47,7 @@ def test_nano_is_the_scale_without_a_name():
 def test_scales_share_nothing():
     first = scale_config("nano")
     first.outer.num_datasets = 99
-    assert scale_config("nano").outer.num_datasets == 8
+    assert scale_config("nano").outer.num_datasets == 16
 
 
 def test_unknown_scale_is_one_line_with_those_there_are():
