@@ -78,7 +78,7 @@ def nano(c: ml_collections.ConfigDict) -> None:
         policy.importance_cap = 0.0  # in float32 the sampler computes as the trainer does
     c.student.reward = "right"  # its answers are not boxed
     c.teacher.update(malformed="penalise", reward_unit="question", solver_samples=16)
-    c.curriculum.update(num_questions=64, levels=(3, 4, 5, 6), schedule="then_hard")  # easy ones first teach the work
+    c.curriculum.update(num_questions=64, levels=(3, 4, 5, 6), warm_start_steps=30)
     c.curriculum.update(curated_source="", curated_path="")
     # Enough for all methods to level off; tested at the end.
     c.final.update(num_steps=50, warmup_steps=0, report_at="end", test_every=0)
