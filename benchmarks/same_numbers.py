@@ -67,6 +67,7 @@ TINY = {
     "curriculum.levels": (3,),
     "curriculum.num_questions": 4,
     "final.num_steps": 4,
+    "curriculum.warm_start_steps": 2,
     "final.validate_every": 2,
     "final.num_replicas": 4,
     "transfer.num_problems": 4,

@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 SHORT = {
     "final.students": "('hard_only',)",
     "final.num_steps": 10,
+    "curriculum.warm_start_steps": 5,
     "final.num_replicas": 2,
     "evaluation.num_samples": 32,
     "transfer.num_problems": 8,

@@ -173,7 +173,11 @@ RULES = (
         ),
     ),
     CrossRule(
-        holds=lambda c: c.curriculum.schedule != "warm_start" or c.curriculum.warm_start_steps <= c.final.num_steps,
+        holds=lambda c: (
+            c.curriculum.schedule != "warm_start"
+            or c.curriculum.source == "none"
+            or c.curriculum.warm_start_steps <= c.final.num_steps
+        ),
         message=lambda c: (
             f"curriculum.warm_start_steps is {c.curriculum.warm_start_steps}, and final.num_steps is "
             f"{c.final.num_steps}; lower the first or raise the second"

@@ -116,7 +116,7 @@ def then_hard(
 ) -> tuple[Stage, ...]:
     """The stages one after the other, then hard train problems.
 
-    Departure, at the scale nano: the paper has no schedule that keeps the datasets apart.
+    For questions that build on each other; the paper has no such schedule.
     """
     left = num_steps - sum(stage.num_steps for stage in stages)
     last = Stage(name="hard train", questions=hard, num_steps=left, is_synthetic=False)

@@ -28,7 +28,7 @@ from tests.configs import make_config
         ({"source_step": 3}, "source_step is 3, but source_run names no run"),
         ({"source_run": "runs/soar"}, "source_run is 'runs/soar' with num_outer_steps=40; a run that starts from a"),
         ({"curriculum.keep": "right"}, "curriculum.keep is 'right', which chooses among judged promotion questions"),
-        ({"curriculum.schedule": "warm_start"}, "curriculum.warm_start_steps is 64, and final.num_steps is 50"),
+        ({"curriculum.warm_start_steps": 64}, "curriculum.warm_start_steps is 64, and final.num_steps is 50"),
         ({"final.report_at": "plateau"}, "must be a multiple of final.test_every = 0, which must not be 0"),
         ({"final.report_at": "plateau", "final.test_every": 30}, "final.report_steps is 200; with"),
         ({"final.report_at": "step", "final.test_every": 20}, "final.report_step is 50; it must be a multiple of"),
@@ -52,16 +52,19 @@ def test_keys_that_contradict_each_other_are_refused(changes, message):
         make_config(**changes)
 
 
+STAGES = {"curriculum.schedule": "then_hard"}
+
+
 @pytest.mark.parametrize(
     ("method", "changes", "message"),
     [
-        ("curated", {"curriculum.levels": (), "problems.source": "math"}, "curriculum.levels is empty"),
+        ("curated", STAGES | {"curriculum.levels": (), "problems.source": "math"}, "curriculum.levels is empty"),
         (
             "curated",
-            {"curriculum.levels": (3, 4, 5, 6, 7, 8)},
+            STAGES | {"curriculum.levels": (3, 4, 5, 6, 7, 8)},
             "the curriculum has 6 stages of inner.num_steps=10 steps",
         ),
-        ("base_teacher", {"curriculum.num_questions": 128}, "the curriculum has 8 stages"),
+        ("base_teacher", STAGES | {"curriculum.num_questions": 128}, "the curriculum has 16 stages"),
         ("hard_only", {"final.students": ("promoted",)}, "num_outer_steps=0 nobody is promoted"),
         (
             "curated",

@@ -35,6 +35,7 @@ TINY = {
     "curriculum.levels": (3,),
     "curriculum.num_questions": 4,
     "final.num_steps": 2,
+    "curriculum.warm_start_steps": 1,
     "final.validate_every": 2,
     "final.num_replicas": 2,
     "transfer.num_problems": 4,

@@ -53,6 +53,7 @@ SMALL = (
     "--config.promotion.threshold=-1.0",
     "--config.promotion.window=1",
     "--config.final.num_steps=4",
+    "--config.curriculum.warm_start_steps=2",
     "--config.curriculum.num_questions=8",
     "--config.curriculum.levels=(3,)",
     "--config.self_play.questions_per_episode=4",

@@ -21,6 +21,7 @@ from tests.configs import make_config
 SMALL = {
     "final.num_replicas": 2,
     "final.num_steps": 5,
+    "curriculum.warm_start_steps": 2,
     "final.test_every": 2,
     "final.warmup_steps": 1,
     "student.schedule": "cosine",

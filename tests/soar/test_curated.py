@@ -18,7 +18,8 @@ from tests.configs import make_config
 def make_setup(**changes):
     """The parts of a setup that curated problems need."""
     sampler = SimpleNamespace(fits=lambda question: "too long" not in question)
-    config = make_config("curated", **{"final.num_steps": 60} | changes)
+    steps = {"final.num_steps": 60, "inner.questions_per_step": 8, "curriculum.schedule": "then_hard"}
+    config = make_config("curated", **steps | changes)
     return SimpleNamespace(config=config, sampler=sampler)
 
 

@@ -21,7 +21,8 @@ DIAL = arithmetic.Dial(digits=(3, 1, 4), operations=("rotate",)).text()
 def make_setup(**changes):
     """The parts of a setup that curricula use."""
     sampler = SimpleNamespace(fits=lambda question: "too long" not in question)
-    return SimpleNamespace(config=make_config(**{"final.num_steps": 60} | changes), sampler=sampler)
+    steps = {"final.num_steps": 60, "inner.questions_per_step": 8, "curriculum.schedule": "then_hard"}
+    return SimpleNamespace(config=make_config(**steps | changes), sampler=sampler)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,9 @@ def stage(name, num_steps, is_synthetic):
 
 def make_setup(**changes):
     return SimpleNamespace(
-        config=make_config(**{"final.num_replicas": 2, "evaluation.pass_at": (1,)} | changes),
+        config=make_config(
+            **{"final.num_replicas": 2, "evaluation.pass_at": (1,), "curriculum.schedule": "then_hard"} | changes
+        ),
         mesh=None,
         sampler=SimpleNamespace(model=None),
         student=SimpleNamespace(optimizer=None),
