@@ -19,6 +19,7 @@ from etils import epath
 from soar_jax.errors import InterruptedRunError, SettingsError, require
 from soar_jax.parallel import processes
 from soar_jax.storage import files
+from soar_jax.storage.array_reads import read_arrays, without_barriers
 
 Tree = TypeVar("Tree")
 
@@ -106,13 +107,8 @@ class Checkpoints:
 
     def _read(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
         """Reads this process's shards of a step, without barriers, since other processes may fail."""
-        folder, target = self._folder(step), jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        options = _without_barriers()
-        handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
-        with ocp.Checkpointer(handler, multiprocessing_options=options) as reader:
-            arrays = reader.restore(folder / "arrays", args=ocp.args.StandardRestore(target))
-        record = _read_record(folder)
-        return arrays, record
+        folder = self._folder(step)
+        return read_arrays(folder / "arrays", like, is_partial=False), _read_record(folder)
 
     def _folder(self, step: int) -> epath.Path:
         return epath.Path(self._manager.directory) / str(step)
@@ -170,10 +166,7 @@ def read_newest(folder: epath.Path, keys: Sequence[str], like: Any) -> tuple[Any
         return None
     newest = files.absolute(folder) / str(max(steps))
     try:
-        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
-        args = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=True)
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-            found = reader.restore(newest / "arrays", args=args)
+        found = read_arrays(newest / "arrays", like, is_partial=True, on_host=True)
         record = _read_record(newest)
         _verify(found, record)
     except Exception as error:  # orbax and tensorstore raise many kinds
@@ -219,16 +212,11 @@ def restore_parts(folder: epath.Path, step: int, like: Tree) -> Tree:
     Raises:
       SettingsError: the step cannot be read, or is not what was saved.
     """
-    path, target = files.absolute(folder) / str(step), jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    restore_args = ocp.checkpoint_utils.construct_restore_args(target)
-    args = ocp.args.PyTreeRestore(item=target, restore_args=restore_args, partial_restore=True)
-    options, cause = _without_barriers(), "another process cannot read it"
+    path, cause = files.absolute(folder) / str(step), "another process cannot read it"
     found: Tree | None = None
     try:
         record = _read_record(path)
-        handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
-        with ocp.Checkpointer(handler, multiprocessing_options=options) as reader:
-            found = reader.restore(path / "arrays", args=args)
+        found = read_arrays(path / "arrays", like, is_partial=True)
     except InterruptedRunError:
         raise
     except Exception as error:  # orbax and tensorstore raise many kinds
@@ -244,21 +232,17 @@ def restore_parts(folder: epath.Path, step: int, like: Tree) -> Tree:
 
 def _read_record(path: epath.Path) -> dict[str, Any]:
     """Reads the record of a checkpoint, with its checksums."""
-    options = _without_barriers()
+    options = without_barriers()
     handler = ocp.JsonCheckpointHandler(multiprocessing_options=options)
     with ocp.Checkpointer(handler, multiprocessing_options=options) as reader:
         record: dict[str, Any] = reader.restore(path / "record", args=ocp.args.JsonRestore())
     return record
 
 
-def _without_barriers() -> Any:
-    """Options of a read by this process, which waits for no other: that one may have failed."""
-    own = jax.process_index()
-    return ocp.options.MultiprocessingOptions(own, active_processes={own}, barrier_sync_key_prefix=str(own))
-
-
-def _cause(error: Exception) -> str:
-    """Summarizes why a checkpoint cannot be read."""
+def _cause(error: BaseException) -> str:
+    """Summarizes why a checkpoint cannot be read: the first error of those that led to this one."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
 
 
