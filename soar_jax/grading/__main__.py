@@ -1,7 +1,8 @@
 r"""Grades pairs of answers: `python -m soar_jax.grading < pairs.jsonl`.
 
 Reads lines `{"gold": …, "answer": …}` and writes lines `{"verdict": …}` in the same order. The last `\boxed{…}` of a
-text is its answer, or else the text itself. A malformed line is "unparsable".
+text is its answer, or else the text itself. A gold may also be a number, or a solution that ends with `#### …`. A
+malformed line is "unparsable".
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import itertools
 import json
 import sys
 
-from soar_jax.grading.extraction import MAX_ANSWER_CHARACTERS, boxed, extract
+from soar_jax.grading.extraction import MAX_ANSWER_CHARACTERS, extract
+from soar_jax.grading.gold import gold_answer, value_text
 from soar_jax.grading.grader import Grader
 
 PAIRS_PER_BATCH = 1000
@@ -31,13 +33,13 @@ def _parse_pair(line: str) -> tuple[str, str | None]:
     """Reads the gold and the final answer; the answer is None if the line is malformed or has none."""
     try:
         row = json.loads(line)
-        gold, answer = row["gold"], row["answer"]
+        gold, answer = value_text(row["gold"]), row["answer"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return "", None
-    if not isinstance(gold, str) or not isinstance(answer, str):
+    if gold is None or not isinstance(answer, str):
         return "", None
-    gold = boxed(gold) or gold
-    if "boxed" in answer:
+    gold = gold_answer(gold) or gold
+    if "\\boxed" in answer or "\\fbox" in answer:
         answer = extract(answer, ("boxed",)) or ""
     is_too_long = max(len(gold), len(answer)) > MAX_ANSWER_CHARACTERS
     return ("", None) if is_too_long or not answer.strip() else (gold, answer)
