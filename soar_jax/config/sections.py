@@ -67,10 +67,10 @@ class ModelSection(Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FieldsSection(Section):
-    """For the source 'jsonl': which field of a row holds what. Dots are not paths."""
+    """For the source 'jsonl': which field of a row holds what, by its name or its path through objects and lists."""
 
-    question: str = setting("", "field of the question")
-    answer: str = setting("", "field of the true answer")
+    question: str = setting("", "field of the question, or its path (`prompt.0.content`)")
+    answer: str = setting("", "field of the true answer, or its path (`reward_model.ground_truth`)")
     subject: str = setting("", "field of the subject; empty: none")
     level: str = setting("", "field of the level; empty: none")
 
@@ -82,7 +82,7 @@ class SourceSection(Section):
     source: str = setting("math", "'arithmetic', or the benchmark at `path`", known_source)
     path: str = setting(
         "hf:EleutherAI/hendrycks_math::test",
-        "a .jsonl, .json or .zip file, 'hf:OWNER/NAME[:CONFIG[:SPLIT]]' or 'tfds:NAME[:SPLIT]'",
+        "a .jsonl, .json, .csv, .parquet or .zip file, 'hf:OWNER/NAME[:CONFIG[:SPLIT]]' or 'tfds:NAME[:SPLIT]'",
         paper="the 5,000 problems of MATH's official test split (B.5)",
     )
     fields: FieldsSection = section(FieldsSection, "fields of the source 'jsonl'")

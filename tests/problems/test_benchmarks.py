@@ -8,6 +8,7 @@ import pytest
 
 from soar_jax.config.sections import FieldsSection, SourceSection
 from soar_jax.errors import SettingsError
+from soar_jax.grading.grader import Grader, Verdict
 from soar_jax.problems import benchmarks, sources
 
 NO_FIELDS = FieldsSection()
@@ -18,6 +19,9 @@ ROWS = {
         {"problem": "c?", "solution": "nothing boxed", "type": "Algebra", "level": "Level 1"},
         {"problem": "d?", "solution": r"\boxed{1}", "type": "Algebra", "level": "Level ?"},
         {"problem": "a?", "solution": r"\boxed{2}", "type": "Algebra", "level": "Level 3"},
+        {"problem": "e?", "solution": r"\boxed{2} or \boxed{3}", "type": "Algebra", "level": "Level 3"},
+        {"problem": "f?", "solution": r"\boxed{ 2 }, so \boxed{2}", "type": "Algebra", "level": "Level 3"},
+        {"problem": "g?", "answer": 0, "type": "Algebra", "level": "Level 3"},
     ],
     "gsm8k": [{"question": "q?", "answer": "1+1\n#### 1,234"}, {"question": "r?", "answer": "none"}, {"question": 5}],
     "harp": [
@@ -28,7 +32,11 @@ ROWS = {
     "olympiadbench": [
         {"context": "c", "question": "q", "final_answer": ["$5$"], "answer_type": "Numerical", "unit": "cm",
          "subfield": "Geometry", "is_multiple_answer": False, "error": None},
-        {"question": "r", "final_answer": ["1", "2"], "answer_type": "Numerical", "subfield": "Algebra"},
+        {"question": "r", "final_answer": ["$1$", "$2$"], "answer_type": "Numerical", "subfield": "Algebra"},
+        {"question": "v", "final_answer": ["$1$,$2$"], "answer_type": "Numerical", "subfield": "Algebra",
+         "is_multiple_answer": True},
+        {"question": "w", "final_answer": ["1", "2"], "answer_type": "Numerical", "subfield": "Algebra", "unit": "cm"},
+        {"question": "x", "final_answer": "['1']", "answer_type": "Numerical", "subfield": "Algebra"},
         {"question": "s", "final_answer": ["1"], "answer_type": "Numerical", "subfield": "Algebra", "error": "1e-1"},
         {"question": "t", "final_answer": [], "answer_type": "Numerical", "subfield": "Algebra"},
         {"question": "u", "final_answer": ["x"], "answer_type": "Human", "subfield": "Algebra"},
@@ -36,17 +44,33 @@ ROWS = {
 }  # fmt: skip
 EXPECTED = {
     "math": (
-        [("a?", r"\frac{1}{2}", "Algebra", 3), ("b?", "7", "Geometry", 5)],
-        {"without a boxed answer": 1, "fields missing or of another kind": 1, "a question twice": 1},
+        [
+            ("a?", r"\frac{1}{2}", "Algebra", 3),
+            ("b?", "7", "Geometry", 5),
+            ("f?", "2", "Algebra", 3),
+            ("g?", "0", "Algebra", 3),
+        ],
+        {
+            "without a boxed answer": 1,
+            "with a level that is no number": 1,
+            "a question twice": 1,
+            "several answers": 1,
+        },
     ),
     "gsm8k": (
         [("q?", "1234", "grade school", 1)],
-        {"without a final answer": 1, "fields missing or of another kind": 1},
+        {"without a final answer": 1, "without the field 'answer' (such a row has question)": 1},
     ),
     "harp": ([("p", "12", "algebra", 6)], {"proofs": 1, "multiple choice only": 1}),
     "olympiadbench": (
-        [("c\n\nq", r"5 \text{cm}", "Geometry", 1)],
-        {"several answers": 1, "answers with a tolerance": 1, "proofs": 1, "answers of other types": 1},
+        [("c\n\nq", r"5 \text{cm}", "Geometry", 1), ("r", "1, 2", "Algebra", 1), ("v", "1,2", "Algebra", 1)],
+        {
+            "several answers with a unit": 1,
+            "fields of another kind": 1,
+            "answers with a tolerance": 1,
+            "proofs": 1,
+            "answers of other types": 1,
+        },
     ),
 }
 
@@ -121,6 +145,87 @@ def test_ungradable_rows_are_left_out(tmp_path):
     assert loaded.left_out == reasons
 
 
+QA = FieldsSection(question="question", answer="answer")
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        (r"First 1+1, so $\boxed{\frac{1}{2}}$.", r"\frac{1}{2}"),
+        ("He has 1+1 = 2.\n#### 2", "2"),
+        (r"\fbox{3}", "3"),
+        ("x+1", "x+1"),
+        (0, "0"),
+        (0.5, "0.5"),
+    ],
+)
+def test_the_answer_is_taken_out_of_a_solution(tmp_path, answer, gold):
+    path = write(tmp_path / "own.jsonl", [{"question": "q", "answer": answer}])
+    loaded = benchmarks.load("jsonl", path, QA)
+    assert [problem.answer for problem in loaded.problems] == [gold]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (float("nan"), "with an answer that is no text or number"),
+        (float("inf"), "with an answer that is no text or number"),
+        (True, "with an answer that is no text or number"),
+        (["5"], "with an answer that is no text or number"),
+        ({"value": 5}, "with an answer that is no text or number"),
+        ("proof", "proofs"),
+        ("Proof", "proofs"),
+        ("notfound", "without question or answer"),
+        ("NaN", "without question or answer"),
+        ("", "without question or answer"),
+        (None, "without question or answer"),
+        (r"so \boxed{5", "without question or answer"),
+        (r"\boxed{2} or \boxed{3}", "several answers"),
+    ],
+)
+def test_a_value_that_is_no_answer_is_left_out(tmp_path, answer, reason):
+    rows = [{"question": "q", "answer": answer}, {"question": "r", "answer": "1"}]
+    loaded = benchmarks.load("jsonl", write(tmp_path / "own.jsonl", rows), QA)
+    assert [problem.question for problem in loaded.problems] == ["r"]
+    assert loaded.left_out == {reason: 1}
+
+
+def test_a_question_that_is_no_text_is_left_out(tmp_path):
+    rows = [{"question": [{"role": "user"}], "answer": 1}, {"question": 5, "answer": 1}, {"question": "r", "answer": 1}]
+    loaded = benchmarks.load("jsonl", write(tmp_path / "own.jsonl", rows), QA)
+    assert loaded.left_out == {"with a question that is no text": 2}
+
+
+def test_missing_fields_are_named_with_those_of_a_row(tmp_path):
+    rows = [{"prompt": "x", "reward_model": {"ground_truth": "1"}}, {"prompt": "y", "question": "z"}]
+    path = write(tmp_path / "own.jsonl", rows)
+    message = (
+        r"\(1 without the field 'question' \(such a row has prompt, reward_model\.ground_truth\), "
+        r"1 without the field 'answer' \(such a row has prompt, question\)\)$"
+    )
+    with pytest.raises(SettingsError, match=message):
+        benchmarks.load("jsonl", path, QA)
+
+
+def test_nested_fields_are_named_by_their_path(tmp_path):
+    row = {
+        "prompt": [{"role": "user", "content": "x"}],
+        "reward_model": {"ground_truth": "1"},
+        "extra.level": 4,
+    }
+    names = FieldsSection(question="prompt.0.content", answer="reward_model.ground_truth", level="extra.level")
+    (problem,) = benchmarks.load("jsonl", write(tmp_path / "own.jsonl", [row]), names).problems
+    assert (problem.question, problem.answer, problem.level) == ("x", "1", 4)
+
+
+@pytest.mark.parametrize("path", ["prompt.5.content", "prompt.x", "reward_model.no", "reward_model.ground_truth.0"])
+def test_a_path_that_leads_nowhere_is_a_missing_field(tmp_path, path):
+    row = {"prompt": [{"content": "x"}], "reward_model": {"ground_truth": 1}}
+    names = FieldsSection(question="prompt.0.content", answer=path)
+    with pytest.raises(SettingsError, match=rf"1 without the field '{path}' \(such a row has prompt, reward_model"):
+        benchmarks.load("jsonl", write(tmp_path / "own.jsonl", [row]), names)
+
+
 @pytest.mark.parametrize("content", ["", "\n\n", "not json\n", "[" * 100_000 + "\n", "[1, 2]\n", '{"problem": {}}\n'])
 def test_a_file_without_rows_is_one_line(tmp_path, content):
     (tmp_path / "rows.jsonl").write_text(content)
@@ -143,7 +248,7 @@ SAMPLES = pathlib.Path(__file__).parents[3] / "shared" / "data"
     [
         ("math", "math500_odd.jsonl", 250, {}),
         ("gsm8k", "gsm8k_train.jsonl", 7473, {}),
-        ("olympiadbench", "olympiadbench_sample.jsonl", 35, {"several answers": 5}),
+        ("olympiadbench", "olympiadbench_sample.jsonl", 40, {}),
     ],
 )
 def test_real_rows(name, file, gradable, left_out):
@@ -152,6 +257,20 @@ def test_real_rows(name, file, gradable, left_out):
     loaded = benchmarks.load(name, str(SAMPLES / file), NO_FIELDS)
     assert len(loaded.problems) == gradable
     assert loaded.left_out == left_out
+
+
+def test_several_answers_are_right_in_any_order(tmp_path):
+    rows = [
+        {"question": str(number), "final_answer": answers, "answer_type": "Numerical", "subfield": "Algebra",
+         "is_multiple_answer": True}
+        for number, answers in enumerate((["$8$,$4$"], ["19,0,1"], ["(2,32), (8,18)"], ["$\\frac{1}{2}$", "$-3$"]))
+    ]  # fmt: skip
+    problems = benchmarks.load("olympiadbench", write(tmp_path / "rows.jsonl", rows), NO_FIELDS).problems
+    golds = [problem.answer for problem in problems]
+    grader = Grader(extraction=("boxed",), equivalence="math")
+    right, wrong = ["4, 8", "0,1,19", "(8,18), (2,32)", "-3, 0.5"], ["8", "0,1", "(2,32)", "-3"]
+    assert grader.compare(right, golds) == [Verdict.CORRECT] * 4
+    assert grader.compare(wrong, golds) == [Verdict.WRONG] * 4
 
 
 def test_real_rows_of_harp_in_its_zip(tmp_path):
