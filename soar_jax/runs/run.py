@@ -18,6 +18,7 @@ from soar_jax.evaluation.hard_search import count_correct
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.parallel import processes
 from soar_jax.problems import paper_pools
+from soar_jax.problems.answer_forms import describe_impossible_answers
 from soar_jax.problems.sources import NO_SOURCE, all_problems, left_out, load_problems
 from soar_jax.runs import judging, source_run, tasks
 from soar_jax.runs.build import build
@@ -145,8 +146,16 @@ def _say_inputs(context: RunContext, inputs: Inputs, num_unfit: int, num_shared:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out(section).items())
         if reasons:
             display.say(f"{name}: rows left out of {section.path}: {reasons}")
+    for name, problems in {"problems": context.candidates, "transfer": context.transfer}.items():
+        if warning := describe_impossible_answers(problems, context.setup.grader):
+            display.say(f"warning: {name}: {warning}")
     if num_unfit:
         display.say(f"problems: {num_unfit} left out, {tasks.why_unfit(context.setup)}")
+    if inputs.source is not None and inputs.source.num_unjudged:
+        display.say(
+            f"curriculum.keep: {inputs.source.num_unjudged} promotion questions of {inputs.source.workdir} left out, "
+            "since they were not judged"
+        )
     num_seen = len(inputs.problems) - num_unfit - len(context.candidates)
     if num_seen:
         display.say(f"problems: {num_seen} left out, since the teacher of source_run was rewarded on them")

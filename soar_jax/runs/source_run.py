@@ -37,6 +37,7 @@ class SourceRun:
     base_sha256: str  # of its base model
     record_sha256: str  # hash of that checkpoint's record, which no other checkpoint has
     progress: Progress  # at that step; promotions have only the questions that are kept
+    num_unjudged: int  # promotion questions that `curriculum.keep` leaves out, since no judge has seen them
     hard_train: tuple[Problem, ...]  # its hard train and validation problems, which its teacher was rewarded on
     has_same_problems: bool  # whether both runs search the same candidates for hard problems
 
@@ -165,16 +166,17 @@ def find(config: RunConfig) -> SourceRun | None:
     step = _chosen_step(workdir, num_steps, config.source_step)
     record = run_checkpoints.read_record(workdir / "checkpoints", step)
     progress = _progress(workdir, record, source)
+    kept, num_unjudged = progress.promotions, 0
     if config.curriculum.keep != "all":
-        kept = _kept(workdir, progress.promotions, config.curriculum.keep)
-        progress = dataclasses.replace(progress, promotions=kept)
+        kept, num_unjudged = _kept(workdir, progress.promotions, config.curriculum.keep)
     split = _hard_split(workdir, source)
     return SourceRun(
         workdir=workdir,
         step=step,
         base_sha256=record["base_sha256"],
         record_sha256=hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest(),
-        progress=progress,
+        progress=dataclasses.replace(progress, promotions=kept),
+        num_unjudged=num_unjudged,
         hard_train=(*split.train, *split.validation),
         has_same_problems=same,
     )
@@ -258,8 +260,8 @@ def _progress(workdir: epath.Path, record: dict[str, Any], source: RunConfig) ->
     return dataclasses.replace(progress, promotions=promotions)
 
 
-def _kept(workdir: epath.Path, promotions: tuple[Promotion, ...], name: str) -> tuple[Promotion, ...]:
-    """Keeps the promotion questions that the run's judge called `name`: "right" or "well_posed".
+def _kept(workdir: epath.Path, promotions: tuple[Promotion, ...], name: str) -> tuple[tuple[Promotion, ...], int]:
+    """Keeps the promotion questions that the run's judge called `name`, "right" or "well_posed"; counts the unjudged.
 
     Raises:
       SettingsError: it has judged none of them, or kept none.
@@ -289,7 +291,7 @@ def _kept(workdir: epath.Path, promotions: tuple[Promotion, ...], name: str) -> 
         f"curriculum.keep is {name!r}, but of the {judged} promotion questions of {workdir} that were judged none is; "
         "use 'all'",
     )
-    return kept
+    return kept, len(asked) - judged
 
 
 def _hard_split(workdir: epath.Path, source: RunConfig) -> HardSplit:

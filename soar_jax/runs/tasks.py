@@ -14,6 +14,7 @@ from soar_jax.errors import require
 from soar_jax.evaluation.hard_search import HardSearch
 from soar_jax.evaluation.hard_subset import cache_key
 from soar_jax.parallel import processes
+from soar_jax.problems.answer_forms import describe_impossible_answers
 from soar_jax.problems.sources import left_out, load_problems, num_beyond
 from soar_jax.runs import out_folder, policies
 from soar_jax.runs.build import build, check_mesh
@@ -77,6 +78,8 @@ def prepare(config: RunConfig, model: str, out: epath.Path, unit: str) -> EvalTa
         reasons = reasons | {why_unfit(setup): len(problems) - len(fitting)}
     counted = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     progress.say(f"{policy.name} is asked {len(fitting)} problems{f'; left out: {counted}' if counted else ''}")
+    if warning := describe_impossible_answers(fitting, setup.grader):
+        progress.say(f"warning: {warning}")
     return EvalTask(policy=policy.name, setup=setup, problems=fitting, left_out=reasons, progress=progress)
 
 

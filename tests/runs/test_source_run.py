@@ -121,10 +121,13 @@ def test_a_source_is_only_read(finished):
 
 @pytest.mark.parametrize(("keep", "left"), [("right", ["1 b"]), ("well_posed", ["1 a", "1 b"])])
 def test_questions_that_the_judge_refused_are_left_out(finished, keep, left):
-    progress = find(finished[0], **{"curriculum.keep": keep}).progress
+    source = find(finished[0], **{"curriculum.keep": keep})
+    progress = source.progress
     asked = [question for promotion in progress.promotions for question, _ in promotion.questions]
     assert asked == [f"question {name}" for name in left]
     assert len(progress.promotions) == 2  # the best student keeps its number
+    assert source.num_unjudged == 1
+    assert find(finished[0]).num_unjudged == 0
 
 
 def edit(path, **changes):
