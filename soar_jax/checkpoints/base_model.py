@@ -56,11 +56,8 @@ def load_model(source: str, dtype: str, params_dtype: str = "", mesh: Mesh | Non
         folder = path if path.exists() else hub.download(source)
         config, tokenizer = hugging_face.read_config(folder, dtype), load_tokenizer(folder)
         tensors = SafetensorsFolder(folder)
+    tokenizer = tokenizer.for_model(config.vocab_size, source)
     params = hugging_face.load_params(tensors, config, dtype=params_dtype or dtype, mesh=mesh)
-    require(
-        tokenizer.vocab_size <= config.vocab_size,
-        f"the tokenizer of {source} has {tokenizer.vocab_size} tokens, the model only {config.vocab_size}",
-    )
     return LoadedModel(config=config, params=params, tokenizer=tokenizer)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from soar_jax.checkpoints.class_defaults import fill_in
 from soar_jax.checkpoints.config_keys import check_keys
 from soar_jax.checkpoints.families import FAMILIES, rope_parameters
 from soar_jax.errors import SettingsError, require
@@ -32,10 +34,12 @@ _APPLIED = (
     "hidden_act",
     "hidden_activation",
 )
+_NEVER_DEFAULT = ("hidden_size", "num_hidden_layers")  # sizes that every checkpoint has of its own
 _ROPE_KEYS = {
     "default": (),
     "linear": ("factor", "original_max_position_embeddings"),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "yarn": ("factor", "beta_fast", "beta_slow", "attention_factor", "original_max_position_embeddings"),
 }  # by kind, those with an effect or known to have none
 
 
@@ -56,8 +60,12 @@ def from_hugging_face(raw: Mapping[str, Any], dtype: str = "float32") -> ModelCo
         f"config.json has a {', '.join(quantised)}, and quantised tensors cannot be read; fetch the model as it was "
         "before it was quantised, or a GGUF file of it",
     )
-    check_keys(raw, (*_APPLIED, *FAMILIES[str(family)].keys), "config.json")
+    applied = (*_APPLIED, *FAMILIES[str(family)].keys)
+    check_keys(raw, applied, "config.json")
     try:
+        for size in _NEVER_DEFAULT:
+            raw[size]
+        raw = fill_in(raw, str(family), (*applied, "rope_local_base_freq"))
         config = _sizes(raw, str(family), dtype)
         config = dataclasses.replace(config, **_family_fields(raw, config))
         _check_sizes(config)
@@ -72,7 +80,6 @@ def from_hugging_face(raw: Mapping[str, Any], dtype: str = "float32") -> ModelCo
 
 def _sizes(raw: Mapping[str, Any], family: str, dtype: str) -> ModelConfig:
     num_heads, d_model = int(raw["num_attention_heads"]), int(raw["hidden_size"])
-    ties = raw.get("tie_word_embeddings", FAMILIES[family].ties_embeddings)  # config.json omits defaults
     return ModelConfig(
         vocab_size=int(raw["vocab_size"]),
         d_model=d_model,
@@ -80,12 +87,10 @@ def _sizes(raw: Mapping[str, Any], family: str, dtype: str) -> ModelConfig:
         num_layers=int(raw["num_hidden_layers"]),
         num_heads=num_heads,
         num_kv_heads=int(raw.get("num_key_value_heads") or num_heads),
-        head_dim=int(raw.get("head_dim") or FAMILIES[family].head_dim or d_model // num_heads),
-        rope_theta=float(
-            rope_parameters(raw, "full_attention").get("rope_theta", raw.get("rope_theta", FAMILIES[family].rope_theta))
-        ),
+        head_dim=int(raw.get("head_dim") or d_model // num_heads),
+        rope_theta=float(rope_parameters(raw, "full_attention").get("rope_theta", raw["rope_theta"])),
         norm_eps=float(raw["rms_norm_eps"]),
-        tie_embeddings=bool(ties),
+        tie_embeddings=bool(raw["tie_word_embeddings"]),
         max_position_tokens=int(raw["max_position_embeddings"]),
         dtype=dtype,
         family=family,
@@ -96,7 +101,7 @@ def _sizes(raw: Mapping[str, Any], family: str, dtype: str) -> ModelConfig:
 def _family_fields(raw: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
     """The fields in which a checkpoint differs from Llama."""
     family = FAMILIES[config.family]
-    act = raw.get(family.activation_key, family.activation)
+    act = raw[family.activation_key]
     for key in ("hidden_act", "hidden_activation"):
         found = raw.get(key, act)
         require(found in _ACTIVATIONS, f"{key} {found!r} is not supported; supported: {', '.join(_ACTIVATIONS)}")
@@ -104,29 +109,43 @@ def _family_fields(raw: Mapping[str, Any], config: ModelConfig) -> dict[str, Any
     kinds = set(raw.get("layer_types") or ()) - {"full_attention"}
     kinds -= {"sliding_attention"} if "layer_types" in family.keys else set()
     require(not kinds, f"layer_types {sorted(kinds)} are not supported in a {config.family} model")
-    classes = raw.get("architectures") or [family.transformers_class]
-    require(
-        family.transformers_class.lower() in [str(name).lower() for name in classes],  # LLaMAForCausalLM is of 2023
-        f"config.json names the architecture {classes}, not {family.transformers_class}, which is what can be computed",
-    )
+    _check_classes(raw.get("architectures"), family.transformers_class)
     return {"activation": _ACTIVATIONS[act]} | family.fields(raw, config)
 
 
+def _check_classes(architectures: Any, causal_class: str) -> None:
+    classes = [architectures] if isinstance(architectures, str) else architectures or [causal_class]
+    require(
+        all(str(name).lower() == causal_class.lower() for name in classes),  # LLaMAForCausalLM is of 2023
+        f"config.json names the architecture {reprlib.repr(classes)}, not {causal_class}, which alone can be computed",
+    )
+
+
 def _scaling(raw: Mapping[str, Any]) -> RopeScaling | None:
-    both = raw.get("rope_parameters") or {}, raw.get("rope_scaling") or {}
-    require(not all(both) or both[0] == both[1], "rope_parameters and rope_scaling differ; remove one of them")
-    found = rope_parameters(raw, "full_attention")
-    found = found if "rope_type" in found else (raw.get("rope_scaling") or {})
+    found, older = rope_parameters(raw, "full_attention"), raw.get("rope_scaling") or {}
+    require(not (found and older) or found == older, "rope_parameters and rope_scaling differ; remove one of them")
+    found = found if "rope_type" in found else older
     kind = str(found.get("rope_type", found.get("type", "default")))
-    require(kind in _ROPE_KEYS, f"rope_type {kind!r} is not supported; supported: llama3, linear")
+    require(kind in _ROPE_KEYS, f"rope_type {kind!r} is not supported; supported: llama3, yarn, linear")
     check_keys(found, ("rope_type", "type", "rope_theta", *_ROPE_KEYS[kind]), f"the {kind} RoPE of config.json")
     if kind == "default":
         return None
+    factor = float(found["factor"])
     if kind == "linear":
-        return RopeScaling(kind=kind, factor=float(found["factor"]))
+        return RopeScaling(kind=kind, factor=factor)
+    if kind == "yarn":
+        require("truncate" not in found, "the yarn RoPE of config.json sets 'truncate', which is not supported")
+        return RopeScaling(
+            kind=kind,
+            factor=factor,
+            original_max_position_tokens=int(found["original_max_position_embeddings"]),
+            fast_turns=float(found.get("beta_fast") or 32),
+            slow_turns=float(found.get("beta_slow") or 1),
+            rotation_factor=float(found.get("attention_factor") or 0.1 * math.log(max(factor, 1.0)) + 1),
+        )
     return RopeScaling(
         kind=kind,
-        factor=float(found["factor"]),
+        factor=factor,
         low_freq_factor=float(found["low_freq_factor"]),
         high_freq_factor=float(found["high_freq_factor"]),
         original_max_position_tokens=int(found["original_max_position_embeddings"]),
@@ -136,18 +155,23 @@ def _scaling(raw: Mapping[str, Any]) -> RopeScaling | None:
 def _check_sizes(config: ModelConfig) -> None:
     sizes = [config.vocab_size, config.d_model, config.hidden_dim, config.num_layers, config.num_heads]
     sizes += [config.num_kv_heads, config.head_dim, config.max_position_tokens]
+    sizes += [config.window_tokens] if config.layers_with_window else []
     if min(sizes) < 1 or max(sizes) > _MAX_SIZE or config.num_heads % config.num_kv_heads or config.head_dim % 2:
         raise ValueError(f"sizes {sizes}")
     constants = [config.rope_theta, config.norm_eps, config.query_scale, config.window_rope_theta]
-    constants += [config.rope_scaling.factor] if config.rope_scaling else []
+    constants += [config.rope_scaling.factor, config.rope_scaling.rotation_factor] if config.rope_scaling else []
     if not all(math.isfinite(constant) for constant in constants):
         raise ValueError(f"constants {constants}")
+    if (scaling := config.rope_scaling) is not None and scaling.kind == "yarn":
+        positive = [scaling.factor, scaling.fast_turns, scaling.slow_turns, scaling.original_max_position_tokens]
+        if min(positive) <= 0 or config.rope_theta <= 1:
+            raise ValueError(f"RoPE constants {positive}")
 
 
 def to_hugging_face(config: ModelConfig, *, bos_id: int | None, eos_id: int, pad_id: int) -> dict[str, Any]:
     """Builds the `config.json` that transformers reads."""
     family = FAMILIES[config.family]
-    raw = {
+    raw: dict[str, Any] = {
         "architectures": [family.transformers_class],
         "model_type": config.family,
         "vocab_size": config.vocab_size,
@@ -171,7 +195,10 @@ def to_hugging_face(config: ModelConfig, *, bos_id: int | None, eos_id: int, pad
     }
     if config.rope_scaling is not None:
         raw["rope_scaling"] = _raw_scaling(config.rope_scaling)
-    return raw | family.raw_fields(config)
+    raw |= family.raw_fields(config)
+    if "rope_parameters" in raw:  # of each type of layer; only those with full attention are scaled
+        raw["rope_parameters"]["full_attention"] |= raw.pop("rope_scaling", {})
+    return raw
 
 
 def _raw_scaling(scaling: RopeScaling) -> dict[str, Any]:
@@ -180,6 +207,13 @@ def _raw_scaling(scaling: RopeScaling) -> dict[str, Any]:
         raw |= {
             "low_freq_factor": scaling.low_freq_factor,
             "high_freq_factor": scaling.high_freq_factor,
+            "original_max_position_embeddings": scaling.original_max_position_tokens,
+        }
+    if scaling.kind == "yarn":
+        raw |= {
+            "beta_fast": scaling.fast_turns,
+            "beta_slow": scaling.slow_turns,
+            "attention_factor": scaling.rotation_factor,
             "original_max_position_embeddings": scaling.original_max_position_tokens,
         }
     return raw

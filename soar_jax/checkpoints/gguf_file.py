@@ -212,10 +212,15 @@ _PRE_TOKENIZERS = {
     "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
+# Other names of these, as llama.cpp has them.
+_PRE_TOKENIZER_ALIASES = {
+    "deepseek-r1-qwen": "qwen2",
+    "kormo": "qwen2",
+    "llama3": "llama-bpe",
+    "llama-v3": "llama-bpe",
+}
 _WHOLE_WORDS_FIRST = ("llama-bpe",)  # these look a full word up before they apply merges
 _BOS_BY_DEFAULT = ("llama-bpe",)
-# All of these end a completion, not only the one that the file names as EOS.
-_ENDS = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>")
 _CONTROL, _USER_DEFINED = 3, 4  # token types
 
 
@@ -233,6 +238,7 @@ def load_tokenizer(file: GGUFFile) -> Tokenizer:
     fields = {name.removeprefix(prefix): value for name, value in file.fields.items() if name.startswith(prefix)}
     kind, pre = fields.get("model"), file.text(f"{prefix}pre", "default")
     require(kind == "gpt2", f"the tokenizer of {file.path} is of kind {kind!r}; supported: 'gpt2' (byte-level BPE)")
+    pre = _PRE_TOKENIZER_ALIASES.get(pre, pre)
     require(pre in _PRE_TOKENIZERS, f"pre-tokenizer {pre!r} of {file.path} is not supported")
     try:
         tokens, types = fields["tokens"], fields["token_type"]
@@ -243,7 +249,8 @@ def load_tokenizer(file: GGUFFile) -> Tokenizer:
         vocabulary = {token: index for index, token in enumerate(tokens)}
         backend = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre in _WHOLE_WORDS_FIRST))
         named = list(zip(tokens, types, strict=True))
-        stops = _stops(fields, named)
+        given = [fields[key] for key in ("eot_token_id", "eom_token_id") if key in fields]
+        stops = [number for number in given if number in range(len(tokens))]  # ids out of range mean none
     except Exception as error:  # the library raises plain ones, for instance for a merge of unknown tokens
         raise SettingsError(f"the tokenizer of {file.path} is broken ({error}); fetch it again") from None
     backend.pre_tokenizer, backend.decoder = _pre_tokenizer(pre), decoders.ByteLevel()
@@ -275,10 +282,3 @@ def _pre_tokenizer(pre: str) -> Any:
     if pattern == _DIGITS_APART:
         return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
     return byte_level
-
-
-def _stops(fields: dict[str, Any], named: list[tuple[str, int]]) -> list[int]:
-    """Ids of the tokens that end a turn or a text; `named` are all tokens and their types."""
-    ids = [index for index, (token, kind) in enumerate(named) if token in _ENDS and kind == _CONTROL]
-    given = [fields[key] for key in ("eot_token_id", "eom_token_id") if key in fields]
-    return [*ids, *[number for number in given if number in range(len(named))]]  # ids out of range mean none

@@ -5,11 +5,13 @@ Both derive from one table, from the decoder's parameters to the tensors of a ch
 
 from __future__ import annotations
 
+import collections
 import functools
+import itertools
 import json
 import math
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,6 +19,7 @@ import safetensors.numpy
 from jax.sharding import Mesh, NamedSharding
 
 from soar_jax.checkpoints import config_json
+from soar_jax.checkpoints.families import FAMILIES
 from soar_jax.checkpoints.safetensors_folder import TensorSource, read_json
 from soar_jax.errors import SettingsError, require
 from soar_jax.model import layout
@@ -55,17 +58,35 @@ _LAYER_WITH_POST_NORMS = _LAYER | {
 _LINEAR = (*LAYERS, UNEMBEDDING)
 
 
-def _tensor_name(config: ModelConfig, name: str, layer: int) -> str:
+class _Place(NamedTuple):
+    """Where a checkpoint has a parameter of a layer: a tensor, or rows of one that holds several parameters."""
+
+    tensor: str
+    num_rows: int | None = None  # of the tensor, if it holds several
+    rows: slice = slice(None)
+
+
+def _place(config: ModelConfig, name: str, layer: int) -> _Place:
+    prefix = f"model.layers.{layer}."
+    for tensor, parts in FAMILIES[config.family].fused.items():
+        if name in parts:
+            ends = list(itertools.accumulate(_num_rows(config, part) for part in parts))
+            end = ends[parts.index(name)]
+            return _Place(prefix + tensor, ends[-1], slice(end - _num_rows(config, name), end))
     names = _LAYER_WITH_POST_NORMS if config.has_post_norms else _LAYER
-    return f"model.layers.{layer}.{names[name]}"
+    return _Place(prefix + names[name])
+
+
+def _num_rows(config: ModelConfig, name: str) -> int:
+    return _tensor_shape(name, parameter_table(config)["layers"][name].shape[1:])[0]
 
 
 def _tensor_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape in the checkpoint of one layer's parameter: linear layers are [outputs, inputs], biases have one axis."""
+    """Shape in the checkpoint of one layer's parameter: linear layers are [outputs, inputs], others have one axis."""
     if name in _LINEAR:
         num_inputs = num_input_axes(name)
         return math.prod(shape[num_inputs:]), math.prod(shape[:num_inputs])
-    return (math.prod(shape),) if name.endswith("_bias") else shape
+    return shape if name == "embedding" else (math.prod(shape),)
 
 
 def read_config(folder: pathlib.Path, dtype: str) -> ModelConfig:
@@ -115,22 +136,24 @@ def _read_shard(
     """Reads the shard at `index` of the parameter at a path of the table; holds one full tensor at a time."""
     name = path[-1].key
     if len(path) == 1:
-        tensor = _read_tensor(source, _TOP[name], name=name, shape=leaf.shape)
+        tensor = _read_tensor(source, _Place(_TOP[name]), name=name, shape=leaf.shape)
         return round_array(tensor[index], leaf.dtype, name, layer=0, shape=leaf.shape, part=index)
     layers = range(config.num_layers)[index[0]]
     shape = tuple(len(range(size)[part]) for size, part in zip(leaf.shape[1:], index[1:], strict=True))
     array = _empty((len(layers), *shape), leaf.dtype, name)
     for place, layer in enumerate(layers):
-        tensor = _read_tensor(source, _tensor_name(config, name, layer), name=name, shape=leaf.shape[1:])
+        tensor = _read_tensor(source, _place(config, name, layer), name=name, shape=leaf.shape[1:])
         array[place] = round_array(
             tensor[index[1:]], leaf.dtype, name, layer=layer, shape=leaf.shape[1:], part=index[1:]
         )
     return array
 
 
-def _read_tensor(source: TensorSource, tensor: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    array, expected = source.get(tensor), _tensor_shape(name, shape)
-    require(array.shape == expected, f"tensor {tensor} has shape {array.shape}, config.json implies {expected}")
+def _read_tensor(source: TensorSource, place: _Place, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    array, expected = source.get(place.tensor), _tensor_shape(name, shape)
+    expected = (place.num_rows or expected[0], *expected[1:])
+    require(array.shape == expected, f"tensor {place.tensor} has shape {array.shape}, config.json implies {expected}")
+    array = array[place.rows]
     return (array.T if name in _LINEAR else array).reshape(shape)
 
 
@@ -152,8 +175,13 @@ def save_params(folder: pathlib.Path, params: Params, config: ModelConfig, raw_c
 
     arrays = jax.tree.map(np.asarray, params)
     tensors = {_TOP[name]: flatten(name, array) for name, array in arrays.items() if name != "layers"}
+    parts: dict[str, list[tuple[int, np.ndarray]]] = collections.defaultdict(list)  # of each tensor, by first row
     for name, stacked in arrays["layers"].items():
-        tensors |= {_tensor_name(config, name, layer): flatten(name, array) for layer, array in enumerate(stacked)}
+        for layer, array in enumerate(stacked):
+            place = _place(config, name, layer)
+            parts[place.tensor].append((place.rows.start or 0, flatten(name, array)))
+    for tensor, found in parts.items():
+        tensors[tensor] = np.concatenate([rows for _, rows in sorted(found, key=lambda part: part[0])])
     folder.mkdir(parents=True, exist_ok=True)
     safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(raw_config, indent=2) + "\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from soar_jax.checkpoints.safetensors_folder import read_json
 from soar_jax.errors import SettingsError, require
 from soar_jax.types import PromptBatch
 
+# All of these end a completion, not only the one that a checkpoint names as EOS.
+_ENDS = ("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>", "<|end|>", "<end_of_turn>")
 # Prepended to chat templates, some of which print the date: prompts must not depend on the day or the host.
 _FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}\n"
 
@@ -30,17 +33,49 @@ class Tokenizer:
     bos_id: int | None  # None if the model has none
     eos_id: int
     pad_id: int
-    vocab_size: int  # ids that the tokenizer can produce
+    vocab_size: int  # all ids that the tokenizer can produce are less
     stop_ids: tuple[int, ...]  # end a completion; EOS included
     adds_bos: bool  # whether prompts begin with BOS
     special_texts: tuple[str, ...]  # read as special tokens anywhere in a text
+    num_known_ids: int | None = None  # the model's; higher ids are refused in prompts. None: all are known
+
+    def for_model(self, num_ids: int, name: str) -> Tokenizer:
+        """Returns the tokenizer of a model with embeddings of `num_ids` ids, which may be fewer than the tokenizer's.
+
+        Raises:
+          SettingsError: the model does not have the EOS token.
+        """
+        require(
+            self.eos_id < num_ids,
+            f"the tokenizer of {name} ends texts with id {self.eos_id}, but the model has only {num_ids} ids; fetch "
+            "the model and its tokenizer again",
+        )
+        return dataclasses.replace(
+            self,
+            pad_id=self.pad_id if self.pad_id < num_ids else self.eos_id,
+            stop_ids=tuple(stop for stop in self.stop_ids if stop < num_ids),
+            num_known_ids=num_ids,
+        )
 
     def encode_prompt(self, text: str) -> list[int]:
-        """Token ids of a prompt, with exactly one BOS if the model wants it."""
-        ids = self.backend(text, add_special_tokens=False)["input_ids"]
-        if self.bos_id is None or not self.adds_bos or ids[:1] == [self.bos_id]:
-            return ids
-        return [self.bos_id, *ids]
+        """Token ids of a prompt, with exactly one BOS if the model wants it.
+
+        Raises:
+          SettingsError: the model does not have a token of the text.
+        """
+        ids: list[int] = self.backend(text, add_special_tokens=False)["input_ids"]
+        if self.bos_id is not None and self.adds_bos and ids[:1] != [self.bos_id]:
+            ids = [self.bos_id, *ids]
+        if unknown := self._unknown_ids(ids):
+            token = self.backend.convert_ids_to_tokens(unknown[0])
+            raise SettingsError(
+                f"a prompt has the token {reprlib.repr(token)} with id {unknown[0]}, but the model has only "
+                f"{self.num_known_ids} ids; leave it out of the prompt"
+            )
+        return ids
+
+    def _unknown_ids(self, ids: Sequence[int]) -> list[int]:
+        return [] if self.num_known_ids is None else [number for number in ids if number >= self.num_known_ids]
 
     def chat(self, user: str, system: str) -> str:
         """Formats a user turn, after a system turn unless that is empty, up to the start of the assistant's turn.
@@ -61,8 +96,15 @@ class Tokenizer:
             ) from None
 
     def contains_special_token(self, text: str) -> bool:
-        """Whether a part of the text would be encoded as a special token; questions must not have any."""
-        return any(token in text for token in self.special_texts)
+        """Whether a part of the text would be encoded as a special token, or as one that the model does not have.
+
+        Questions must not have any.
+        """
+        if any(token in text for token in self.special_texts):
+            return True
+        if self.num_known_ids is None or self.vocab_size <= self.num_known_ids:
+            return False
+        return bool(self._unknown_ids(self.backend(text, add_special_tokens=False)["input_ids"]))
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Decodes rows of token ids, without special tokens."""
@@ -86,7 +128,7 @@ def load_tokenizer(folder: pathlib.Path) -> Tokenizer:
 
 
 def wrap(backend: Any, name: str, stops: Sequence[int] = ()) -> Tokenizer:
-    """Wraps a transformers tokenizer; `stops` are ids that end a completion besides EOS.
+    """Wraps a transformers tokenizer; `stops` are ids that end a completion besides EOS and special tokens of _ENDS.
 
     Raises:
       SettingsError: it has no EOS token, or is broken.
@@ -95,14 +137,16 @@ def wrap(backend: Any, name: str, stops: Sequence[int] = ()) -> Tokenizer:
         eos_id, bos_id, pad_id = backend.eos_token_id, backend.bos_token_id, backend.pad_token_id
         require(eos_id is not None, f"the tokenizer in {name} names no EOS token")
         # Special tokens with a role (BOS, EOS), and those without one, such as many chat models' turn markers.
-        specials = {token.content for token in backend.added_tokens_decoder.values() if token.special}
+        added = backend.added_tokens_decoder
+        specials = {token.content for token in added.values() if token.special}
+        ends = {index for index, token in added.items() if token.special and token.content in _ENDS}
         return Tokenizer(
             backend=backend,
             bos_id=bos_id,
             eos_id=eos_id,
             pad_id=eos_id if pad_id is None else pad_id,
-            vocab_size=len(backend),
-            stop_ids=tuple(sorted({eos_id, *stops})),
+            vocab_size=max(len(backend), *(index + 1 for index in (0, *added))),
+            stop_ids=tuple(sorted({eos_id, *stops, *ends})),
             adds_bos=_adds_bos(backend, bos_id),
             special_texts=tuple(sorted(specials | set(backend.all_special_tokens))),
         )
@@ -123,10 +167,11 @@ def _adds_bos(backend: Any, bos_id: int | None) -> bool:
 
 
 def _generation_stops(folder: pathlib.Path) -> list[int]:
-    """EOS ids of `generation_config.json`, else of `config.json`; chat models end a turn and a text differently."""
+    """EOS ids of `generation_config.json` and `config.json`; chat models end a turn and a text differently."""
     paths = [folder / name for name in ("generation_config.json", "config.json")]
-    found: object = next((read_json(path).get("eos_token_id", []) for path in paths if path.exists()), [])
-    return [number for number in (found if isinstance(found, list) else [found]) if isinstance(number, int)]
+    named = [read_json(path).get("eos_token_id") for path in paths if path.exists()]
+    ids = [number for found in named for number in (found if isinstance(found, list) else [found])]
+    return [number for number in ids if type(number) is int and number >= 0]
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,7 +9,8 @@ import dataclasses
 class RopeScaling:
     """RoPE scaling for longer contexts.
 
-    "linear" divides all frequencies by `factor`; "llama3" keeps high ones, divides low ones, and blends in between.
+    "linear" divides all frequencies by `factor`. "llama3" and "yarn" keep high ones, divide low ones, and blend in
+    between: by turns within the original context, or by place between the frequencies of `fast_turns` and `slow_turns`.
     """
 
     kind: str
@@ -17,6 +18,9 @@ class RopeScaling:
     low_freq_factor: float = 1.0
     high_freq_factor: float = 1.0
     original_max_position_tokens: int = 0
+    fast_turns: float = 32.0  # beta_fast of YaRN
+    slow_turns: float = 1.0  # beta_slow
+    rotation_factor: float = 1.0  # on rotated queries and keys; the attention factor of YaRN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,10 +46,13 @@ class ModelConfig:
     activation: str = "silu"  # or "gelu", the tanh approximation
     has_qkv_bias: bool = False
     has_qk_norm: bool = False  # RMS norm of each query and key head
-    has_post_norms: bool = False  # also norms after attention and feed-forward
+    qk_norm_joins_heads: bool = False  # that norm is over all heads together
+    has_pre_norms: bool = True  # norms before attention and feed-forward
+    has_post_norms: bool = False  # norms after attention and feed-forward
     norm_plus_one: bool = False  # norms scale by 1 + weight
     scale_embeddings: bool = False  # by sqrt(d_model)
     query_scale: float = 0.0  # factor on attention scores; 0 means head_dim ** -0.5
     window_tokens: int = 0  # sliding window of `layers_with_window`
     layers_with_window: tuple[int, ...] = ()
     window_rope_theta: float = 0.0  # of `layers_with_window`, which have no rope scaling
+    layers_without_rope: tuple[int, ...] = ()  # with full attention

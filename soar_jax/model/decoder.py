@@ -15,6 +15,7 @@ D model dim, F hidden dim, V vocabulary.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -40,11 +41,14 @@ REMAT_POLICIES: dict[str, Any] = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # and the outputs of its matrix products
 }
 
+_FULL, _WINDOW, _NO_ROPE = range(3)  # kinds of layers: full attention, a sliding window, full attention without RoPE
+
 
 class _LayerContext(NamedTuple):
-    """RoPE frequencies and attention mask of a layer; layers with a sliding window have their own."""
+    """RoPE frequencies and attention mask of a kind of layers."""
 
     frequency: jax.Array  # [H/2]
+    rotation_factor: jax.Array | None  # [] float32; None where it is 1 in all layers
     mask: jax.Array  # [B, T, S] bool
     key_valid: jax.Array  # [B, S] bool
 
@@ -66,9 +70,9 @@ def _layer_params(params: Params, index: int) -> Params:
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, config: ModelConfig) -> jax.Array:
-    """Root-mean-square norm over the last axis, computed in float32."""
-    x32 = x.astype(jnp.float32)
-    normed = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + config.norm_eps)
+    """Root-mean-square norm over the last axes, those of `scale`, computed in float32."""
+    x32, axes = x.astype(jnp.float32), tuple(range(-scale.ndim, 0))
+    normed = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=axes, keepdims=True) + config.norm_eps)
     if config.norm_plus_one:
         return (normed * (1 + scale.astype(jnp.float32))).astype(x.dtype)
     # The product in float32 is the same once rounded, and the gradient of the scale is summed over rows in float32.
@@ -84,18 +88,35 @@ def rope_frequencies(config: ModelConfig, theta: float, scaling: RopeScaling | N
     slow = plain / scaling.factor
     if scaling.kind == "linear":
         return slow
-    # Turns within the original context: frequencies with many turns are kept, those with few are divided.
-    turns = scaling.original_max_position_tokens * plain / (2 * math.pi)
-    kept = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    kept = _kept_by_place(half, theta, scaling) if scaling.kind == "yarn" else _kept_by_turns(plain, scaling)
     kept = jnp.clip(kept, 0, 1)
     return kept * plain + (1 - kept) * slow
 
 
-def rotate(x: jax.Array, positions: jax.Array, frequency: jax.Array) -> jax.Array:
-    """Rotary position embedding of x [B, heads, T, H] at positions [B, T] (half-split layout)."""
+def _kept_by_turns(plain: jax.Array, scaling: RopeScaling) -> jax.Array:
+    """Share in which a frequency is kept: all of those with many turns within the original context."""
+    turns = scaling.original_max_position_tokens * plain / (2 * math.pi)
+    return (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+
+
+def _kept_by_place(half: int, theta: float, scaling: RopeScaling) -> jax.Array:
+    """Share in which a frequency is kept: linear in its place between the rounded places of two numbers of turns."""
+
+    def place(turns: float) -> float:
+        return half * math.log(scaling.original_max_position_tokens / (turns * 2 * math.pi)) / math.log(theta)
+
+    first = max(math.floor(place(scaling.fast_turns)), 0)
+    last = min(math.ceil(place(scaling.slow_turns)), 2 * half - 1)
+    return 1 - (jnp.arange(half, dtype=jnp.float32) - first) / (last - first or 0.001)
+
+
+def rotate(x: jax.Array, positions: jax.Array, frequency: jax.Array, factor: jax.Array | None = None) -> jax.Array:
+    """Rotary position embedding of x [B, heads, T, H] at positions [B, T] (half-split layout), times a factor."""
     half = x.shape[-1] // 2
     angle = positions[:, None, :, None].astype(jnp.float32) * frequency  # [B, 1, T, H/2]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
+    if factor is not None:
+        cos, sin = cos * factor, sin * factor
     x1, x2 = x[..., :half].astype(jnp.float32), x[..., half:].astype(jnp.float32)
     return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], axis=-1).astype(x.dtype)
 
@@ -124,9 +145,9 @@ def _layer(  # seven parameters: the closure below binds all but x, layer and ca
     cache: KVCache | None,
     first_slot: jax.Array | int,  # where the T slots begin in the cache
 ) -> tuple[jax.Array, KVCache]:
-    normed = rms_norm(x, layer["attention_norm"], config)
+    normed = _norm(config, layer, name="attention_norm", x=x)
     query, key, value = (_heads(config, layer, x=normed, name=name) for name in ("query", "key", "value"))
-    query, key = rotate(query, positions, context.frequency), rotate(key, positions, context.frequency)
+    query, key = (rotate(heads, positions, context.frequency, context.rotation_factor) for heads in (query, key))
     key = jnp.swapaxes(key, 2, 3)
     key, value = (constrain(heads, "rows", "kv_heads", None, None) for heads in (key, value))
     new_cache = KVCache(key, value) if cache is None else kv_cache.write(cache, key, value=value, first_slot=first_slot)
@@ -138,10 +159,11 @@ def _layer(  # seven parameters: the closure below binds all but x, layer and ca
     else:
         attended = attention.attend(query, new_cache, mask=context.mask, scale=scale)
     attended = jnp.swapaxes(attended, 1, 2)  # [B, T, N, H]
-    x = x + _post_norm(config, layer, name="attention", x=_dense(attended.reshape(*x.shape[:2], -1), layer, "out"))
-    normed = rms_norm(x, layer["mlp_norm"], config)
+    attended = _dense(attended.reshape(*x.shape[:2], -1), layer, "out")
+    x = x + _norm(config, layer, name="attention_post_norm", x=attended)
+    normed = _norm(config, layer, name="mlp_norm", x=x)
     gated = _ACTIVATIONS[config.activation](_dense(normed, layer, "gate")) * _dense(normed, layer, "up")
-    x = x + _post_norm(config, layer, name="mlp", x=_dense(gated, layer, "down"))
+    x = x + _norm(config, layer, name="mlp_post_norm", x=_dense(gated, layer, "down"))
     return constrain(x, "rows", None, None), new_cache
 
 
@@ -155,8 +177,9 @@ def _heads(config: ModelConfig, layer: Params, x: jax.Array, name: str) -> jax.A
     return jnp.swapaxes(heads, 1, 2)
 
 
-def _post_norm(config: ModelConfig, layer: Params, name: str, x: jax.Array) -> jax.Array:
-    return rms_norm(x, layer[f"{name}_post_norm"], config) if config.has_post_norms else x
+def _norm(config: ModelConfig, layer: Params, name: str, x: jax.Array) -> jax.Array:
+    """Applies a norm of a layer, if the model has it."""
+    return rms_norm(x, layer[name], config) if name in layer else x
 
 
 def hidden_states(  # ten parameters: one forward pass for training, prefill and decoding
@@ -185,7 +208,7 @@ def hidden_states(  # ten parameters: one forward pass for training, prefill and
         x: jax.Array,
         layer: Params,
         index: jax.Array | int,
-        has_window: jax.Array | bool,
+        kind: jax.Array | int,
         layer_cache: KVCache | None,
     ) -> tuple[jax.Array, KVCache]:
         return _layer(
@@ -193,29 +216,34 @@ def hidden_states(  # ten parameters: one forward pass for training, prefill and
             layout.to_compute_sharding(cast_params(layer, config.dtype, index), config),
             x=x,
             positions=positions,
-            context=context_of(has_window),
+            context=context_of(kind),
             cache=layer_cache,
             first_slot=first_slot,
         )
 
+    kinds = [_kind(config, index) for index in range(config.num_layers)]
     is_scanned = cache is None and not keep_cache and scans_layers(config)
     if remat != "none":
         layer_step = jax.checkpoint(layer_step, policy=REMAT_POLICIES[remat], prevent_cse=not is_scanned)
     if is_scanned:
-        windows = jnp.array([index in config.layers_with_window for index in range(config.num_layers)])
 
         def one_layer(x: jax.Array, item: tuple[Params, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
             return layer_step(x, *item, None)[0], None
 
-        x, _ = jax.lax.scan(one_layer, x, (params["layers"], jnp.arange(config.num_layers), windows))
+        x, _ = jax.lax.scan(one_layer, x, (params["layers"], jnp.arange(config.num_layers), jnp.array(kinds)))
         return rms_norm(x, params["final_norm"], config), ()
     new_cache = []
-    for index in range(config.num_layers):
-        has_window = index in config.layers_with_window
+    for index, kind in enumerate(kinds):
         layer_cache = None if cache is None else cache[index]
-        x, layer_cache = layer_step(x, _layer_params(params, index), index, has_window, layer_cache)
+        x, layer_cache = layer_step(x, _layer_params(params, index), index, kind, layer_cache)
         new_cache.append(layer_cache)
     return rms_norm(x, params["final_norm"], config), tuple(new_cache)
+
+
+def _kind(config: ModelConfig, layer: int) -> int:
+    if layer in config.layers_without_rope:
+        return _NO_ROPE
+    return _WINDOW if layer in config.layers_with_window else _FULL
 
 
 def _layer_contexts(
@@ -224,20 +252,33 @@ def _layer_contexts(
     key_valid: jax.Array,
     first_slot: jax.Array | int,
     key_positions: jax.Array | None,
-) -> Callable[[jax.Array | bool], _LayerContext]:
-    """Returns a function from whether a layer has a sliding window to its context."""
+) -> Callable[[jax.Array | int], _LayerContext]:
+    """Returns a function from the kind of a layer to its context."""
     if key_positions is None:
         query_slots = first_slot + jnp.arange(positions.shape[1])
         mask = key_valid[:, None, :] & (jnp.arange(key_valid.shape[1]) <= query_slots[:, None])
         key_positions = jnp.cumsum(key_valid, axis=1) - 1
     else:
         mask = key_valid[:, None, :] & (key_positions[:, None, :] <= positions[:, :, None])
-    full = _LayerContext(rope_frequencies(config, config.rope_theta, config.rope_scaling), mask, key_valid)
-    if not config.layers_with_window:
-        return lambda has_window: full
-    is_near = positions[:, :, None] - key_positions[:, None, :] < config.window_tokens  # [B, T, S]
-    window = _LayerContext(rope_frequencies(config, config.window_rope_theta, None), mask & is_near, key_valid)
-    return lambda has_window: jax.tree.map(lambda w, f: jnp.where(has_window, w, f), window, full)
+    frequency, factor, unit = rope_frequencies(config, config.rope_theta, config.rope_scaling), None, None
+    if config.rope_scaling is not None and config.rope_scaling.rotation_factor != 1:
+        factor, unit = jnp.float32(config.rope_scaling.rotation_factor), jnp.float32(1)
+    full = _LayerContext(frequency, factor, mask, key_valid)
+    others: dict[int, _LayerContext] = {}
+    if config.layers_with_window:
+        is_near = positions[:, :, None] - key_positions[:, None, :] < config.window_tokens  # [B, T, S]
+        frequency = rope_frequencies(config, config.window_rope_theta, None)  # never scaled
+        others[_WINDOW] = _LayerContext(frequency, unit, mask & is_near, key_valid)
+    if config.layers_without_rope:
+        others[_NO_ROPE] = full._replace(frequency=jnp.zeros_like(full.frequency), rotation_factor=unit)
+
+    def context_of(kind: jax.Array | int) -> _LayerContext:
+        context = full
+        for other, its_context in others.items():
+            context = jax.tree.map(functools.partial(jnp.where, kind == other), its_context, context)
+        return context
+
+    return context_of
 
 
 def unembedding_params(params: Params, config: ModelConfig) -> Params:

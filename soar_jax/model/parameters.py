@@ -29,12 +29,10 @@ def parameter_table(config: ModelConfig) -> Params:
     """Returns the nested dict of `ParamSpec`s of a decoder; layers are stacked on a leading axis."""
     c = config
     layer = {
-        "attention_norm": _norm(c, c.d_model),
         "query": _linear("query", (c.d_model, c.num_heads, c.head_dim), ("model", "heads", None)),
         "key": _linear("key", (c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None)),
         "value": _linear("value", (c.d_model, c.num_kv_heads, c.head_dim), ("model", "kv_heads", None)),
         "out": _linear("out", (c.num_heads, c.head_dim, c.d_model), ("heads", None, "model")),
-        "mlp_norm": _norm(c, c.d_model),
         "gate": _linear("gate", (c.d_model, c.hidden_dim), ("model", "hidden")),
         "up": _linear("up", (c.d_model, c.hidden_dim), ("model", "hidden")),
         "down": _linear("down", (c.hidden_dim, c.d_model), ("hidden", "model")),
@@ -44,7 +42,10 @@ def parameter_table(config: ModelConfig) -> Params:
             shape, axes = layer[name].shape[1:], layer[name].logical_axes[1:]
             layer[f"{name}_bias"] = ParamSpec(shape=shape, logical_axes=axes, fan_in=0, start=0.0)
     if c.has_qk_norm:
-        layer |= {name: _norm(c, c.head_dim) for name in ("query_norm", "key_norm")}
+        layer["query_norm"] = _head_norm(c, "heads", c.num_heads)
+        layer["key_norm"] = _head_norm(c, "kv_heads", c.num_kv_heads)
+    if c.has_pre_norms:
+        layer |= {name: _norm(c, c.d_model) for name in ("attention_norm", "mlp_norm")}
     if c.has_post_norms:
         layer |= {name: _norm(c, c.d_model) for name in ("attention_post_norm", "mlp_post_norm")}
     table: Params = {
@@ -59,6 +60,13 @@ def parameter_table(config: ModelConfig) -> Params:
 
 def _norm(config: ModelConfig, size: int) -> ParamSpec:
     return ParamSpec(shape=(size,), logical_axes=(None,), fan_in=0, start=0.0 if config.norm_plus_one else 1.0)
+
+
+def _head_norm(config: ModelConfig, axis: str, num_heads: int) -> ParamSpec:
+    each = _norm(config, config.head_dim)
+    if not config.qk_norm_joins_heads:
+        return each
+    return dataclasses.replace(each, shape=(num_heads, config.head_dim), logical_axes=(axis, None))
 
 
 def _linear(name: str, shape: tuple[int, ...], logical_axes: tuple[str | None, ...]) -> ParamSpec:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from soar_jax.checkpoints import config_json
+from soar_jax.checkpoints import config_json, families
 from soar_jax.checkpoints.config_keys import check_keys
 from soar_jax.checkpoints.known_shapes import KNOWN_SHAPES
 from soar_jax.errors import SettingsError
@@ -23,6 +23,7 @@ GEMMA3 = {
     "query_pre_attn_scalar": 256,
     "sliding_window": 512,
 }
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 # Keys that published checkpoints have beside their sizes.
 SMOLLM2 = {
     "architectures": ["LlamaForCausalLM"],
@@ -137,6 +138,32 @@ def test_a_neutral_value_passes(key):
         (GEMMA3, {"layer_types": ["chunked_attention"] * 26}, r"layer_types \['chunked_attention'\] are not supported"),
         (GEMMA3, {"hidden_act": "silu"}, "hidden_act is 'silu', but hidden_activation is 'gelu_pytorch_tanh'"),
         (LLAMA, {"architectures": ["LlamaBidirectionalModel"]}, "not LlamaForCausalLM"),
+        (LLAMA | {"model_type": "smollm3"}, {"no_rope_layers": [1, 0]}, "2 no_rope_layers for 30 layers"),
+        (LLAMA | {"model_type": "smollm3"}, {"use_sliding_window": True}, "sets 'use_sliding_window' to True"),
+        (
+            LLAMA | {"model_type": "olmo3", "sliding_window": 8},
+            {"layer_types": ["full_attention"]},
+            "1 layer_types for 30",
+        ),
+        (LLAMA | {"model_type": "phi3"}, {"partial_rotary_factor": 0.75}, "sets 'partial_rotary_factor' to 0.75"),
+        (
+            LLAMA | {"model_type": "phi3"},
+            {"rope_scaling": {"type": "longrope"}},
+            "rope_type 'longrope' is not supported",
+        ),
+        (
+            LLAMA | {"model_type": "mistral", "sliding_window": 8},
+            {"rope_scaling": {"type": "linear", "factor": 2.0}},
+            "has sliding_window and rope_scaling",
+        ),
+        (LLAMA | {"model_type": "phi3"}, {"rope_scaling": YARN}, "rope_scaling of a phi3 model is not supported"),
+        (LLAMA, {"rope_scaling": YARN | {"truncate": False}}, "sets 'truncate'"),
+        (LLAMA, {"rope_scaling": YARN | {"mscale": 0.7}}, "the yarn RoPE of config.json sets 'mscale' to 0.7"),
+        (LLAMA, {"rope_scaling": YARN | {"factor": 1e999}}, "a value that is no size"),
+        (LLAMA, {"rope_scaling": YARN | {"factor": -1.0}}, "a value that is no size"),
+        (LLAMA, {"rope_scaling": YARN | {"original_max_position_embeddings": 0}}, "a value that is no size"),
+        (LLAMA, {"rope_scaling": YARN, "rope_theta": 1.0}, "a value that is no size"),
+        (LLAMA | {"model_type": "mistral"}, {"sliding_window": -3}, "a value that is no size"),
         (LLAMA, {"quantization": {"bits": 4}}, "has a quantization, and quantised"),
         (LLAMA, {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_type 'dynamic' is not supported"),
         (LLAMA, {"rope_scaling": {"type": "linear", "factor": 2.0, "mscale": 0.7}}, "the linear RoPE .* sets 'mscale'"),
@@ -168,7 +195,85 @@ def test_defaults_that_a_config_leaves_out_are_those_of_its_family():
     assert (found.head_dim, found.activation, found.tie_embeddings) == (256, "gelu", True)
 
 
-@pytest.mark.parametrize("family", ["Llama", "Qwen2", "Qwen3", "Gemma3Text"])
+FAMILIES = ["Llama", "Qwen2", "Qwen3", "Gemma3Text", "Mistral", "SmolLM3", "Olmo2", "Olmo3", "Phi3"]
+TINY = {
+    "vocab_size": 60,
+    "hidden_size": 64,
+    "intermediate_size": 48,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+}
+
+
+def as_transformers_reads(config_class, raw):
+    """The same config with each default written out."""
+    return config_class.from_dict(raw).to_dict()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_missing_key_has_the_default_of_its_own_family(family):
+    transformers = pytest.importorskip("transformers")
+    config_class = getattr(transformers, f"{family}Config")
+    whole = config_class(**TINY).to_dict()
+    plain = {key: value for key, value in whole.items() if key not in ("layer_types", "rope_parameters")}
+    never = {"model_type", "hidden_size", "num_hidden_layers"}
+    applied = (*config_json._APPLIED, *families.FAMILIES[whole["model_type"]].keys)
+    keys = sorted(set(applied) & set(plain) - never)
+    assert {"rms_norm_eps", "num_key_value_heads", "max_position_embeddings", "vocab_size"} <= set(keys)
+    for key in keys:
+        sparse = {name: value for name, value in plain.items() if name != key}
+        expected = config_json.from_hugging_face(as_transformers_reads(config_class, sparse))
+        assert config_json.from_hugging_face(sparse) == expected, key
+    bare = {key: plain[key] for key in never}
+    assert config_json.from_hugging_face(bare) == config_json.from_hugging_face(
+        as_transformers_reads(config_class, bare)
+    )
+
+
+def test_null_is_a_default_too_unless_it_has_a_meaning():
+    found = config_json.from_hugging_face(GEMMA3 | {"head_dim": None, "hidden_activation": None, "rms_norm_eps": None})
+    assert (found.head_dim, found.activation, found.norm_eps) == (256, "gelu", 1e-6)
+    mistral = LLAMA | {"model_type": "mistral", "num_key_value_heads": None, "sliding_window": None}
+    found = config_json.from_hugging_face(mistral)
+    assert (found.num_kv_heads, found.layers_with_window) == (found.num_heads, ())
+    del mistral["num_key_value_heads"], mistral["sliding_window"]
+    with pytest.raises(SettingsError, match="no size"):  # 8 do not divide its 9 heads
+        config_json.from_hugging_face(mistral)
+    found = config_json.from_hugging_face(mistral | {"num_attention_heads": 16})
+    assert (found.num_kv_heads, found.window_tokens) == (8, 4096)
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers"])
+def test_sizes_without_default_are_named(key):
+    with pytest.raises(SettingsError, match=f"config.json lacks '{key}'; is it a llama checkpoint"):
+        config_json.from_hugging_face({name: value for name, value in LLAMA.items() if name != key})
+
+
+@pytest.mark.parametrize(
+    "architectures",
+    [
+        ["LlamaForSequenceClassification"],
+        ["LlamaModel"],
+        "LlamaModel",
+        ["LlamaForCausalLM", "LlamaForTokenClassification"],
+        [None],
+        {"LlamaModel": 1},
+        ["x" * 10_000],
+    ],
+)
+def test_architectures_that_are_no_causal_model_are_refused(architectures):
+    with pytest.raises(SettingsError, match=r"names the architecture .*, not LlamaForCausalLM") as raised:
+        config_json.from_hugging_face(LLAMA | {"architectures": architectures})
+    assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("architectures", [None, [], "LlamaForCausalLM", ["LLaMAForCausalLM"]])
+def test_the_causal_model_passes(architectures):
+    assert config_json.from_hugging_face(LLAMA | {"architectures": architectures}).family == "llama"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_all_keys_of_the_config_classes_pass(family):
     transformers = pytest.importorskip("transformers")
     raw = getattr(transformers, f"{family}Config")().to_dict()

@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
+from soar_jax import parallel
 from soar_jax.checkpoints import config_json, hugging_face
 from soar_jax.checkpoints.safetensors_folder import SafetensorsFolder
+from soar_jax.errors import SettingsError
 from soar_jax.model import decoder
 from soar_jax.model.kv_cache import KVCache
 
@@ -33,11 +36,13 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+YARN = {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 64}
 CHECKPOINTS = {
     "llama": ("Llama", {"tie_word_embeddings": False}),
     "llama_tied": ("Llama", {"tie_word_embeddings": True}),
     "llama3": ("Llama", {"rope_theta": 500000.0, "rope_scaling": LLAMA3_ROPE, "tie_word_embeddings": True}),
     "linear_rope": ("Llama", {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}),
+    "yarn": ("Llama", {"rope_scaling": YARN}),
     "deep_llama": ("Llama", {"num_hidden_layers": 7}),  # its layers are scanned
     "qwen2": ("Qwen2", {"tie_word_embeddings": True, "rope_theta": 1e6}),
     "qwen3": ("Qwen3", {"tie_word_embeddings": True, "rope_theta": 1e6}),
@@ -46,12 +51,45 @@ CHECKPOINTS = {
         "Gemma3Text",
         {"sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"] * 2, "num_hidden_layers": 4},
     ),
+    "mistral": ("Mistral", {"sliding_window": None}),
+    "mistral_with_window": ("Mistral", {"sliding_window": 6, "num_hidden_layers": 6}),
+    "smollm3": ("SmolLM3", {"num_hidden_layers": 6}),
+    "shallow_smollm3": ("SmolLM3", {"no_rope_layers": [1, 0, 1], "tie_word_embeddings": False}),
+    "olmo2": ("Olmo2", {"num_hidden_layers": 6}),
+    "smollm3_yarn": ("SmolLM3", {"num_hidden_layers": 5, "rope_scaling": YARN}),
+    "olmo3_yarn": (
+        "Olmo3",
+        {
+            "num_hidden_layers": 5,
+            "sliding_window": 8,
+            "rope_scaling": YARN | {"attention_factor": 1.2, "beta_fast": 8.0},
+        },
+    ),
+    "olmo3": ("Olmo3", {"num_hidden_layers": 6, "sliding_window": 8}),
+    "shallow_olmo3": (
+        "Olmo3",
+        {
+            "sliding_window": 5,
+            "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "default", "rope_theta": 1e4},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e3},
+            },
+        },
+    ),
+    "phi3": ("Phi3", {"rope_theta": 250000.0}),
+    "phi3_with_window": ("Phi3", {"sliding_window": 7, "num_hidden_layers": 6}),
 }
 CLASSES = {
     "Llama": "LlamaForCausalLM",
     "Qwen2": "Qwen2ForCausalLM",
     "Qwen3": "Qwen3ForCausalLM",
     "Gemma3Text": "Gemma3ForCausalLM",
+    "Mistral": "MistralForCausalLM",
+    "SmolLM3": "SmolLM3ForCausalLM",
+    "Olmo2": "Olmo2ForCausalLM",
+    "Olmo3": "Olmo3ForCausalLM",
+    "Phi3": "Phi3ForCausalLM",
 }
 
 
@@ -138,6 +176,29 @@ def test_a_saved_model_has_the_same_logits_in_transformers(pair, tmp_path):
         difference = (loaded(tokens).logits - theirs(tokens).logits).abs().max()
     assert difference <= 1e-5
     assert hugging_face.read_config(tmp_path, "float32") == config
+
+
+@pytest.mark.parametrize("name", ["llama", "olmo3", "phi3", "smollm3"])
+def test_a_model_loads_onto_a_mesh_as_onto_the_host(tmp_path, name):
+    reference(name).save_pretrained(tmp_path)
+    config = hugging_face.read_config(tmp_path, "float32")
+    source, mesh = SafetensorsFolder(tmp_path), parallel.make_mesh(1, 1, 1, 2)
+    sharded = hugging_face.load_params(source, config, "float32", mesh=mesh)
+    jax.tree.map(np.testing.assert_array_equal, sharded, hugging_face.load_params(source, config, "float32"))
+    assert not sharded["layers"]["query"].is_fully_replicated
+    assert sharded["layers"]["query"].addressable_shards[0].data.shape[2] == 2  # of 4 heads
+
+
+def test_a_fused_tensor_of_another_shape_is_refused(tmp_path):
+    reference("phi3").save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = safetensors.numpy.load_file(path)
+    name = "model.layers.1.self_attn.qkv_proj.weight"
+    safetensors.numpy.save_file(tensors | {name: tensors[name][:-16]}, path)
+    config = hugging_face.read_config(tmp_path, "float32")
+    message = rf"tensor {name} has shape \(112, 32\), config.json implies \(128, 32\)"
+    with pytest.raises(SettingsError, match=message):
+        hugging_face.load_params(SafetensorsFolder(tmp_path), config, "float32")
 
 
 def test_bfloat16_checkpoints_load_exactly(tmp_path):

@@ -202,6 +202,13 @@ def test_the_tokenizer_splits_digits_and_special_tokens(weights, tmp_path):
     assert tokenizer.encode_prompt(chat).count(1) == 2  # those of the template, none added
 
 
+@pytest.mark.parametrize("pre", ["qwen2", "deepseek-r1-qwen", "kormo"])
+def test_qwens_pre_tokenizer_splits_digits_and_composes_letters(weights, tmp_path, pre):
+    tokenizer = base_model.load_model(str(write(tmp_path / "m.gguf", weights, pre=pre)), "float32").tokenizer
+    pieces = tokenizer.backend.convert_ids_to_tokens(tokenizer.encode_prompt("the 12 e\u0301"))
+    assert pieces == ["t", "he", "Ġ", "1", "2", "Ġ", "Ã", "©"]
+
+
 def test_another_pre_tokenizer_joins_digits(weights, tmp_path):
     tokenizer = base_model.load_model(str(write(tmp_path / "m.gguf", weights, pre="gpt-2")), "float32").tokenizer
     assert "12" in tokenizer.backend.convert_ids_to_tokens(tokenizer.encode_prompt("a12"))
@@ -262,18 +269,20 @@ def test_neutral_metadata_pass(weights, tmp_path):
     assert base_model.load_model(str(path), "float32").config.head_dim == H
 
 
-def test_llama_3_adds_bos_and_keeps_words_that_are_tokens(weights, tmp_path, monkeypatch):
+@pytest.mark.parametrize("pre", ["llama-bpe", "llama3", "llama-v3"])
+def test_llama_3_adds_bos_and_keeps_words_that_are_tokens(weights, tmp_path, monkeypatch, pre):
     monkeypatch.setattr(f"{__name__}.TOKENS", [*TOKENS[:-1], "Ġheh"])
     monkeypatch.setattr(f"{__name__}.MERGES", MERGES[:-1])
-    tokenizer = base_model.load_model(str(write(tmp_path / "m.gguf", weights, pre="llama-bpe")), "float32").tokenizer
+    path = str(write(tmp_path / "m.gguf", weights, pre=pre))
+    tokenizer = base_model.load_model(path, "float32").tokenizer
     assert tokenizer.adds_bos
     assert tokenizer.encode_prompt("he heh") == [1, TOKENS.index("he"), len(TOKENS) - 1]
 
 
 def test_end_of_turn_tokens_are_stop_ids(weights, tmp_path):
     none = {"tokenizer.ggml.eom_token_id": 2**32 - 1}
-    path = write(tmp_path / "m.gguf", weights, numbers={"tokenizer.ggml.eot_token_id": 0, **none})
-    assert base_model.load_model(str(path), "float32").tokenizer.stop_ids == (0, 2)
+    path = write(tmp_path / "m.gguf", weights, numbers={"tokenizer.ggml.eot_token_id": 1, **none})
+    assert base_model.load_model(str(path), "float32").tokenizer.stop_ids == (0, 1, 2)  # 0 by its name
 
 
 @pytest.mark.parametrize("kept", [0, 3, 100, 5000, -1000])

@@ -89,7 +89,11 @@ def test_a_tensor_of_another_shape_is_refused(folder):
         ({"num_hidden_layers": 2**31, "intermediate_size": 2**31}, "more than this host's memory holds"),
         ({"num_hidden_layers": 0}, "a value that is no size"),
         ({"num_attention_heads": 0, "head_dim": None}, "a value that is no size"),
-        ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
+        ({"rope_scaling": {"rope_type": "longrope"}}, "rope_type 'longrope' is not supported"),
+        (
+            {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}},
+            "config.json lacks 'original_max_position_embeddings'",
+        ),
         ({"rope_scaling": {"type": "linear"}}, "config.json lacks 'factor'"),
         ({"final_logit_softcapping": 30.0}, "sets 'final_logit_softcapping' to 30.0, which is not supported"),
         ({"use_bidirectional_attention": True}, "sets 'use_bidirectional_attention' to True"),
@@ -117,11 +121,19 @@ def test_invalid_json_is_refused(folder, name, text):
         base_model.load_model(str(folder), "float32")
 
 
-def test_stop_ids_come_from_config_without_generation_config(folder):
-    raw = json.loads((folder / "config.json").read_text())
-    (folder / "generation_config.json").unlink(missing_ok=True)
-    (folder / "config.json").write_text(json.dumps(raw | {"eos_token_id": [2, 5]}))
-    assert base_model.load_model(str(folder), "float32").tokenizer.stop_ids == (2, 5)
+def test_a_tokenizer_may_have_more_ids_than_the_model(folder):
+    """As Gemma 3's, whose last token stands for images."""
+    loaded = base_model.load_model(str(folder), "float32")
+    size = loaded.config.vocab_size
+    number = len(loaded.tokenizer.backend)
+    assert number <= size
+    tokens = [f"<extra{index}>" for index in range(size + 1 - number)]
+    loaded.tokenizer.backend.add_tokens(tokens)
+    loaded.tokenizer.backend.save_pretrained(str(folder))
+    tokenizer = base_model.load_model(str(folder), "float32").tokenizer
+    assert len(tokenizer.backend) == size + 1
+    with pytest.raises(SettingsError, match=f"a prompt has the token '{tokens[-1]}' with id {size}, but the model"):
+        tokenizer.encode_prompt(tokens[-1])
 
 
 def test_a_tokenizer_that_fails_at_first_use_is_one_line(folder):

@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import tokenizers
@@ -39,6 +42,51 @@ def test_special_tokens_without_a_role_are_found_in_texts(tmp_path):
     assert "<|turn|>" not in loaded.backend.all_special_tokens
     assert loaded.contains_special_token("a <|turn|> b")
     assert not loaded.contains_special_token("a plain b")
+
+
+def with_tokens(folder, *tokens):
+    backend = load_tokenizer(EMBEDDED_FOLDER).backend
+    backend.add_tokens(list(tokens))
+    backend.save_pretrained(str(folder))
+    return folder
+
+
+def test_ends_of_a_turn_come_from_all_files(tmp_path):
+    end, other = (tokenizers.AddedToken(text, special=True) for text in ("<|im_end|>", "<|other|>"))
+    with_tokens(tmp_path, end, other, tokenizers.AddedToken("<|end|>"))
+    size = len(load_tokenizer(EMBEDDED_FOLDER).backend)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [5, True, "x", -1]}))
+    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 6}))
+    assert load_tokenizer(tmp_path).stop_ids == (2, 5, 6, size)  # EOS, the files', and the special token by its name
+    (tmp_path / "generation_config.json").write_text("{}")
+    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": None}))
+    assert load_tokenizer(tmp_path).stop_ids == (2, size)
+
+
+def test_an_id_that_the_model_lacks_is_refused_in_a_prompt(tmp_path):
+    special, plain = tokenizers.AddedToken("<image>", special=True), tokenizers.AddedToken("plainword")
+    folder, size = with_tokens(tmp_path, special, plain), len(load_tokenizer(EMBEDDED_FOLDER).backend)
+    tokenizer = load_tokenizer(folder).for_model(size, "m")
+    assert tokenizer.vocab_size == size + 2
+    assert tokenizer.encode_prompt("exam dial 1") == load_tokenizer(EMBEDDED_FOLDER).encode_prompt("exam dial 1")
+    for text, number in (("<image>", size), ("plainword", size + 1)):
+        message = f"a prompt has the token '{text}' with id {number}, but the model has only {size} ids; leave it out"
+        with pytest.raises(SettingsError, match=message):
+            tokenizer.encode_prompt(f"exam {text} 1")
+        assert tokenizer.contains_special_token(f"exam {text} 1")  # so that questions with it are left out
+    assert not tokenizer.contains_special_token("exam dial 1")
+    larger = load_tokenizer(folder).for_model(size + 2, "m")
+    assert larger.encode_prompt("plainword")[-1] == size + 1
+    assert not larger.contains_special_token("plainword")
+
+
+def test_special_ids_that_the_model_lacks(tmp_path):
+    tokenizer = load_tokenizer(EMBEDDED_FOLDER)
+    wide = dataclasses.replace(tokenizer, pad_id=500, stop_ids=(2, 501))
+    narrow = wide.for_model(500, "m")
+    assert (narrow.pad_id, narrow.stop_ids) == (2, (2,))
+    with pytest.raises(SettingsError, match="the tokenizer of m ends texts with id 2, but the model has only 2 ids"):
+        tokenizer.for_model(2, "m")
 
 
 def test_a_chat_is_the_same_on_every_day():
