@@ -36,6 +36,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Runs tasks until the input ends; a task is `[deadline_s, text, …]`, a pair to compare or one text to parse."""
+    end_with(os.getppid())  # another process may hold the input open
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # keep prints of libraries out of the output
     _, hard_limit = resource.getrlimit(resource.RLIMIT_AS)
@@ -120,12 +121,20 @@ class _Child:
         return os.waitpid(self._pid, 0)[1]
 
 
-def _serve(server: socket.socket, parent: int) -> None:
-    """Runs the tasks that come from a server, and ends with it."""
+def end_with(parent: int) -> None:
+    """Lets this process be killed when its parent ends, where the system can do that.
+
+    Elsewhere the end of the input ends a worker, which kills its child, and a limit of CPU time ends each task.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it had ended before
-            return
+            os._exit(0)
+
+
+def _serve(server: socket.socket, parent: int) -> None:
+    """Runs the tasks that come from a server, and ends with it."""
+    end_with(parent)
     for line in server.makefile():
         cpu_s, num_calls, *texts = json.loads(line)
         server.sendall(_run(texts, cpu_s, num_calls, server).encode())
