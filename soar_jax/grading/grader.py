@@ -12,6 +12,7 @@ import numpy as np
 from soar_jax.grading import equivalence
 from soar_jax.grading.extraction import extract
 from soar_jax.grading.pool import Outcome, shared_pool
+from soar_jax.grading.writing import canonical
 from soar_jax.parallel import processes
 
 EQUIVALENCES = ("text", "math")
@@ -93,9 +94,7 @@ class Grader:
         """Returns one spelling for answers that are equal without algebra."""
         if self.equivalence == "text":
             return " ".join(answer.split())
-        value, unit = equivalence.normalize(answer)
-        number = equivalence.exact_number(value)
-        return " ".join(filter(None, [value if number is None else str(number), unit and f"\\text{{{unit}}}"]))
+        return equivalence.spell(answer)
 
     def grade(self, texts: Sequence[str], references: Sequence[str]) -> list[Verdict]:
         """Grades texts against reference answers."""
@@ -128,7 +127,7 @@ class Grader:
             found = {answer: equivalence.is_readable(answer) for answer in answers}
             undecided = [answer for answer, is_readable in found.items() if is_readable is None]
             pool = shared_pool(self.num_workers, self.deadline_s)
-            parsed = pool.parse([equivalence.normalize(text)[0] for text in undecided])
+            parsed = pool.parse([canonical(text) for text in undecided])
             found |= {text: outcome is Outcome.YES for text, outcome in zip(undecided, parsed, strict=True)}
             return [found[answer] is True for answer in answers]
 
@@ -142,7 +141,7 @@ class Grader:
         equal = {pair: equivalence.are_equal(*pair) for pair in sorted(pairs)}
         undecided = [pair for pair, is_equal in equal.items() if is_equal is None]
         found = shared_pool(self.num_workers, self.deadline_s).compare(
-            [(equivalence.normalize(gold)[0], equivalence.normalize(answer)[0]) for gold, answer in undecided]
+            [(canonical(gold), canonical(answer)) for gold, answer in undecided]
         )
         decided = {pair: _verdict(is_equal) for pair, is_equal in equal.items() if is_equal is not None}
         return decided | {pair: _VERDICTS[outcome] for pair, outcome in zip(undecided, found, strict=True)}

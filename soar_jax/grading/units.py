@@ -17,14 +17,16 @@ _SPELLINGS = {
     "milligram": "mg", "gram": "g", "kilogram": "kg", "pound": "lb", "ounce": "oz", "ton": "tonne",
     "milliliter": "ml millilitre", "liter": "l litre", "cup": "", "pint": "pt", "quart": "qt", "gallon": "gal",
     "millisecond": "ms", "second": "s sec", "minute": "min", "hour": "h hr", "day": "", "week": "", "month": "",
-    "year": "yr",
-    "dollar": "usd", "euro": "", "cent": "", "penny": "pennie", "nickel": "", "dime": "", "quarter": "",
-    "percent": "%", "degree": "deg", "radian": "rad",
+    "year": "yr", "joule": "", "newton": "", "watt": "", "volt": "", "hertz": "hz", "kelvin": "", "pascal": "",
+    "mole": "", "celsius": "", "fahrenheit": "", "knot": "",
+    "dollar": "usd", "euro": "eur", "yuan": "rmb", "yen": "", "rupee": "rs", "cent": "",
+    "penny": "pennie", "nickel": "", "dime": "", "quarter": "",
+    "percent": "% pct percentage", "degree": "deg", "radian": "rad",
 }  # fmt: skip
 _UNITS = {spelling: name for name, others in _SPELLINGS.items() for spelling in (name, *others.split())}
 _PLURALS = {unit for unit in _UNITS if len(unit) > 2} | {"yd", "mi", "kg", "lb", "oz", "hr", "yr", "ft", "cm", "km"}
 _UNITS |= {f"{spelling}s": _UNITS[spelling] for spelling in _PLURALS}
-_RATIOS = {"mph": "mile/hour", "kph": "kilometer/hour", "mpg": "mile/gallon"}
+_RATIOS = {"mph": "mile/hour", "kph": "kilometer/hour", "kmh": "kilometer/hour", "mpg": "mile/gallon"}
 _POWERS = {"square": "2", "sq": "2", "squared": "2", "²": "2", "cubic": "3", "cu": "3", "cubed": "3", "³": "3"}
 # Words after a number that are not a unit.
 _COUNTED = re.compile(
@@ -33,25 +35,45 @@ _COUNTED = re.compile(
 )
 
 _NAMES = "|".join(sorted(map(re.escape, (*_UNITS, *_RATIOS)), key=len, reverse=True))
+_LONG_NAMES = "|".join(sorted((unit for unit in _UNITS if len(unit) > 3 and unit.isalpha()), key=len, reverse=True))
 _POWER = r"(?:\s*\^\s*\{?[23]\}?|[²³]|\s+(?:squared|cubed))?"
 _FACTOR = rf"(?:(?:square|sq\.?|cubic|cu\.?)\s+)?(?:{_NAMES})\.?{_POWER}"
 _FACTOR_PARTS = re.compile(
     r"(?:(square|sq|cubic|cu)\.?\s+)?([a-z%]+)\.?\s*(?:\^\s*\{?([23])\}?|([²³])|(squared|cubed))?"
 )
 
-_TEXT = re.compile(
-    r"\s*\\(?:text|textrm|mathrm|mbox|rm|operatorname)\s*\{([^{}]*(?:\^\{[23]\}[^{}]*)?)\}(\s*\^\s*\{?[23]\}?)?$"
-)
+_TEXT = re.compile(r"\s*\\text\{([^{}]*(?:\^\{[23]\}[^{}]*)?)\}(\s*\^\s*\{?[23]\}?)?$")
 _WORDS = re.compile(rf"\s+({_FACTOR}(?:\s*(?:/|\bper\b)\s*{_FACTOR})?|{_COUNTED.pattern})$", re.IGNORECASE)
-_SIGN = re.compile(r"\s*(?:(\\?%)|(\^\{?\\circ\}?|\\degree|°))$")
-_DOLLAR = re.compile(r"^(-?)\s*\\?\$\s*(?=[\d.])|(?<=\d)\s*\\\$$")
+_SIGN = re.compile(r"\s*(?:(\\%)|(\^\{\\circ\}))$")
+_TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_HALF_OF_DAY = re.compile(
+    r"(?:(?<=:\d\d)\s*|(?<=\d)(?:\s+|\s*\\text\{\s*))(?:\\text\{)?\s*([ap])\.?\s?m\.?\s*\}?$", re.IGNORECASE
+)
+_CURRENCIES = {
+    "\\$": "dollar", "us\\$": "dollar", "usd ": "dollar", "£": "pound", "gbp ": "pound", "€": "euro", "eur ": "euro",
+    "¥": "yen", "₹": "rupee", "rs ": "rupee", "rs. ": "rupee",
+}  # fmt: skip
+_CURRENCY = "|".join(map(re.escape, sorted(_CURRENCIES, key=len, reverse=True)))
+_PREFIXED = re.compile(rf"(-?)\s*(?:\\text\{{)?\s*({_CURRENCY})\s*\}}?\s*(-?[\d.].*)", re.IGNORECASE | re.DOTALL)
+_SUFFIXED = re.compile(r"(.*\d)\s*(?:\\text\{)?\s*([£€¥₹]|\\\$)\s*\}?", re.DOTALL)
+_ORDINAL = re.compile(
+    r"(\d*(?<!1)(?:1st|2nd|3rd)|\d*(?:1\d|[04-9])th|\d+\s*\^?\{?\\text\{\s*(?:st|nd|rd|th)\s*\}\}?|\d+\^\{(?:st|nd|rd|th)\})"
+)
+# Units that may follow a number without a blank, since they are no product of letters.
+_GLUED = re.compile(
+    rf"([-+]?[\d.,]+(?:\\cdot10\^\{{-?\d+\}})?)((?:[kcm]m|kg|mph|kph|km/hr?|m/s|{_LONG_NAMES})\.?(?:\^\{{[23]\}})?)",
+    re.IGNORECASE,
+)
+_UNKNOWN_WORDS = re.compile(r"([-+]?[\d.,]+|-?\\frac\{\d+\}\{\d+\})\s+([A-Za-z]{3,}(?:\s+[A-Za-z]+)*)")
 _VALUE = re.compile(r"(?:[\d})]|\\pi)$")  # a unit may follow
 _NUMBER = re.compile(r"[-+\d.,/\s]+|-?\\[dt]?frac\{\d+\}\{\d+\}")  # a letter after it is a unit, no variable
 _NO_UNIT = re.compile(
     r"(?![mgshl]$)[a-z]$|(?i:pi|(?:hundred|thousand|million|billion|trillion|dozen)s?|hal(?:f|ves)|thirds?|tenths?|"
     r"(?:four|fif|six|seven|eigh|nin|hundred|thousand|million)ths?)\b"
 )
-_NOT_UNIT_ALONE = re.compile(r"\d|^[./]|\b(?:or|and|to|is|not|base)\b", re.IGNORECASE)
+_NOT_UNIT_ALONE = re.compile(
+    r"\d|^[./]|\b(?:or|and|to|is|not|base|than|plus|minus|over|divided|mod|choose)\b", re.IGNORECASE
+)
 
 
 def split(text: str) -> tuple[str, str]:
@@ -83,13 +105,23 @@ def _factor(text: str) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    if _DOLLAR.search(text):
-        return _split(_DOLLAR.sub(r"\1", text).strip())[0], "dollar"
-    if match := _SIGN.search(text):
+    if match := _PREFIXED.fullmatch(text):
+        return _split(match[1] + match[3])[0], _CURRENCIES[match[2].lower()]
+    if match := _SUFFIXED.fullmatch(text):
+        return match[1], _CURRENCIES[match[2]]
+    if _ORDINAL.fullmatch(text):
+        return re.match(r"\d+", text)[0], ""  # type: ignore[index]
+    if match := _GLUED.fullmatch(text):
+        return match[1], name(match[2])
+    if match := _HALF_OF_DAY.search(text):
+        return _after_value(text, match, f"{match[1].lower()}.m.")
+    if (match := _SIGN.search(text)) and not (match[2] and _TRIGONOMETRY.search(text)):
         return _after_value(text, match, "percent" if match[1] else "degree")
     match = _WORDS.search(text)
     if match and (len(match[1].partition("^")[0]) > 1 or _NUMBER.fullmatch(text[: match.start()])):
         return _after_value(text, match, name(match[1]))
+    if (match := _UNKNOWN_WORDS.fullmatch(text)) and not _is_part_of_answer(match[2]):
+        return match[1], name(match[2])
     match = _TEXT.search(text)
     if not match or _is_part_of_answer(match[1].strip()):
         return text, ""
