@@ -55,6 +55,7 @@ def config():
     config.inner.update(num_steps=2, questions_per_step=3, group_size=4)
     config.student.max_completion_tokens, config.teacher.max_completion_tokens = 11, 21
     config.final.update(num_steps=10, num_replicas=4, validate_every=2)
+    config.curriculum.schedule = "then_hard"
     config.evaluation.update(num_samples=32, validation_samples=9, problems_per_call=8)
     config.transfer.num_problems = 6
     config.sampling.update(max_slots=16)

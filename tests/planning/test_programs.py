@@ -28,7 +28,7 @@ def test_abstract_run_takes_the_memory_of_the_runs_arrays(rank):
     shared = (setup.sampler.frozen_base, setup.base_weights)
     assert sum(run.state().values()) == bytes_a_device(arrays) + bytes_a_device(shared)
     students = init_population(
-        setup.base_weights, mesh=setup.mesh, model=setup.sampler.model, optimizer=setup.student.optimizer, size=8
+        setup.base_weights, mesh=setup.mesh, model=setup.sampler.model, optimizer=setup.student.optimizer, size=16
     )
     assert sum(run.population().values()) == bytes_a_device(students)
     held = memory_by_kind(config, setup.sampler.model, setup.mesh)

@@ -59,9 +59,9 @@ def trained(monkeypatch):
 
 # Where students start, the student steps before, the steps of their stages, and the answer to the stage's question.
 KINDS = {
-    "curriculum": ("base", 0, [10, 40], "0 0 0"),
-    "true_answers": ("base", 0, [10, 40], "1 4 3"),
-    "random_answers": ("base", 0, [10, 40], None),
+    "curriculum": ("base", 0, [30, 20], "0 0 0"),
+    "true_answers": ("base", 0, [30, 20], "1 4 3"),
+    "random_answers": ("base", 0, [30, 20], None),
     "promoted": ("best", 20, [30], None),
     "hard_only": ("base", 0, [50], None),
 }
