@@ -14,15 +14,11 @@ from soar_jax.storage.records import read_lines
 
 def learning_curve(workdir: epath.Path, config: RunConfig) -> None:
     """Plots `metrics.jsonl` to `learning_curve.png`: rewards, and the baseline's accuracy where it can change."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # without pyplot, whose backend belongs to the caller's notebook
 
     rows = read_lines(workdir / "metrics.jsonl")
-    figure, axes = pyplot.subplots(
-        1 + config.promotes, 1, figsize=(8, 5.5), sharex=True, squeeze=False, constrained_layout=True
-    )
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    axes = figure.subplots(1 + config.promotes, 1, sharex=True, squeeze=False)
     measured = "students' improvement\non hard train" if config.measures_students else "questions' rewards"
     _draw_rewards(axes[0, 0], rows, measured)
     if config.promotes:
@@ -31,7 +27,6 @@ def learning_curve(workdir: epath.Path, config: RunConfig) -> None:
     axes[-1, 0].set_xlabel("outer step (dashed: promotion)" if config.promotes else "outer step")
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
-    pyplot.close(figure)
     (workdir / "learning_curve.png").write_bytes(image.getvalue())
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from matplotlib.figure import Figure
 
 from soar_jax.runs import plots
 from tests.configs import make_config
@@ -28,14 +29,13 @@ ROWS = [
 )
 def test_the_learning_curve_shows_what_the_run_does(tmp_path, monkeypatch, method, changes, expected):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    shown, close = [], pyplot.close
+    shown, save = [], Figure.savefig
 
-    def look_and_close(figure):
+    def look_and_save(figure, *arguments, **options):
         shown.extend(axes.get_ylabel() for axes in figure.axes)
-        close(figure)
+        save(figure, *arguments, **options)
 
-    monkeypatch.setattr(pyplot, "close", look_and_close)
+    monkeypatch.setattr(Figure, "savefig", look_and_save)
     plots.learning_curve(tmp_path, make_config(method, **changes))
     assert shown == expected
     assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
