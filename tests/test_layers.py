@@ -28,7 +28,7 @@ GROUPS = {
     "compute": ("rl", "sampling", "grading", "problems", "telemetry"),
     "learn": ("soar", "evaluation"),
     "run": ("runs",),
-    "tools": ("cli", "studies", "planning", "report", "pretraining"),
+    "tools": ("api", "cli", "studies", "planning", "report", "pretraining"),
 }
 GROUP_OF = {room: group for group, rooms in GROUPS.items() for room in rooms}
 RANK = {group: rank for rank, group in enumerate(GROUPS)}

@@ -11,10 +11,12 @@ import zipfile
 import pytest
 from packaging.requirements import Requirement
 
+import soar_jax
 from tests.conftest import ROOT
 from tests.experiments.runs import TINY
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DIST_INFO = f"soar_jax-{PROJECT['version']}.dist-info"
 REQUIREMENTS = [
     line.partition("#") for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines() if line
 ]
@@ -44,7 +46,15 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="module")
 def metadata(wheel):
     with zipfile.ZipFile(wheel) as files:
-        return email.message_from_bytes(files.read("soar_jax-0.1.0.dist-info/METADATA"))
+        return email.message_from_bytes(files.read(f"{DIST_INFO}/METADATA"))
+
+
+def test_one_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert soar_jax.__version__ == PROJECT["version"]
+    assert f"\nversion: {PROJECT['version']}\n" in citation
+    assert changes.startswith(f"# Changes\n\n## {PROJECT['version']}\n")
 
 
 def test_requirements_say_the_same_as_the_project():
@@ -71,7 +81,7 @@ def test_wheel_has_the_metadata_of_the_project(metadata):
 def test_wheel_holds_the_package_alone(wheel):
     with zipfile.ZipFile(wheel) as files:
         names = {name for name in files.namelist() if ".dist-info/" not in name}
-        entries = files.read("soar_jax-0.1.0.dist-info/entry_points.txt").decode()
+        entries = files.read(f"{DIST_INFO}/entry_points.txt").decode()
     package = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "soar_jax").rglob("*")

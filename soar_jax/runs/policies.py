@@ -11,6 +11,7 @@ import numpy as np
 from etils import epath
 
 from soar_jax.checkpoints.base_model import LoadedModel, load_model, params_sha256
+from soar_jax.config.run_config import RunConfig
 from soar_jax.errors import SettingsError, require
 from soar_jax.model import lora
 from soar_jax.model.lora import FrozenBase
@@ -40,9 +41,7 @@ def load(source: str, dtype: str) -> Policy:
     Raises:
       SettingsError: there is no such policy, or it cannot be read.
     """
-    path, _, role = source.rpartition(":")
-    if role not in ROLES:
-        path, role = source, ""
+    path, role = _split_role(source)
     folder = files.to_path(path)
     files.check_bucket(folder)
     config = saved_config(folder)
@@ -50,6 +49,27 @@ def load(source: str, dtype: str) -> Policy:
         return _of_run(folder, config, role=role or "student", dtype=dtype)
     require(not role, f"--model={source}: {path} is no run's workdir, so it has no {role}")
     return Policy(model=load_model(source, dtype), name=source)
+
+
+def config_of(source: str) -> RunConfig | None:
+    """Reads the config of the run that a policy belongs to; None if it belongs to no run.
+
+    Args:
+      source: as in `load`.
+
+    Raises:
+      SettingsError: another version of this package has saved it, whose keys differ.
+    """
+    folder = files.to_path(_split_role(source)[0])
+    files.check_bucket(folder)
+    saved = saved_config(folder)
+    return None if saved is None else read_keys(folder, saved, tuple(saved))
+
+
+def _split_role(source: str) -> tuple[str, str]:
+    """Splits a policy's name into a path and a role; the role is empty where none is named."""
+    path, _, role = source.rpartition(":")
+    return (path, role) if role in ROLES else (source, "")
 
 
 def _of_run(workdir: epath.Path, config: dict[str, Any], role: str, dtype: str) -> Policy:
