@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-slow test-all lint setup clean
+.PHONY: run test test-slow test-all lint docs setup clean
 
 run: setup
 	$(BIN)/python experiments/run.py --config=configs/soar_math.py
@@ -24,6 +24,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation as a site, in site/; a broken link is an error.
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 setup: .venv/installed
 
 .venv/installed: pyproject.toml requirements.txt setup.py
@@ -34,4 +39,4 @@ setup: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv site
