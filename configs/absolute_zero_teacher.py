@@ -2,8 +2,13 @@
 
     python experiments/run.py --config=configs/absolute_zero_teacher.py
 
-p is the share of the base model's answers that agree with the teacher's. Each question has its own reward; the paper's
-Intrinsic-T, `intrinsic_teacher`, gives all rollouts of a dataset its mean. Not one of the paper's methods.
+Hardware: 2 CPU cores
+Time: not measured
+Expect: not measured
+
+Shows: what its reward teaches a teacher here. p is the share of the base model's answers that agree with the
+teacher's. Each question has its own reward; the paper's Intrinsic-T, `intrinsic_teacher`, gives all rollouts of a
+dataset its mean. Not one of the paper's methods.
 """
 
 import ml_collections

@@ -2,8 +2,14 @@
 
     python experiments/run.py --config=configs/correct_only.py --config.source_run=WORKDIR
 
+Hardware: 2 CPU cores
+Time: not measured
+Expect: not measured
+
 WORKDIR is that of a finished run of `soar_math`, whose judge (`analysis.judge`) decided which questions have right
-answers. Shows whether wrong answers harm.
+answers.
+
+Shows: whether wrong answers harm.
 """
 
 import ml_collections

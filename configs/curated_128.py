@@ -2,8 +2,12 @@
 
     python experiments/run.py --config=configs/curated_128.py
 
-Shows what as many true problems are worth as are sampled from a teacher. Makes that row of the paper's Tables 4, 5 and
-6.
+Hardware: 2 CPU cores
+Time: not measured
+Expect: not measured
+
+Shows: what as many true problems are worth as are sampled from a teacher. Makes that row of the paper's Tables 4, 5
+and 6.
 """
 
 import ml_collections

@@ -2,7 +2,11 @@
 
     python experiments/run.py --config=configs/curated_harp_128.py:llama3.2-3b
 
-Shows what true problems of another benchmark are worth, or on HARP those that are not hard. Needs HARP.jsonl.zip of
+Hardware: accelerators, see docs/devices.md
+Time: not measured
+Expect: not measured
+
+Shows: what true problems of another benchmark are worth, or on HARP those that are not hard. Needs HARP.jsonl.zip of
 HARP's authors in the current folder. Makes that row of the paper's Tables 4, 5 and 6. At the scale nano it is
 `curated_128`.
 """

@@ -2,7 +2,11 @@
 
     python experiments/run.py --config=configs/hard_only_long.py
 
-Shows whether longer training does what SOAR does. The figure is made at the scale `llama3.2-3b:harp`.
+Hardware: 2 CPU cores
+Time: not measured
+Expect: not measured
+
+Shows: whether longer training does what SOAR does. The figure is made at the scale `llama3.2-3b:harp`.
 """
 
 import ml_collections

@@ -2,9 +2,13 @@
 
     python experiments/pretrain.py --config=configs/pretrain_nano.py --out=runs/nano
 
-The phase `skill` teaches the work. The phase `prior` sets the inclination: it makes worked answers to exam questions as
-rare as `worked_prior`. That prior is engineered, not learnt from natural text. Tuples have one entry per level (number
-of operations), 1 to 8. docs/nano_world.md has the time and the validation table to expect.
+Hardware: 2 CPU cores
+Time: about 4 minutes
+Expect: the validation table of docs/nano_world.md
+
+Shows: how the embedded model is made. The phase `skill` teaches the work. The phase `prior` sets the inclination: it
+makes worked answers to exam questions as rare as `worked_prior`. That prior is engineered, not learnt from natural
+text. Tuples have one entry per level (number of operations), 1 to 8.
 """
 
 import ml_collections

@@ -2,7 +2,13 @@
 
     python experiments/run.py --config=configs/promotion_questions.py --config.source_run=WORKDIR
 
-WORKDIR is that of a finished run of `soar_math`. For more students than that run has, or for another benchmark: makes
+Hardware: 2 CPU cores
+Time: not measured
+Expect: not measured
+
+WORKDIR is that of a finished run of `soar_math`.
+
+Shows: what its promotion questions are worth to more students than that run has, or on another benchmark. Makes
 SOAR-PQ of the paper's Table 6 at the scale `llama3.2-3b:olympiadbench`.
 """
 

@@ -2,8 +2,12 @@
 
     python experiments/run.py --config=configs/two_turn_teacher.py:llama3.2-3b
 
-Shows whether a question gains by being finished before its answer is thought of. For language models only: the embedded
-model knows neither tags nor boxed answers.
+Hardware: accelerators, see docs/devices.md
+Time: not measured
+Expect: not measured
+
+Shows: whether a question gains by being finished before its answer is thought of. For language models only: the
+embedded model knows neither tags nor boxed answers.
 """
 
 import ml_collections

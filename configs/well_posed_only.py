@@ -2,8 +2,14 @@
 
     python experiments/run.py --config=configs/well_posed_only.py --config.source_run=WORKDIR
 
-WORKDIR is that of a finished run of `soar_math`, whose judge (`analysis.judge`) decided which questions are well posed.
-With `correct_only`, shows what well-posed questions with wrong answers add.
+Hardware: 2 CPU cores
+Time: not measured
+Expect: not measured
+
+WORKDIR is that of a finished run of `soar_math`, whose judge (`analysis.judge`) decided which questions are well
+posed.
+
+Shows: what well-posed questions with wrong answers add, beside `correct_only`.
 """
 
 import ml_collections
