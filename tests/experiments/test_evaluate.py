@@ -124,7 +124,7 @@ def test_what_cannot_be_asked_is_counted(evaluated):
     left_out = json.loads((out / "evaluation.json").read_text())["left_out"]
     assert left_out == {
         "a question twice": 2,
-        "fields missing or of another kind": 1,
+        "without the field 'a' (such a row has q)": 1,
         "without question or answer": 1,
         "longer than 15 tokens or with special tokens": 1,
     }

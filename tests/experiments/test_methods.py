@@ -212,7 +212,7 @@ def test_a_run_as_those_of_language_models(tmp_path):
 
 
 def test_a_search_ends_when_its_goal_is_reached(tmp_path):
-    flags = ("--config.num_outer_steps=3", "--config.outer.stop_at_validation=0.01", "--config.seed=1")
+    flags = ("--config.num_outer_steps=3", "--config.outer.stop_at_validation=0.01", "--config.seed=2")
     code, _, err = run_tiny(tmp_path, *SMALL, *flags, config="configs/frozen_teacher.py")
     assert code == 0, err
     rows = read_lines(tmp_path / "metrics.jsonl")
