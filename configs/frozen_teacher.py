@@ -3,9 +3,8 @@
     python experiments/run.py --config=configs/frozen_teacher.py
 
 Hardware: 2 CPU cores
-Time: 215.0 s (row `frozen teacher`)
-Expect: 0.00% pass@1 (row `frozen teacher: PQ`)
-Rows are those of benchmarks/RESULTS.md: means over 5 seeds at the scale nano, as it was in that study.
+Time: not measured
+Expect: 0.00% pass@1 with earlier settings (benchmarks/RESULTS.md)
 
 Shows: what learning to teach adds, which is SOAR's gain over this. This method's gain over Hard-Only is due to picking
 the best of g datasets. Not one of the paper's methods.

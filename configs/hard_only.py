@@ -3,9 +3,9 @@
     python experiments/run.py --config=configs/hard_only.py
 
 Hardware: 2 CPU cores
-Time: 12.8 s (row `Hard-Only`)
+Time: 40.4 s (row `Hard-Only`)
 Expect: 0.00% pass@1 (row `Hard-Only`)
-Rows are those of benchmarks/RESULTS.md: means over 5 seeds at the scale nano, as it was in that study.
+Rows are those of benchmarks/RESULTS.md: means over all seeds of the newest study at the scale nano.
 
 Shows: how far RL gets without questions of a teacher. Makes Hard-Only of the paper's Tables 4, 5, 6 and 9.
 """

@@ -3,9 +3,8 @@
     python experiments/run.py --config=configs/hard_only_large_group.py
 
 Hardware: 2 CPU cores
-Time: 21.5 s (row `Hard-Only, larger group`)
-Expect: 1.2% pass@1 (row `Hard-Only, larger group`)
-Rows are those of benchmarks/RESULTS.md: means over 5 seeds at the scale nano, as it was in that study.
+Time: not measured
+Expect: 1.2% pass@1 with earlier settings (benchmarks/RESULTS.md)
 
 Shows: whether more compute does what SOAR does. Makes Hard-Only with groups of 128 of the paper's Table 4.
 """

@@ -3,9 +3,8 @@
     python experiments/run.py --config=configs/no_promotion.py
 
 Hardware: 2 CPU cores
-Time: 223.8 s (row `Grounded-T, no promotion`)
-Expect: 32.3% pass@1 (row `Grounded-T, no promotion: PQ`)
-Rows are those of benchmarks/RESULTS.md: means over 5 seeds at the scale nano, as it was in that study.
+Time: not measured
+Expect: 32.3% pass@1 with earlier settings (benchmarks/RESULTS.md)
 
 Shows: what promotion is worth. The teacher is rewarded as in SOAR, but no student ever becomes the baseline. Fresh
 students then train on questions of this teacher and on hard train.

@@ -3,9 +3,8 @@
     python experiments/run.py --config=configs/serl.py
 
 Hardware: 2 CPU cores
-Time: 26.3 s (row `SeRL`)
-Expect: 0.00% pass@1 (row `SeRL`)
-Rows are those of benchmarks/RESULTS.md: means over 5 seeds at the scale nano, as it was in that study.
+Time: not measured
+Expect: 0.00% pass@1 with earlier settings (benchmarks/RESULTS.md)
 
 Shows: how far students get by questions of their own. In every episode, each student continues openings of hard train
 problems to questions of its own. It keeps those that are new, and neither too easy nor too hard by its own votes, and

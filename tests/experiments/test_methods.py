@@ -171,7 +171,7 @@ def test_a_source_with_other_hard_problems_is_refused(whole_run, tmp_path):
 # As the scales of language models do it, with the embedded model: adapters, several students a dataset, chat, subjects,
 # one pool of questions, answers compared as mathematics.
 AS_LANGUAGE_MODELS = (
-    "--config.seed=1",
+    "--config.seed=0",  # whose students move apart
     "--config.num_outer_steps=1",
     "--config.outer.students_per_dataset=2",
     "--config.inner.students_at_once=2",
