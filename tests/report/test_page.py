@@ -70,7 +70,7 @@ def first_cells(page, column):
 def test_page_loads_without_errors_and_draws_only_rows_in_view(opened):
     page, messages = opened
     assert messages == []
-    assert count(page).endswith(f"of {9 * 48 + 12 * 20 + 200 * 256 + 20:,}")
+    assert count(page).endswith(f"of {9 * 48 + 18 * 20 + 200 * 256 + 20:,}")
     assert len(first_cells(page, "run")) < 60
     page.eval_on_selector("#questions .view", "view => { view.scrollTop = view.scrollHeight }")
     page.locator("#questions .rows .line[style*='px']").first.wait_for()
