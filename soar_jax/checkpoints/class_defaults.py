@@ -32,9 +32,9 @@ def _class_defaults(family: str) -> Mapping[str, Any]:
 
     if family not in CONFIG_MAPPING:
         return {}
-    config_class: Any = CONFIG_MAPPING[family]
-    fields = dataclasses.fields(config_class)
-    theta = config_class.default_theta
+    family_class: Any = CONFIG_MAPPING[family]
+    fields = dataclasses.fields(family_class)
+    theta = family_class.default_theta
     thetas = theta if isinstance(theta, dict) else {"global": theta, "local": theta}  # of full attention, of windows
     return {
         **{field.name: field.default for field in fields if field.default not in (None, dataclasses.MISSING)},
