@@ -69,13 +69,20 @@ def loss(chunk_tokens: int, remat: str = "none") -> LossSettings:
 
 
 def random_rollouts(
-    model: ModelConfig, num_rows: int, prompt_tokens: int, new_tokens: int, leading: tuple[int, ...] = ()
+    model: ModelConfig,
+    num_rows: int,
+    prompt_tokens: int,
+    new_tokens: int,
+    leading: tuple[int, ...] = (),
+    samples_per_prompt: int = 1,
 ) -> TrainBatch:
     """Draws rollouts of full length with alternating advantages 1 and -1: leaves [*leading, B, ...]."""
     completions = random_prompts(model, num_rows, new_tokens, leading=leading)
+    prompt_of = np.broadcast_to(np.arange(num_rows, dtype=np.int32) // samples_per_prompt, (*leading, num_rows))
     return TrainBatch(
         rollouts=RolloutBatch(
-            prompts=random_prompts(model, num_rows, prompt_tokens, leading=leading),
+            prompts=random_prompts(model, num_rows // samples_per_prompt, prompt_tokens, leading=leading),
+            prompt_of=prompt_of,
             tokens=completions.tokens,
             lengths=completions.lengths,
             sampler_logprobs=np.zeros(completions.tokens.shape, np.float32),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.struct
+import jax
 
 Array = Any  # jax.Array on devices, numpy.ndarray on the host
 
@@ -46,12 +47,23 @@ class PromptBatch:
 
 @flax.struct.dataclass(kw_only=True)
 class RolloutBatch:
-    """Sampled completions of prompts, ending with their stop token."""
+    """Sampled completions of prompts, ending with their stop token; many completions share a prompt."""
 
-    prompts: PromptBatch  # B rows
+    prompts: PromptBatch  # Q prompts
+    prompt_of: Array  # [B] int32, index of each completion's prompt
     tokens: Array  # [B, C] int32, padded after the stop token
     lengths: Array  # [B] int32, tokens including the stop token
     sampler_logprobs: Array  # [B, C] float32, under the sampling distribution
+
+    def without_prompts(self) -> RolloutBatch:
+        """Returns the arrays alone that have a row for each completion."""
+        return dataclasses.replace(self, prompts=None)  # type: ignore[arg-type]
+
+
+def map_rows(function: Callable[..., Array], rollouts: RolloutBatch, *others: RolloutBatch) -> RolloutBatch:
+    """Applies `function` to the arrays with a row for each completion; the prompts are those of the first batch."""
+    rows: RolloutBatch = jax.tree.map(function, *(batch.without_prompts() for batch in (rollouts, *others)))
+    return dataclasses.replace(rows, prompts=rollouts.prompts)
 
 
 @flax.struct.dataclass(kw_only=True)

@@ -207,7 +207,11 @@ def _update(mesh: Mesh, config: RunConfig, model: ModelConfig, prompt: int) -> S
         )
         tokens, logprobs = (on_chip.array((rows, completion), dtype) for dtype in (jnp.int32, jnp.float32))
         rollouts = RolloutBatch(
-            prompts=prompts, tokens=tokens, lengths=on_chip.array((rows,), jnp.int32), sampler_logprobs=logprobs
+            prompts=prompts,
+            prompt_of=on_chip.array((rows,), jnp.int32),
+            tokens=tokens,
+            lengths=on_chip.array((rows,), jnp.int32),
+            sampler_logprobs=logprobs,
         )
         batch = TrainBatch(rollouts=rollouts, advantages=on_chip.array((rows,), jnp.float32))
         gradient = jax.grad(

@@ -105,7 +105,12 @@ def _memory(kind: str, rank: int) -> dict[str, Any]:
     prompt_tokens = max(setup.sampler.prompts.bucket_tokens)
     new_tokens = student.sampling.max_completion_tokens
     batch = workloads.random_rollouts(
-        model, rows, prompt_tokens=prompt_tokens, new_tokens=new_tokens, leading=(NUM_STUDENTS,)
+        model,
+        rows,
+        prompt_tokens=prompt_tokens,
+        new_tokens=new_tokens,
+        leading=(NUM_STUDENTS,),
+        samples_per_prompt=inner.group_size,
     )
     compiled = update_population.lower(
         states,

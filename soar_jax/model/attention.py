@@ -114,13 +114,13 @@ def _scale_slots(x: jax.Array, scale: jax.Array | None) -> jax.Array:
 def attend_to_row(
     kernel: str, query: jax.Array, key: jax.Array, value: jax.Array, key_valid: jax.Array, scale: float
 ) -> jax.Array:
-    """Computes causal `attend` over a full row by a fused kernel: queries see the valid slots up to their own.
+    """Computes causal `attend` over rows by a fused kernel: queries see the valid slots up to their own.
 
     Args:
       kernel: SPLASH or CUDNN.
-      query: [B, N, T, H].
-      key, value: [B, K, H, T] and [B, K, T, H]; K divides N.
-      key_valid: [B, T] bool.
+      query: [B, N, T, H], of the last T slots.
+      key, value: [B, K, H, S] and [B, K, S, H]; K divides N.
+      key_valid: [B, S] bool.
       scale: factor on the scores.
 
     Returns:
@@ -143,30 +143,46 @@ def attend_to_row(
 
 
 def _splash(query: jax.Array, key: jax.Array, value: jax.Array, key_valid: jax.Array, scale: float) -> jax.Array:
-    _, num_heads, num_slots, _ = query.shape
-    padding = -num_slots % _LANES
+    _, num_heads, num_queries, _ = query.shape
+    first = key.shape[2] - num_queries  # slot of the first query
+    padding = -num_queries % _LANES
+    num_slots = first + num_queries + padding
+    more = -num_slots % _LANES
     query = (query.astype(jnp.float32) * scale).astype(query.dtype)
-    rows = [jnp.pad(x, ((0, 0), (0, 0), (0, padding), (0, 0))) for x in (query, key, value)]
+    rows = [
+        jnp.pad(x, ((0, 0), (0, 0), (0, count), (0, 0)))
+        for x, count in ((query, padding), (key, padding + more), (value, padding + more))
+    ]
     # Padding is a separate segment: in the kernel every query must see at least one key, here its own.
-    segment = jnp.pad(key_valid.astype(jnp.int32), ((0, 0), (0, padding)))
-    total = num_slots + padding
-    block = next(size for size in _BLOCKS if total % size == 0)
-    sizes = splash.BlockSizes(
-        block_q=block, block_kv=block, block_q_dkv=block, block_kv_dkv=block, block_q_dq=block, block_kv_dq=block
+    segment = jnp.pad(key_valid.astype(jnp.int32), ((0, 0), (0, padding + more)))
+    block_q, block_kv = (
+        next(size for size in _BLOCKS if total % size == 0) for total in (num_queries + padding, num_slots + more)
     )
-    mask = splash_attention_mask.MultiHeadMask([splash_attention_mask.CausalMask((total, total))] * num_heads)
-    kernel = splash.make_splash_mha_single_device(mask, block_sizes=sizes)
-    return jax.vmap(kernel)(*rows, splash.SegmentIds(segment, segment))[:, :, :num_slots]
+    sizes = splash.BlockSizes(
+        block_q=block_q,
+        block_kv=block_kv,
+        block_q_dkv=block_q,
+        block_kv_dkv=block_kv,
+        block_q_dq=block_q,
+        block_kv_dq=block_kv,
+    )
+    causal = splash_attention_mask.CausalMask((num_queries + padding, num_slots + more), offset=first)
+    kernel = splash.make_splash_mha_single_device(
+        splash_attention_mask.MultiHeadMask([causal] * num_heads), block_sizes=sizes
+    )
+    of_queries = segment[:, first : first + num_queries + padding]
+    return jax.vmap(kernel)(*rows, splash.SegmentIds(of_queries, segment))[:, :, :num_queries]
 
 
 def _cudnn(query: jax.Array, key: jax.Array, value: jax.Array, key_valid: jax.Array, scale: float) -> jax.Array:
-    num_slots = query.shape[2]
-    padding = num_slots % 2  # cuDNN's backward pass needs an even number of slots
+    num_queries = query.shape[2]
+    first = key.shape[2] - num_queries  # slot of the first query
+    # cuDNN's backward pass needs even numbers.
     query, key, value = (
-        jnp.pad(jnp.swapaxes(x, 1, 2), ((0, 0), (0, padding), (0, 0), (0, 0))) for x in (query, key, value)
+        jnp.pad(jnp.swapaxes(x, 1, 2), ((0, 0), (0, x.shape[2] % 2), (0, 0), (0, 0))) for x in (query, key, value)
     )
-    slots = jnp.arange(num_slots + padding)
-    valid = jnp.pad(key_valid, ((0, 0), (0, padding)))
-    mask = valid[:, None, None, :] & (slots <= slots[:, None])  # [B, 1, T, T]
+    valid = jnp.pad(key_valid, ((0, 0), (0, key_valid.shape[1] % 2)))
+    slots = first + jnp.arange(query.shape[1])
+    mask = valid[:, None, None, :] & (jnp.arange(valid.shape[1]) <= slots[:, None])  # [B, 1, T, S]
     attended = jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale, implementation="cudnn")
-    return jnp.swapaxes(attended[:, :num_slots], 1, 2)
+    return jnp.swapaxes(attended[:, :num_queries], 1, 2)

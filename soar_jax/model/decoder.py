@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,9 @@ REMAT_POLICIES: dict[str, Any] = {
     "layers": jax.checkpoint_policies.nothing_saveable,  # each layer's input
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # and the outputs of its matrix products
 }
+
+# One for each layer; or, where layers are scanned, one with stacked arrays [L, ...]. None where it is not kept.
+LayerCaches = tuple[KVCache | None, ...] | KVCache | None
 
 _FULL, _WINDOW, _NO_ROPE = range(3)  # kinds of layers: full attention, a sliding window, full attention without RoPE
 
@@ -152,9 +155,14 @@ def _layer(  # seven parameters: the closure below binds all but x, layer and ca
     key, value = (constrain(heads, "rows", "kv_heads", None, None) for heads in (key, value))
     new_cache = KVCache(key, value) if cache is None else kv_cache.write(cache, key, value=value, first_slot=first_slot)
     scale = config.query_scale or config.head_dim**-0.5
-    if cache is None and config.attention != attention.PLAIN:
+    if config.attention != attention.PLAIN and (cache is None or x.shape[1] > 1):  # not a decoding step
         attended = attention.attend_to_row(
-            config.attention, query, key=key, value=value, key_valid=context.key_valid, scale=scale
+            config.attention,
+            query,
+            key=new_cache.key,
+            value=new_cache.value,
+            key_valid=context.key_valid,
+            scale=scale,
         )
     else:
         attended = attention.attend(query, new_cache, mask=context.mask, scale=scale)
@@ -182,22 +190,26 @@ def _norm(config: ModelConfig, layer: Params, name: str, x: jax.Array) -> jax.Ar
     return rms_norm(x, layer[name], config) if name in layer else x
 
 
-def hidden_states(  # ten parameters: one forward pass for training, prefill and decoding
+def hidden_states(  # eleven parameters: one forward pass for training, prefill and decoding
     params: Params,
     config: ModelConfig,
     tokens: jax.Array,  # [B, T] int32
     positions: jax.Array,  # [B, T] int32
     key_valid: jax.Array,  # [B, S] bool: slots with a token (S = T without a cache)
-    cache: tuple[KVCache, ...] | None = None,
+    cache: LayerCaches | None = None,
     first_slot: jax.Array | int = 0,
     keep_cache: bool = False,
     remat: str = "none",
     key_positions: jax.Array | None = None,  # [B, S], if slots are not in the order of positions
-) -> tuple[jax.Array, tuple[KVCache, ...]]:
+    prompt_of: jax.Array | None = None,  # [B] int32
+) -> tuple[jax.Array, LayerCaches]:
     """Computes the hidden states [B, T, D] after the last norm, and the layers' KV caches.
 
     With a `cache`, the T tokens are written to slots first_slot .. first_slot+T-1 and attend to all valid slots up to
     their own. Without one, `keep_cache` returns a new cache of the T slots. `remat` (REMAT_POLICIES) is for training.
+
+    With `prompt_of`, the `cache` is one of prompts, of `first_slot` slots: row b goes on from prompt prompt_of[b]. The
+    cache is copied to the rows a layer at a time, and none is returned.
     """
     context_of = _layer_contexts(config, positions, key_valid, first_slot=first_slot, key_positions=key_positions)
     x = embed_tokens(params["embedding"], tokens)
@@ -210,8 +222,10 @@ def hidden_states(  # ten parameters: one forward pass for training, prefill and
         index: jax.Array | int,
         kind: jax.Array | int,
         layer_cache: KVCache | None,
-    ) -> tuple[jax.Array, KVCache]:
-        return _layer(
+    ) -> tuple[jax.Array, KVCache | None]:
+        if prompt_of is not None and layer_cache is not None:
+            layer_cache = kv_cache.for_rows(layer_cache, prompt_of, num_slots=x.shape[1])
+        x, new_cache = _layer(
             config,
             layout.to_compute_sharding(cast_params(layer, config.dtype, index), config),
             x=x,
@@ -220,21 +234,24 @@ def hidden_states(  # ten parameters: one forward pass for training, prefill and
             cache=layer_cache,
             first_slot=first_slot,
         )
+        return x, new_cache if returns_cache else None
 
     kinds = [_kind(config, index) for index in range(config.num_layers)]
-    is_scanned = cache is None and not keep_cache and scans_layers(config)
+    returns_cache = keep_cache or (cache is not None and prompt_of is None)
+    is_scanned = scans_layers(config) and not isinstance(params["layers"], tuple)
     if remat != "none":
         layer_step = jax.checkpoint(layer_step, policy=REMAT_POLICIES[remat], prevent_cse=not is_scanned)
     if is_scanned:
 
-        def one_layer(x: jax.Array, item: tuple[Params, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-            return layer_step(x, *item, None)[0], None
+        def one_layer(x: jax.Array, item: tuple[Any, ...]) -> tuple[jax.Array, KVCache | None]:
+            return layer_step(x, *item)
 
-        x, _ = jax.lax.scan(one_layer, x, (params["layers"], jnp.arange(config.num_layers), jnp.array(kinds)))
-        return rms_norm(x, params["final_norm"], config), ()
+        items = (params["layers"], jnp.arange(config.num_layers), jnp.array(kinds), cache)
+        x, new_caches = jax.lax.scan(one_layer, x, items)
+        return rms_norm(x, params["final_norm"], config), new_caches
     new_cache = []
     for index, kind in enumerate(kinds):
-        layer_cache = None if cache is None else cache[index]
+        layer_cache = None if cache is None else cast(tuple[KVCache, ...], cache)[index]
         x, layer_cache = layer_step(x, _layer_params(params, index), index, kind, layer_cache)
         new_cache.append(layer_cache)
     return rms_norm(x, params["final_norm"], config), tuple(new_cache)

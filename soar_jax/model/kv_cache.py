@@ -62,6 +62,17 @@ def write(cache: KVCache, key: jax.Array, value: jax.Array, first_slot: jax.Arra
     return map_arrays(update, cache, new)
 
 
+def for_rows(prompt_cache: KVCache, prompt_of: jax.Array, num_slots: int) -> KVCache:
+    """Copies the cache of prompt `prompt_of[b]`, with `num_slots` empty slots behind it, for each row b."""
+
+    def copy(slot_axis: int, leaf: jax.Array) -> jax.Array:
+        leaf = constrain(leaf, None, "kv_heads", *(None,) * (leaf.ndim - 2))  # each device needs all prompts
+        padding = [(0, num_slots if axis == slot_axis else 0) for axis in range(leaf.ndim)]
+        return jnp.pad(leaf[prompt_of], padding)
+
+    return map_arrays(copy, prompt_cache)
+
+
 def map_arrays(function: Callable[..., jax.Array], *caches: KVCache) -> KVCache:
     """Applies `function(slot_axis, *arrays)` to each array of the caches, as `jax.tree.map` does."""
     arrays: list[Any] = [

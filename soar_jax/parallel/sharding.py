@@ -73,6 +73,13 @@ def constrain(x: jax.Array, *logical_axes: str | None, rules: dict[str, tuple[st
     return jax.lax.with_sharding_constraint(x, partition(mesh, rules, shape=x.shape, logical_axes=logical_axes))
 
 
+def num_row_shards() -> int:
+    """Number of shards of rows in a program that runs on a mesh; elsewhere 1."""
+    mesh = jax.sharding.get_abstract_mesh()
+    axes = () if mesh.empty else tuple(axis for axis in COMPUTE_RULES["rows"] if axis not in mesh.manual_axes)
+    return math.prod(mesh.shape[axis] for axis in axes)
+
+
 def embed_tokens(table: jax.Array, tokens: jax.Array) -> jax.Array:
     """Looks up rows [B, T, D] of an embedding [V, D] on its shards, without gathering a table in storage sharding."""
     mesh = jax.sharding.get_abstract_mesh()

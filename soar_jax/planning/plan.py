@@ -255,29 +255,36 @@ class _Counter:
     def _update(self, update: Call) -> Cost:
         """Rows are padded to their bucket; those whose advantage is zero are not computed."""
         policy = self._teacher if update.program == "update_policy" else self._student
-        rows = update.rows_trained * (1.0 if policy.kl_in_loss else self._assumed.trained_share)
-        return self._training(
-            rows * sum(share * self._row_flops(policy, width) for width, share in self._widths(policy))
+        share = 1.0 if policy.kl_in_loss else self._assumed.trained_share
+        prompt = self._training_flops(policy, 1, num_completions=0)
+        rows = sum(
+            part * (self._training_flops(policy, width, num_completions=1) - prompt)
+            for width, part in self._widths(policy)
         )
+        return self._training(share * (update.prompts_trained * prompt + update.rows_trained * rows))
 
     def _compare(self, call: Call) -> Cost:
         """The reference's forward pass for a KL divergence in the reward, of rows that are padded to their limit."""
-        row_flops = costs.reference_flops(self._model, self._prompt, call.max_tokens)
-        return self._training(float(call.rows_compared * row_flops))
+        prompt, both = (
+            costs.reference_flops(self._model, self._prompt, call.max_tokens, num_completions=count) for count in (0, 1)
+        )
+        return self._training(float(call.prompts_trained * prompt + call.rows_compared * (both - prompt)))
 
     def _training(self, flops: float) -> Cost:
         return Cost(training_flops=flops, training_s=flops / (self._chips * self._flops_per_s))
 
-    def _row_flops(self, policy: PolicySection, width: int) -> float:
+    def _training_flops(self, policy: PolicySection, width: int, num_completions: int) -> float:
+        """FLOPs of an update for a prompt with some completions of `width` tokens."""
         flops = costs.training_flops(
             self._model,
             self._prompt,
             completion_tokens=width,
             rematerialised=policy.remat != "none",
             lora_config=self.lora_config,
+            num_completions=num_completions,
         )
         if policy.kl_in_loss:
-            flops += costs.reference_flops(self._model, self._prompt, width)
+            flops += costs.reference_flops(self._model, self._prompt, width, num_completions=num_completions)
         return flops
 
     def _widths(self, policy: PolicySection) -> Iterator[tuple[int, float]]:

@@ -31,6 +31,7 @@ from soar_jax.runs.calls import Call, Sizes, run_calls
 from soar_jax.runs.memory import AbstractRun
 from soar_jax.sampling.sharded import sample_policy, sample_population
 from soar_jax.telemetry import costs
+from soar_jax.telemetry.meter import TrainedRows
 from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
 # The most problems that a run can evaluate policies on: all candidates are hard.
@@ -141,7 +142,7 @@ class RunPrograms:
     def _update_policy(self, call: Call) -> jax.stages.Lowered:
         return update_policy.lower(
             self.policies.state(self.teacher.optimizer),
-            self._batch(self.teacher, self._num_rows(call)),
+            self._batch(self.teacher, call),
             self.policies.weights() if self.teacher.loss.kl_coef > 0 else None,
             self.policies.frozen_base(),
             0.0,
@@ -151,7 +152,7 @@ class RunPrograms:
     def _update_population(self, call: Call) -> jax.stages.Lowered:
         return update_population.lower(
             self._population(),
-            self._batch(self.student, self.num_students, self._num_rows(call)),
+            self._batch(self.student, call, self.num_students),
             self.policies.weights() if self.student.loss.kl_coef > 0 else None,
             self.policies.frozen_base(),
             0.0,
@@ -161,7 +162,7 @@ class RunPrograms:
 
     def _policy_kl(self, call: Call) -> jax.stages.Lowered:
         return policy_kl.lower(
-            self._batch(self.teacher, self._num_rows(call)).rollouts,
+            self._batch(self.teacher, call).rollouts,
             self.policies.weights(),
             self.policies.frozen_base(),
             **self._kl_options(self.teacher),
@@ -169,7 +170,7 @@ class RunPrograms:
 
     def _population_kl(self, call: Call) -> jax.stages.Lowered:
         return population_kl.lower(
-            self._batch(self.student, self.num_students, self._num_rows(call)).rollouts,
+            self._batch(self.student, call, self.num_students).rollouts,
             self.policies.weights(),
             self.policies.frozen_base(),
             **self._kl_options(self.student),
@@ -237,11 +238,13 @@ class RunPrograms:
         tokens = self._array((*lead, self.prompt_tokens), jnp.int32, is_split)
         return PromptBatch(tokens=tokens, lengths=self._array(lead, jnp.int32, is_split))
 
-    def _batch(self, policy: PolicySettings, *lead: int) -> TrainBatch:
+    def _batch(self, policy: PolicySettings, call: Call, *population: int) -> TrainBatch:
         """Rollouts and advantages: a population's lie split, one policy's are copied, as `soar/` lays them out."""
-        is_split, slots = len(lead) > 1, policy.sampling.max_completion_tokens
+        is_split, slots = bool(population), policy.sampling.max_completion_tokens
+        lead = (*population, self._num_rows(call))
         rollouts = RolloutBatch(
-            prompts=self._prompts(*lead, is_split=is_split),
+            prompts=self._prompts(*population, call.shared_prompts or call.prompts_per_call, is_split=is_split),
+            prompt_of=self._array(lead, jnp.int32, is_split),
             tokens=self._array((*lead, slots), jnp.int32, is_split),
             lengths=self._array(lead, jnp.int32, is_split),
             sampler_logprobs=self._array((*lead, slots), jnp.float32, is_split),
@@ -264,27 +267,39 @@ class RunPrograms:
         num_policies += call.one_more * self.mesh.shape[parallel.POPULATION]
         if call.is_kl:
             limit = (self.teacher if call.program == "policy_kl" else self.student).sampling.max_completion_tokens
-            reference = costs.reference_flops(self.model, self.prompt_tokens, limit)
-            return num_policies * self._num_rows(call) * reference
+            rows = self._rows(call, limit)
+            return num_policies * rows.sum(functools.partial(self._reference_flops, rows))
         if call.updates:
             policy = self.teacher if call.program == "update_policy" else self.student
-            return num_policies * self._training_flops(policy, self._num_rows(call))
+            rows = self._rows(call, policy.sampling.max_completion_tokens)
+            return num_policies * rows.sum(functools.partial(self._training_flops, policy, rows))
         if not call.samples:
             return 0.0
         prefill = costs.prefill_flops(self.model, self.prompt_tokens)
         decode = costs.decode_flops(self.model, self.prompt_tokens, call.max_tokens)
         return num_policies * (self._num_prompts(call) * (prefill + call.samples * decode))
 
-    def _training_flops(self, policy: PolicySettings, rows: int) -> float:
-        is_rematerialised = policy.loss.remat != "none"
-        slots = policy.sampling.max_completion_tokens
-        row = costs.training_flops(
-            self.model,
-            self.prompt_tokens,
+    def _rows(self, call: Call, slots: int) -> TrainedRows:
+        """The rows of one policy in an update or a comparison, with completions of `slots` tokens."""
+        return TrainedRows(
+            num_rows=self._num_rows(call),
+            num_prompts=call.shared_prompts or call.prompts_per_call,
+            prompt_tokens=self.prompt_tokens,
             completion_tokens=slots,
-            rematerialised=is_rematerialised,
-            lora_config=self.policies.lora_config,
         )
-        if policy.loss.kl_coef > 0:
-            row += costs.reference_flops(self.model, self.prompt_tokens, slots)
-        return rows * row
+
+    def _reference_flops(self, rows: TrainedRows, num_completions: int) -> int:
+        """Operations of the reference policy for a prompt with some completions."""
+        return costs.reference_flops(self.model, rows.prompt, rows.completion, num_completions)
+
+    def _training_flops(self, policy: PolicySettings, rows: TrainedRows, num_completions: int) -> int:
+        """Operations of an update for a prompt with some completions."""
+        flops = costs.training_flops(
+            self.model,
+            rows.prompt,
+            completion_tokens=rows.completion,
+            rematerialised=policy.loss.remat != "none",
+            lora_config=self.policies.lora_config,
+            num_completions=num_completions,
+        )
+        return flops + (self._reference_flops(rows, num_completions) if policy.loss.kl_coef > 0 else 0)

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 
 from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
+from soar_jax.model.decoder import LayerCaches
 from soar_jax.model.parameters import Params
-from soar_jax.parallel.sharding import per_row
-from soar_jax.types import RolloutBatch, TrainBatch
+from soar_jax.parallel.sharding import constrain, num_row_shards, per_row
+from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,21 +42,64 @@ def completion_mask(rollouts: RolloutBatch) -> jax.Array:
     return (slots < rollouts.lengths[:, None]).astype(jnp.float32)
 
 
-def completion_hidden(params: Params, model: ModelConfig, rollouts: RolloutBatch, remat: str = "none") -> jax.Array:
-    """Hidden states [B, C, D] that predict the completion tokens, the first of them at the prompt's last token."""
-    prompts = rollouts.prompts
-    num_prompt_slots, num_completion_slots = prompts.tokens.shape[1], rollouts.tokens.shape[1]
-    tokens = jnp.concatenate([prompts.tokens, rollouts.tokens[:, :-1]], axis=1)
-    positions = decoder.row_positions(prompts.lengths, num_prompt_slots, num_completion_slots - 1)
-    slots = jnp.arange(tokens.shape[1])
-    key_valid = (slots < prompts.lengths[:, None]) | (slots >= num_prompt_slots)
-    hidden, _ = decoder.hidden_states(
-        params, model, tokens=tokens, positions=positions, key_valid=key_valid, remat=remat
+class PromptStates(NamedTuple):
+    """What a policy computes of Q prompts, once for all their completions."""
+
+    cache: LayerCaches  # of T slots
+    last_hidden: jax.Array  # [Q, D] at the prompts' last tokens
+
+
+def prompt_states(params: Params, model: ModelConfig, prompts: PromptBatch, remat: str = "none") -> PromptStates:
+    """Computes keys, values and last hidden states of prompts."""
+    num_prompts = prompts.lengths.shape[0]
+    padding = -num_prompts % num_row_shards()  # or each device would compute all
+    tokens, lengths = (
+        jnp.pad(leaf, ((0, padding), *((0, 0),) * (leaf.ndim - 1)), mode="edge")
+        for leaf in (prompts.tokens, prompts.lengths)
     )
-    first = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)
-    return jnp.concatenate([first, hidden[:, num_prompt_slots:]], axis=1)
+    slots = jnp.arange(tokens.shape[1])
+    hidden, cache = decoder.hidden_states(
+        params,
+        model,
+        tokens=tokens,
+        positions=jnp.broadcast_to(slots, tokens.shape),
+        key_valid=slots < lengths[:, None],
+        keep_cache=True,
+        remat=remat,
+    )
+    last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
+    return PromptStates(cache, constrain(last, None, None)[:num_prompts])
 
 
+def completion_hidden(
+    params: Params, model: ModelConfig, rollouts: RolloutBatch, states: PromptStates, remat: str = "none"
+) -> jax.Array:
+    """Hidden states [B, C, D] that predict the completion tokens, the first of them at the prompt's last token.
+
+    Args:
+      states: of the rollouts' prompts, by the same policy.
+    """
+    num_prompt_slots, tokens = rollouts.prompts.tokens.shape[1], rollouts.tokens[:, :-1]
+    prompt_lengths = rollouts.prompts.lengths[rollouts.prompt_of]
+    first = states.last_hidden[rollouts.prompt_of][:, None]
+    if not tokens.shape[1]:
+        return first
+    slots = jnp.arange(num_prompt_slots + tokens.shape[1])
+    rest, _ = decoder.hidden_states(
+        params,
+        model,
+        tokens=tokens,
+        positions=prompt_lengths[:, None] + jnp.arange(tokens.shape[1]),
+        key_valid=(slots < prompt_lengths[:, None]) | (slots >= num_prompt_slots),
+        cache=states.cache,
+        first_slot=num_prompt_slots,
+        remat=remat,
+        prompt_of=rollouts.prompt_of,
+    )
+    return jnp.concatenate([first, rest], axis=1)
+
+
+# Many parameters: those of one forward pass and of its last product.
 def policy_logprobs(
     params: Params,
     model: ModelConfig,
@@ -63,13 +107,19 @@ def policy_logprobs(
     temperature: float,
     chunk_tokens: int,
     remat: str = "none",
+    states: PromptStates | None = None,
 ) -> jax.Array:
     """Log-probabilities [B, C] float32 of the completion tokens under softmax(logits / temperature).
 
     Logits are computed `chunk_tokens` tokens at a time and recomputed in the backward pass, so that [B, C, V] is never
     stored. Values after a completion's end are not meaningful.
+
+    Args:
+      states: of the rollouts' prompts; None computes them.
     """
-    hidden = completion_hidden(params, model, rollouts=rollouts, remat=remat)  # [B, C, D]
+    if states is None:
+        states = prompt_states(params, model, rollouts.prompts, remat)
+    hidden = completion_hidden(params, model, rollouts=rollouts, states=states, remat=remat)  # [B, C, D]
     num_rows = len(hidden)
 
     def shard_logprobs(unembedding: Params, hidden: jax.Array, tokens: jax.Array) -> jax.Array:
@@ -126,12 +176,15 @@ class Mismatch(NamedTuple):
         return Mismatch(jnp.sum(mask), jnp.sum(jnp.abs(difference)), jnp.sum(k3))
 
 
+# Many parameters: those of `policy_logprobs`, for two policies.
 def policy_gradient_loss(
     params: Params,
     batch: TrainBatch,
     reference: Params | None,  # not None where kl_coef > 0
     model: ModelConfig,
     settings: LossSettings,
+    states: PromptStates | None = None,
+    reference_states: PromptStates | None = None,
 ) -> tuple[jax.Array, Mismatch]:
     """Policy-gradient loss summed over rows and tokens; callers divide the scalar by the row count.
 
@@ -144,6 +197,9 @@ def policy_gradient_loss(
     KL: kl_coef * (exp(d) - d - 1) with d = ref_logp - logp, of each token (the k3 estimator), also of rows of zero
     advantage. Libraries differ here for RLOO: some subtract the k1 estimator of a completion from its reward instead,
     see `kl_to_reference`; the loss has no KL term then.
+
+    Args:
+      states, reference_states: of the batch's prompts, by the policy and by the reference; None computes them.
     """
     mask = completion_mask(batch.rollouts)
     logprobs_of = functools.partial(
@@ -153,7 +209,7 @@ def policy_gradient_loss(
         temperature=settings.temperature,
         chunk_tokens=settings.chunk_tokens,
     )
-    logprobs = logprobs_of(params, remat=settings.remat)
+    logprobs = logprobs_of(params, remat=settings.remat, states=states)
     advantages = batch.advantages[:, None]
     if settings.clip_ratio > 0:
         ratio = jnp.exp(logprobs - batch.rollouts.sampler_logprobs)
@@ -162,7 +218,7 @@ def policy_gradient_loss(
     else:
         per_token = -_importance_weights(logprobs, batch, mask, settings) * advantages * logprobs
     if reference is not None and settings.kl_coef > 0:
-        ref_logprobs = jax.lax.stop_gradient(logprobs_of(reference))
+        ref_logprobs = jax.lax.stop_gradient(logprobs_of(reference, states=reference_states))
         difference = (ref_logprobs - logprobs) * mask  # masked first: exp of padding could overflow
         per_token = per_token + settings.kl_coef * (jnp.exp(difference) - difference - 1)
     return jnp.sum(per_token * mask), Mismatch.of(logprobs, batch.rollouts.sampler_logprobs, mask)
@@ -191,14 +247,27 @@ def kl_to_reference(
     padding = -num_rows % size
 
     def micro_batches(leaf: jax.Array) -> jax.Array:
-        # Copies of the last row pad the batch: rows without a prompt would attend to nothing.
+        # Copies of the last row pad the batch.
         padded = jnp.pad(leaf, ((0, padding), *((0, 0),) * (leaf.ndim - 1)), mode="edge")
         return padded.reshape(-1, size, *leaf.shape[1:])
 
     def divergence(rows: RolloutBatch) -> jax.Array:
+        prompts, prompt_of = rollouts.prompts, rows.prompt_of
+        if states is None:
+            prompts, prompt_of = jax.tree.map(lambda leaf: leaf[rows.prompt_of], prompts), jnp.arange(size)
+        rows = dataclasses.replace(rows, prompts=prompts, prompt_of=prompt_of)
         ref_logprobs = policy_logprobs(
-            reference, model, rows, temperature=settings.temperature, chunk_tokens=settings.chunk_tokens
+            reference,
+            model,
+            rows,
+            temperature=settings.temperature,
+            chunk_tokens=settings.chunk_tokens,
+            states=states,
         )
         return jnp.sum(jnp.where(completion_mask(rows) > 0, rows.sampler_logprobs - ref_logprobs, 0), axis=1)
 
-    return jax.lax.map(divergence, jax.tree.map(micro_batches, rollouts)).reshape(-1)[:num_rows]
+    # Of more prompts than a micro-batch has rows, each is computed with its rows.
+    shares_prompts = len(rollouts.prompts.lengths) <= size
+    states = prompt_states(reference, model, rollouts.prompts) if shares_prompts else None
+    rows = jax.tree.map(micro_batches, rollouts.without_prompts())
+    return jax.lax.map(divergence, rows).reshape(-1)[:num_rows]

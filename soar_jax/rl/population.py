@@ -146,8 +146,10 @@ def population_kl(
     divergences = _kl_of_shard(model, loss, rows_per_micro_batch)
 
     def shard(rollouts: RolloutBatch, reference: Params, frozen_base: FrozenBase | None) -> jax.Array:
-        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rollouts)
-        return divergences(rows, reference, frozen_base).reshape(rollouts.lengths.shape)
+        def of_student(rollouts: RolloutBatch) -> jax.Array:
+            return divergences(rollouts, reference, frozen_base)
+
+        return parallel.map_students(of_student, rollouts, population_batch=1)
 
     in_specs = (parallel.BY_POPULATION, parallel.REPLICATED, parallel.REPLICATED)
     return parallel.shard_over_population(mesh, shard, in_specs, parallel.BY_POPULATION)(

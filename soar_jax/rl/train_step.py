@@ -12,12 +12,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from soar_jax.model import decoder, layout
 from soar_jax.model.config import ModelConfig
-from soar_jax.model.lora import FrozenBase, decoder_params
+from soar_jax.model.lora import FrozenBase
 from soar_jax.model.parameters import Params
-from soar_jax.model.rounding import cast_params
-from soar_jax.rl.losses import LossSettings, Mismatch, completion_widths, policy_gradient_loss
+from soar_jax.rl.gradient import accumulated_gradient
+from soar_jax.rl.losses import LossSettings
 from soar_jax.types import TrainBatch
 
 # float32: loss, grad_norm, active_share (of rows with a non-zero advantage), and over the trained tokens the mean
@@ -124,102 +123,3 @@ def train_step(
         "mismatch": mismatch.absolute / mismatch.num_tokens,
         "mismatch_kl": mismatch.k3 / mismatch.num_tokens,
     }
-
-
-# Many parameters: those of `train_step`.
-def accumulated_gradient(
-    weights: Params,
-    batch: TrainBatch,
-    reference: Params | None,
-    frozen_base: FrozenBase | None,
-    model: ModelConfig,
-    settings: LossSettings,
-    rows_per_micro_batch: int,
-    is_batched: bool = False,
-) -> tuple[jax.Array, Mismatch, Params]:
-    """Loss (mean over the B rows), comparison with the sampler, and gradient, accumulated over micro-batches.
-
-    Without a KL term in the loss, rows of zero advantage (most rows of hard problems) have no gradient. They are sorted
-    to the end, and micro-batches of them alone are skipped, with the same result. The other rows are sorted by the
-    smallest of `settings.bucket_tokens` that fits their completion, and each micro-batch is cut to its bucket.
-
-    Args:
-      is_batched: whether this runs under vmap.
-    """
-    # Adds the gradient of each layer to the total in place, so that no micro-batch's gradient is stored. JAX supports
-    # this for scanned layers, but not under vmap, nor where some of the layers' weights are frozen.
-    in_place = frozen_base is None and decoder.scans_layers(model) and not is_batched
-    num_rows = batch.advantages.shape[0]
-    size = min(rows_per_micro_batch, num_rows)
-    widths = completion_widths(settings.bucket_tokens, batch.rollouts.tokens.shape[1])
-    batch, bucket = _sort_rows(batch, widths, uses_kl=settings.kl_coef > 0, size=size)
-    reference_params = None if reference is None else decoder_params(reference, frozen_base, model)
-    trained = _to_compute_params(weights, model) if frozen_base is None else weights
-
-    def loss(trained: Params, micro: TrainBatch) -> tuple[jax.Array, Mismatch]:
-        params = trained if frozen_base is None else decoder_params(trained, frozen_base, model)
-        return policy_gradient_loss(params, micro, reference=reference_params, model=model, settings=settings)
-
-    def add_micro_batch(
-        width: int, index: jax.Array, total: tuple[jax.Array, Mismatch, Params]
-    ) -> tuple[jax.Array, Mismatch, Params]:
-        micro = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * size, size), batch)
-        micro = _cut(micro, width)
-        value, pull_back, mismatch = jax.vjp(lambda trained: loss(trained, micro), trained, has_aux=True)
-        if in_place:
-            gradient = _add_in_place(total[2], pull_back, 1 / num_rows)
-        else:
-            gradient = jax.tree.map(jnp.add, total[2], *pull_back(jnp.float32(1 / num_rows)))
-        mismatch = jax.tree.map(jnp.add, total[1], mismatch)
-        return total[0] + value / num_rows, mismatch, layout.to_storage_sharding(gradient, model)
-
-    total, begin = (jnp.float32(0), Mismatch.zero(), jax.tree.map(jnp.zeros_like, weights)), jnp.int32(0)
-    for index, width in enumerate(widths):
-        num_fitting = jnp.sum(bucket <= index)  # rows; a micro-batch with a wider row too goes to the next width
-        end = num_fitting // size if width < widths[-1] else (num_fitting + size - 1) // size
-        total = jax.lax.fori_loop(begin, end, functools.partial(add_micro_batch, width), total)
-        begin = end
-    return total
-
-
-def _sort_rows(batch: TrainBatch, widths: tuple[int, ...], uses_kl: bool, size: int) -> tuple[TrainBatch, jax.Array]:
-    """Sorts rows by bucket and pads them with empty rows to a multiple of `size`.
-
-    Returns:
-      The sorted batch; and each row's bucket before sorting, [B] int32: an index of `widths`, or their number for a row
-      without a gradient.
-    """
-    active = (batch.advantages != 0) | uses_kl
-    bucket = jnp.where(active, jnp.searchsorted(jnp.array(widths), batch.rollouts.lengths), len(widths))
-    order = jnp.argsort(bucket, stable=True)
-    batch = jax.tree.map(lambda leaf: leaf[order], batch)
-    padding = -batch.advantages.shape[0] % size  # empty rows have no completion token, so no loss
-    batch = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, padding), *((0, 0),) * (leaf.ndim - 1))), batch)
-    return batch, bucket
-
-
-def _cut(batch: TrainBatch, width: int) -> TrainBatch:
-    """Cuts completions to `width` tokens."""
-    rollouts = batch.rollouts
-    tokens, logprobs = rollouts.tokens[:, :width], rollouts.sampler_logprobs[:, :width]
-    return dataclasses.replace(batch, rollouts=dataclasses.replace(rollouts, tokens=tokens, sampler_logprobs=logprobs))
-
-
-def _to_compute_params(weights: Params, model: ModelConfig) -> Params:
-    """Casts and all-gathers the parameters outside of the layers, once per update; each layer is gathered where used.
-
-    The embedding is only cast: lookups work on its shards, and only tied logits need all of it.
-    """
-    top = cast_params({name: leaf for name, leaf in weights.items() if name != "layers"}, model.dtype)
-    embedding = {"embedding": top.pop("embedding")}
-    return layout.to_compute_sharding(top, model) | embedding | {"layers": weights["layers"]}
-
-
-def _add_in_place(total: Params, pull_back: Any, scale: float) -> Params:
-    """Returns `total` plus `scale` times the gradient of `pull_back` (from jax.vjp), layers added in place."""
-    layers = jax.tree.map(jax.new_ref, total["layers"])
-    value = jax.ad.GradValue()  # type: ignore[attr-defined]
-    wanted = jax.tree.map(lambda _: value, total) | {"layers": layers}
-    (gradient,) = pull_back.with_refs(wanted)(jnp.float32(scale))
-    rest = {name: jax.tree.map(jnp.add, leaf, gradient[name]) for name, leaf in total.items() if name != "layers"}
-    return rest | {"layers": jax.tree.map(jax.freeze, layers)}

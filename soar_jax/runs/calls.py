@@ -65,6 +65,7 @@ class Call:
     top_p: float = 1.0
     updates: int = 0  # of each policy on the same rows
     is_kl: bool = False
+    shared_prompts: int = 0  # that all rows of an update or a comparison share; 0: `samples` rows share each
 
     @property
     def num_calls(self) -> int:
@@ -87,6 +88,11 @@ class Call:
     def rows_compared(self) -> int:
         """Rows that the reference policy evaluates in one repeat of the phase, besides those of updates."""
         return self._rows if self.is_kl else 0
+
+    @property
+    def prompts_trained(self) -> int:
+        """Prompts of the rows that are trained on, or that the reference evaluates, counted as those."""
+        return self.policies * (self.shared_prompts or self.prompts) * max(1, self.updates)
 
     @property
     def _rows(self) -> int:
@@ -136,7 +142,11 @@ def _outer_steps(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
 def _teach(config: RunConfig, phase: RunPhase) -> Iterator[Call]:
     """The teacher learns from its g * n pairs; a pair has a row for each turn."""
     teacher, rows = config.teacher, config.num_written * config.teacher.turns
-    pairs = _answer(teacher, phase, "updating the teacher", rows, samples=1)
+    pairs = dataclasses.replace(
+        _answer(teacher, phase, "updating the teacher", rows, samples=1),
+        # Only a second turn's prompts differ from pair to pair.
+        shared_prompts=config.prompts.num_teacher_prompts + config.num_written * (teacher.turns - 1),
+    )
     if teacher.kl_in_reward:
         yield dataclasses.replace(pairs, role="comparing the teacher", program="policy_kl", is_kl=True)
     yield dataclasses.replace(pairs, program="update_policy", updates=teacher.updates_per_batch)

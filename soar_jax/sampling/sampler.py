@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -153,7 +153,7 @@ class _Decoding:
             key_positions=key_positions,
         )
         logits = decoder.logits(self.params, self.model, hidden[:, 0])
-        state = state._replace(step=state.step + 1, cache=cache)
+        state = state._replace(step=state.step + 1, cache=cast(ring.Cache, cache))
         return self._append(state, logits, draws=self._is_live(state), count=age + 1)
 
     def _append(self, state: _State, logits: jax.Array, draws: jax.Array, count: jax.Array) -> _State:
@@ -255,10 +255,11 @@ def _prefill(params: Params, prompts: PromptBatch, model: ModelConfig) -> tuple[
     hidden, cache = decoder.hidden_states(
         params, model, tokens=prompts.tokens, positions=positions, key_valid=is_token, keep_cache=True
     )
+    layers: ring.Cache = cast(ring.Cache, cache)  # the layers are not stacked
     if model.int8_cache:
-        cache = tuple(kv_cache.quantize(layer) for layer in cache)
+        layers = tuple(kv_cache.quantize(layer) for layer in layers)
     last = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)[:, 0]
-    return cache, decoder.logits(params, model, last)
+    return layers, decoder.logits(params, model, last)
 
 
 # Long, with many parameters: one draw from end to end; a record or helpers for parts of it would have one use each.
@@ -328,9 +329,8 @@ def sample(
 
     drawn = jax.lax.map(run_pass, jnp.arange(num_passes))
     tokens, logprobs = (leaf.reshape(-1, settings.max_completion_tokens)[:shard_rows] for leaf in drawn)
-    prompt = jnp.minimum((shard_index * shard_rows + jnp.arange(shard_rows)) // samples_per_prompt, num_prompts - 1)
-    row_prompts = jax.tree.map(lambda leaf: leaf[prompt], prompts)
+    prompt_of = jnp.minimum((shard_index * shard_rows + jnp.arange(shard_rows)) // samples_per_prompt, num_prompts - 1)
     # Lengths come from the first stop token alone: the padding id may be a stop token too.
     is_stop = jnp.isin(tokens, jnp.array(settings.stop_ids, jnp.int32))
     lengths = jnp.where(is_stop.any(axis=1), jnp.argmax(is_stop, axis=1) + 1, tokens.shape[1]).astype(jnp.int32)
-    return RolloutBatch(prompts=row_prompts, tokens=tokens, lengths=lengths, sampler_logprobs=logprobs)
+    return RolloutBatch(prompts=prompts, prompt_of=prompt_of, tokens=tokens, lengths=lengths, sampler_logprobs=logprobs)

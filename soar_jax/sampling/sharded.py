@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
 from soar_jax.sampling.sampler import SamplingSettings, sample
-from soar_jax.types import PromptBatch, RolloutBatch
+from soar_jax.types import PromptBatch, RolloutBatch, map_rows
 
 _STATIC = ("mesh", "model", "settings", "samples_per_prompt", "max_slots")
 
@@ -50,7 +51,8 @@ def sample_policy(
     rollouts = parallel.shard_over_population(mesh, sample_shard, in_specs, parallel.BY_POPULATION)(
         weights, frozen_base, prompts, key, jnp.asarray(first_prompt, jnp.int32)
     )
-    return jax.tree.map(lambda leaf: leaf[: prompts.lengths.shape[0] * samples_per_prompt], rollouts)
+    num_rows = prompts.lengths.shape[0] * samples_per_prompt
+    return map_rows(lambda leaf: leaf[:num_rows], dataclasses.replace(rollouts, prompts=prompts))
 
 
 @functools.partial(jax.jit, static_argnames=(*_STATIC, "population_batch"))
@@ -103,7 +105,9 @@ def sample_population(
     )
     if one_more is not None:
         rollouts = jax.tree.map(lambda leaf: _move_one_more(leaf, mesh.shape[parallel.POPULATION]), rollouts)
-    return jax.tree.map(lambda leaf: leaf[:, : prompts.lengths.shape[1] * samples_per_prompt], rollouts)
+        prompts = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:1]]), prompts)
+    num_rows = prompts.lengths.shape[1] * samples_per_prompt
+    return map_rows(lambda leaf: leaf[:, :num_rows], dataclasses.replace(rollouts, prompts=prompts))
 
 
 def _move_one_more(leaf: jax.Array, num_shards: int) -> jax.Array:
@@ -120,7 +124,8 @@ def _row_sampler(mesh: Mesh, num_shards: int, **options: Any) -> Callable[..., R
       options: static arguments of `sample`.
 
     Returns:
-      A function of (params, prompts, key, first_prompt, index of the population shard).
+      A function of (params, prompts, key, first_prompt, index of the population shard), whose rollouts are without
+      their prompts.
     """
 
     # shard_map passes arguments by position, and a closure over arrays would not be sharded by the specs.
@@ -134,8 +139,9 @@ def _row_sampler(mesh: Mesh, num_shards: int, **options: Any) -> Callable[..., R
         shard: jax.Array,
     ) -> RolloutBatch:
         index, num_total = shard * num_row_shards + index, num_shards * num_row_shards
-        return sample(
+        rollouts = sample(
             params, prompts, key, first_prompt=first_prompt, shard_index=index, num_shards=num_total, **options
         )
+        return rollouts.without_prompts()  # all shards have the same
 
     return parallel.shard_over_rows(mesh, sample_shard)

@@ -92,9 +92,7 @@ class TextSampler:
     def texts(self, rollouts: RolloutBatch) -> list[str]:
         """Decodes the completions of all rows, leading axes flattened, and meters their tokens."""
         tokens, lengths = processes.to_host(rollouts.tokens), processes.to_host(rollouts.lengths).reshape(-1)
-        self.meter.add_completions(
-            processes.to_host(rollouts.prompts.lengths), lengths, self._rows_per_read(tokens.shape[:-1])
-        )
+        self.meter.add_completions(_row_prompt_lengths(rollouts), lengths, self._rows_per_read(tokens.shape[:-1]))
         rows = tokens.reshape(-1, tokens.shape[-1])
         return self.tokenizer.decode([row[:length].tolist() for row, length in zip(rows, lengths, strict=True)])
 
@@ -151,3 +149,9 @@ class TextSampler:
         lengths = processes.to_host(prompts.lengths).reshape(num_policies - (one_more is not None), -1)
         self.meter.add_prefill(np.resize(lengths, (num_policies, lengths.shape[1])))
         return rollouts
+
+
+def _row_prompt_lengths(rollouts: RolloutBatch) -> np.ndarray:
+    """Tokens of each row's prompt, [R] or [P, R] int32."""
+    lengths, prompt_of = processes.to_host(rollouts.prompts.lengths), processes.to_host(rollouts.prompt_of)
+    return np.take_along_axis(lengths, prompt_of, axis=-1)

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from soar_jax import parallel
@@ -23,6 +22,7 @@ from soar_jax.sampling.text import Draw
 from soar_jax.soar.kl_rewards import subtract_students_kl
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.student_rewards import student_rewards
+from soar_jax.telemetry.meter import TrainedRows
 from soar_jax.types import PromptBatch, QuestionAnswer, RolloutBatch, TrainBatch
 
 QuestionSets = Sequence[tuple[QuestionAnswer, ...]]  # [P] the questions of each student, possibly none
@@ -161,7 +161,7 @@ def continue_population(
         shape = (population, -1, config.inner.group_size)  # [P, Q, G]
         rewards, is_right = rewards.reshape(shape), is_right.reshape(shape)
         net_rewards = subtract_students_kl(setup, rewards, rollouts, reference)
-        advantages = np.asarray(advantage(jnp.asarray(net_rewards))).reshape(population, -1)
+        advantages = np.asarray(advantage(net_rewards), np.float32).reshape(population, -1)
         batch = TrainBatch(rollouts=rollouts, advantages=parallel.shard_population(setup.mesh, advantages))
         for update in range(setup.student.updates_per_batch):
             states, metrics = _update(setup, states, batch, reference, learning_rate)
@@ -220,11 +220,9 @@ def _update(
 def meter_training(setup: Setup, batch: TrainBatch, policy: PolicySettings) -> None:
     """Meters the work of an update; without a KL term in the loss, rows of zero advantage need none."""
     has_reference = policy.loss.kl_coef > 0
-    rollouts, advantages = batch.rollouts, processes.to_host(batch.advantages)
+    advantages = processes.to_host(batch.advantages)
     is_trained = np.ones(advantages.shape, bool) if has_reference else advantages != 0
-    prompt = float(processes.to_host(rollouts.prompts.lengths).mean())
-    completion = float(processes.to_host(rollouts.lengths)[is_trained].mean()) if is_trained.any() else 0.0
-    setup.meter.add_training(int(is_trained.sum()), prompt, completion, has_reference)
+    setup.meter.add_training(TrainedRows.of(batch.rollouts, is_trained), has_reference)
 
 
 def _require_finite(metrics: dict[str, jax.Array], where: str, first_student: int) -> None:

@@ -16,6 +16,7 @@ from soar_jax.parallel import processes
 from soar_jax.rl.policy import PolicySettings
 from soar_jax.rl.population import policy_kl, population_kl
 from soar_jax.soar.setup import Setup
+from soar_jax.telemetry.meter import TrainedRows
 from soar_jax.types import RolloutBatch
 
 
@@ -69,6 +70,5 @@ def _options(setup: Setup, policy: PolicySettings) -> dict[str, Any]:
 def _to_host(setup: Setup, divergence: jax.Array, rollouts: RolloutBatch) -> np.ndarray:
     """Meters the reference's forward pass, and returns its result as float64."""
     setup.meter.watch(divergence)
-    prompts, lengths = processes.to_host(rollouts.prompts.lengths), processes.to_host(rollouts.lengths)
-    setup.meter.add_reference(lengths.size, float(prompts.mean()), float(lengths.mean()))
+    setup.meter.add_reference(TrainedRows.of(rollouts, np.ones(rollouts.lengths.shape, bool)))
     return np.asarray(processes.to_host(divergence), np.float64)

@@ -19,7 +19,7 @@ from soar_jax.model.parameters import Params
 from soar_jax.problems.prompts import Malformed
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.teacher_draws import TeacherDraw, draw_completions
-from soar_jax.types import QuestionAnswer, RolloutBatch
+from soar_jax.types import QuestionAnswer, RolloutBatch, map_rows
 
 _SHOWN_CHARACTERS = 80  # of a malformed completion, in the error
 
@@ -68,13 +68,22 @@ def _sources(taken: Sequence[int], start: int, count: int) -> np.ndarray:
 def _take_rows(
     kept: tuple[RolloutBatch, ...], drawn: tuple[RolloutBatch, ...], sources: jax.Array
 ) -> tuple[RolloutBatch, ...]:
-    """Replaces row i of `kept` by row sources[i] of `drawn` unless that is negative; the same program for all draws."""
+    """Replaces row i of `kept` by row sources[i] of `drawn` unless that is negative; the same program for all draws.
+
+    The prompts of the first turn are those of every draw. Those of the second are taken with their rows, one a row.
+    """
 
     def take(kept: jax.Array, drawn: jax.Array) -> jax.Array:
         is_taken = (sources >= 0).reshape(-1, *(1,) * (kept.ndim - 1))
         return jnp.where(is_taken, drawn[sources], kept)
 
-    return jax.tree.map(take, kept, drawn)
+    first, *second = (map_rows(take, *turn) for turn in zip(kept, drawn, strict=True))
+    return first, *(
+        dataclasses.replace(
+            rows, prompts=jax.tree.map(take, kept[1].prompts, drawn[1].prompts), prompt_of=jnp.arange(len(sources))
+        )
+        for rows in second
+    )
 
 
 def _malformed(draw: TeacherDraw) -> list[tuple[Malformed, str]]:

@@ -93,8 +93,12 @@ def _pairs_or_none(draw: TeacherDraw) -> list[QuestionAnswer | None]:
 
 
 def _join_turns(turns: tuple[RolloutBatch, ...]) -> RolloutBatch:
-    """Stacks the rows of all turns, those of the first one first."""
-    return turns[0] if len(turns) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *turns)
+    """Stacks the prompts and rows of all turns, those of the first one first."""
+    joined = turns[0]
+    for turn in turns[1:]:
+        turn = dataclasses.replace(turn, prompt_of=turn.prompt_of + len(joined.prompts.lengths))
+        joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), joined, turn)
+    return joined
 
 
 def centre_embeddings(setup: Setup) -> Setup:

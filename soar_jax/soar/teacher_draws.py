@@ -15,7 +15,7 @@ from soar_jax.rng import stream_key
 from soar_jax.sampling.text import Draw
 from soar_jax.soar import two_turns
 from soar_jax.soar.setup import Setup
-from soar_jax.types import QuestionAnswer, RolloutBatch
+from soar_jax.types import QuestionAnswer, RolloutBatch, map_rows
 
 _UNFIT = Malformed(reason="a question that does not fit a student's prompt")
 _UNREADABLE = Malformed(reason="an answer that the grader cannot read")
@@ -62,7 +62,12 @@ def _sample(setup: Setup, policy: Params, key: jax.Array) -> RolloutBatch:
         policy, encoded, Draw(key=key, settings=setup.teacher.sampling, num_samples=samples)
     )
     order = np.arange(num_prompts * samples).reshape(num_prompts, samples).T.reshape(-1)[: config.num_written]
-    return jax.tree.map(lambda leaf: leaf[order], rollouts)
+    return _take_rows(rollouts, order)
+
+
+@jax.jit
+def _take_rows(rollouts: RolloutBatch, order: np.ndarray) -> RolloutBatch:
+    return map_rows(lambda leaf: leaf[order], rollouts)
 
 
 def _refuse(setup: Setup, pairs: Sequence[QuestionAnswer | Malformed]) -> tuple[QuestionAnswer | Malformed, ...]:

@@ -59,8 +59,9 @@ def training_flops(
     completion_tokens: int,
     rematerialised: bool,
     lora_config: LoRASection | None = None,
+    num_completions: int = 1,
 ) -> int:
-    """Returns the FLOPs of a row's policy gradient, forward and backward.
+    """Returns the FLOPs of the policy gradient of a prompt with its completions, forward and backward.
 
     The backward pass has one product for the gradient of a matrix's input and one for that of the matrix; a frozen
     matrix under LoRA needs only the first. Logits are computed for completion tokens only, and twice, since
@@ -69,29 +70,42 @@ def training_flops(
     Args:
       rematerialised: whether the layers are recomputed too.
       lora_config: adapters that are trained instead of the model.
+      num_completions: that share the prompt; 0 is the prompt alone.
     """
-    tokens, again = prompt_tokens + completion_tokens - 1, int(rematerialised)
+    tokens, again = prompt_tokens + num_completions * (completion_tokens - 1), int(rematerialised)
     passes = 2 if lora_config else 3
     layers = (passes + again) * 2 * tokens * _layer_parameters(config)
-    attention = (3 + again) * _attention_flops(config, 1, tokens)
-    logits = (passes + 1) * completion_tokens * _unembedding_flops(config)
+    attention = (3 + again) * _row_attention_flops(config, prompt_tokens, completion_tokens, num_completions)
+    logits = (passes + 1) * num_completions * completion_tokens * _unembedding_flops(config)
     adapters = (3 + again) * 2 * tokens * adapter_parameters(config, lora_config) if lora_config else 0
     return layers + attention + logits + adapters
 
 
 def useful_training_flops(
-    config: ModelConfig, prompt_tokens: int, completion_tokens: int, lora_config: LoRASection | None = None
+    config: ModelConfig,
+    prompt_tokens: int,
+    completion_tokens: int,
+    lora_config: LoRASection | None = None,
+    num_completions: int = 1,
 ) -> int:
     """Returns `training_flops` without recomputation, as MFU counts them."""
-    once = training_flops(config, prompt_tokens, completion_tokens, rematerialised=False, lora_config=lora_config)
-    return once - completion_tokens * _unembedding_flops(config)
+    once = training_flops(
+        config,
+        prompt_tokens,
+        completion_tokens,
+        rematerialised=False,
+        lora_config=lora_config,
+        num_completions=num_completions,
+    )
+    return once - num_completions * completion_tokens * _unembedding_flops(config)
 
 
-def reference_flops(config: ModelConfig, prompt_tokens: int, completion_tokens: int) -> int:
-    """Returns the FLOPs of a row's log-probabilities under the reference policy of the KL term."""
-    tokens = prompt_tokens + completion_tokens - 1
-    layers = 2 * tokens * _layer_parameters(config) + _attention_flops(config, 1, tokens)
-    return layers + completion_tokens * _unembedding_flops(config)
+def reference_flops(config: ModelConfig, prompt_tokens: int, completion_tokens: int, num_completions: int = 1) -> int:
+    """Returns the FLOPs of the log-probabilities of a prompt's completions under the reference policy."""
+    tokens = prompt_tokens + num_completions * (completion_tokens - 1)
+    layers = 2 * tokens * _layer_parameters(config)
+    attention = _row_attention_flops(config, prompt_tokens, completion_tokens, num_completions)
+    return layers + attention + num_completions * completion_tokens * _unembedding_flops(config)
 
 
 def weight_bytes(config: ModelConfig) -> int:
@@ -132,6 +146,14 @@ def _attention_flops(config: ModelConfig, first: int, last: int) -> int:
     near = _sum_up_to(last, config.window_tokens) - _sum_up_to(first - 1, config.window_tokens)
     keys = (config.num_layers - with_window) * full + with_window * near
     return 4 * config.num_heads * config.head_dim * keys
+
+
+def _row_attention_flops(config: ModelConfig, prompt_tokens: int, completion_tokens: int, num_completions: int) -> int:
+    """Returns the FLOPs of attention for the tokens of a prompt, and of completions without their last tokens."""
+    prompt = _attention_flops(config, 1, prompt_tokens)
+    if num_completions == 0:
+        return prompt
+    return prompt + num_completions * _attention_flops(config, prompt_tokens + 1, prompt_tokens + completion_tokens - 1)
 
 
 def _sum_up_to(last: int, bound: int | None = None) -> int:

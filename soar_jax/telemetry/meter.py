@@ -7,14 +7,16 @@ import dataclasses
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 
 from soar_jax.config.policy_sections import LoRASection
 from soar_jax.model.config import ModelConfig
+from soar_jax.parallel import processes
 from soar_jax.telemetry import costs
+from soar_jax.types import RolloutBatch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,43 @@ class Work:
 
     def __add__(self, other: Work) -> Work:
         return Work(**{name: value + getattr(other, name) for name, value in dataclasses.asdict(self).items()})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedRows:
+    """Rows that an update trains on, with mean token counts."""
+
+    num_rows: int
+    num_prompts: int  # that the rows share
+    prompt_tokens: float
+    completion_tokens: float
+
+    @classmethod
+    def of(cls, rollouts: RolloutBatch, is_counted: np.ndarray) -> TrainedRows:
+        """Counts those rows of one policy [R], or of a population [P, R], that `is_counted`, and their prompts."""
+        prompt_of, lengths = processes.to_host(rollouts.prompt_of), processes.to_host(rollouts.lengths)
+        num_prompts = rollouts.prompts.lengths.shape[-1]
+        policy = np.arange(prompt_of.size).reshape(prompt_of.shape) // prompt_of.shape[-1]
+        return cls(
+            num_rows=int(is_counted.sum()),
+            num_prompts=np.unique((policy * num_prompts + prompt_of)[is_counted]).size,
+            prompt_tokens=float(processes.to_host(rollouts.prompts.lengths).mean()),
+            completion_tokens=float(lengths[is_counted].mean()) if is_counted.any() else 0.0,
+        )
+
+    @property
+    def prompt(self) -> int:
+        """Tokens of a prompt."""
+        return round(self.prompt_tokens)
+
+    @property
+    def completion(self) -> int:
+        """Tokens of a completion, at least one."""
+        return max(1, round(self.completion_tokens))
+
+    def sum(self, cost: Callable[[int], int]) -> int:
+        """Sums the cost of all prompts and rows, where `cost` is that of a prompt with 0 or 1 completions."""
+        return self.num_prompts * cost(0) + self.num_rows * (cost(1) - cost(0))
 
 
 class WorkMeter:
@@ -94,22 +133,30 @@ class WorkMeter:
         self.num_tokens += num_tokens
         self._add(Work(sampled_tokens=num_tokens, flops=flops, decoding_bytes=read), self._phase)
 
-    def add_training(self, num_rows: int, prompt_tokens: float, completion_tokens: float, has_reference: bool) -> None:
-        """Adds rows that were trained on, with mean token counts."""
-        if num_rows == 0:
+    def add_training(self, rows: TrainedRows, has_reference: bool) -> None:
+        """Adds rows that were trained on."""
+        if rows.num_rows == 0:
             return
-        prompt, completion = round(prompt_tokens), max(1, round(completion_tokens))
-        flops = costs.useful_training_flops(
-            self._model, prompt, completion_tokens=completion, lora_config=self._lora_config
-        )
-        if has_reference:
-            flops += costs.reference_flops(self._model, prompt, completion)
-        self._add(Work(flops=num_rows * flops), self._phase)
 
-    def add_reference(self, num_rows: int, prompt_tokens: float, completion_tokens: float) -> None:
-        """Adds rows that the reference policy alone evaluated, with mean token counts."""
-        flops = costs.reference_flops(self._model, round(prompt_tokens), max(1, round(completion_tokens)))
-        self._add(Work(flops=num_rows * flops), self._phase)
+        def flops(num_completions: int) -> int:
+            """Of a prompt with some completions."""
+            sizes = {"prompt_tokens": rows.prompt, "completion_tokens": rows.completion}
+            count = costs.useful_training_flops(
+                self._model, **sizes, lora_config=self._lora_config, num_completions=num_completions
+            )
+            if has_reference:
+                count += costs.reference_flops(self._model, **sizes, num_completions=num_completions)
+            return count
+
+        self._add(Work(flops=rows.sum(flops)), self._phase)
+
+    def add_reference(self, rows: TrainedRows) -> None:
+        """Adds rows that the reference policy alone evaluated."""
+
+        def flops(num_completions: int) -> int:
+            return costs.reference_flops(self._model, rows.prompt, rows.completion, num_completions)
+
+        self._add(Work(flops=rows.sum(flops)), self._phase)
 
     def _add(self, work: Work, phase: str) -> None:
         with self._lock:

@@ -18,11 +18,12 @@ def lines(scale, *more):
     return {phase["phase"]: phase for phase in phases}, total["total"]
 
 
-@pytest.mark.parametrize(("scale", "num_rows", "prompt", "widths", "rematerialised", "has_kl"), [
-    ("nano", 8 * 10 * 8 * 16, 15, (27,), False, False),
-    ("llama3.2-3b", 16 * 10 * 8 * 32, 256, (512, 1024), True, True),  # half of the rows each
+@pytest.mark.parametrize(("scale", "num_rows", "group", "prompt", "widths", "rematerialised", "has_kl"), [
+    ("nano", 16 * 10 * 4 * 16, 16, 15, (27,), False, False),
+    ("llama3.2-3b", 16 * 10 * 8 * 32, 32, 256, (512, 1024), True, True),  # half of the rows each
 ])  # fmt: skip
-def test_totals_are_those_counted_by_hand(scale, num_rows, prompt, widths, rematerialised, has_kl):
+# Many parameters: a table of sizes.
+def test_totals_are_those_counted_by_hand(scale, num_rows, group, prompt, widths, rematerialised, has_kl):
     phases, total = lines(scale, "--promotions=0")  # all episodes have 10 steps
     source, dtype = {
         "nano": ("embedded:nano", "float32"),
@@ -34,11 +35,13 @@ def test_totals_are_those_counted_by_hand(scale, num_rows, prompt, widths, remat
     assert answers["seconds"] == pytest.approx(tokens / (16 * 500))
     model = known_shapes.shape_of(source, dtype)
     flops = sum(
-        costs.training_flops(model, prompt, completion_tokens=width, rematerialised=rematerialised)
-        + has_kl * costs.reference_flops(model, prompt, width)
+        costs.training_flops(
+            model, prompt, completion_tokens=width, rematerialised=rematerialised, num_completions=group
+        )
+        + has_kl * costs.reference_flops(model, prompt, width, num_completions=group)
         for width in widths
     )
-    flops *= num_rows / len(widths)
+    flops *= num_rows / group / len(widths)
     assert updates["training_flops"] == pytest.approx(flops)
     assert updates["seconds"] == pytest.approx(flops / (16 * 0.4 * 918e12))
     seconds = sum(phase["repeats"] * phase["seconds"] for phase in phases.values())

@@ -18,6 +18,7 @@ def test_cached_decoding_equals_the_full_forward(tiny_model, num_layers):
     tokens = jax.random.randint(jax.random.key(2), (2, 7), 0, model.vocab_size)
     positions = jnp.tile(jnp.arange(7), (2, 1))
     full, _ = decoder.hidden_states(params, model, tokens=tokens, positions=positions, key_valid=jnp.ones((2, 7), bool))
+    params = decoder.unstack_layers(params, model)  # as the sampler does
     hidden, cache = decoder.hidden_states(
         params,
         model,

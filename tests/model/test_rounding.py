@@ -174,6 +174,7 @@ def train_batch(model):
     drawn = np.random.default_rng(0).integers(0, model.vocab_size, (4, 16), dtype=np.int32)
     prompts = PromptBatch(tokens=drawn[:, :4], lengths=np.full(4, 4, np.int32))
     completions = {"tokens": drawn[:, 4:], "lengths": np.full(4, 12, np.int32)}
+    completions["prompt_of"] = np.arange(4, dtype=np.int32)
     rollouts = RolloutBatch(prompts=prompts, sampler_logprobs=np.zeros((4, 12), np.float32), **completions)
     return TrainBatch(rollouts=rollouts, advantages=np.array([1, -1, 1, -1], np.float32))
 

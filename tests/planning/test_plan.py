@@ -233,14 +233,26 @@ def test_a_run_that_starts_from_a_finished_one_has_no_outer_steps():
     assert {"writing the curriculum", "curriculum: answers"} <= set(phases_of(config))
 
 
+def trained(width, rematerialised=False, lora_config=None):
+    """FLOPs of an update for one of the 36 groups of a step: four completions of a prompt."""
+    return costs.training_flops(
+        MODEL,
+        20,
+        completion_tokens=width,
+        rematerialised=rematerialised,
+        lora_config=lora_config,
+        num_completions=4,
+    )
+
+
 def test_kl_in_the_reward_takes_a_forward_pass_of_the_reference(config):
     for policy in (config.student, config.teacher):
         policy.update(kl="k1_in_reward", kl_coef=0.1)
     half = dataclasses.replace(ASSUMED, trained_share=0.5)
-    forward = costs.reference_flops(MODEL, 20, 11)
-    backward = costs.training_flops(MODEL, 20, completion_tokens=11, rematerialised=False)
+    forward = 36 * costs.reference_flops(MODEL, 20, 11, num_completions=4)
+    backward = 36 * trained(11)
     cost = cost_of(config, "students' updates", assumed=half)
-    assert cost.training_flops == pytest.approx(144 * forward + 72 * backward)
+    assert cost.training_flops == pytest.approx(forward + backward / 2)
     assert (cost.rollouts, cost.sampling_flops) == (0, 0)
     compared = [call for call in phases_of(config)["updating the teacher"] if call.is_kl]
     assert [(call.program, call.rows_compared, call.num_calls) for call in compared] == [("policy_kl", 10, 6)]
@@ -248,7 +260,7 @@ def test_kl_in_the_reward_takes_a_forward_pass_of_the_reference(config):
     assert (students.program, students.rows_compared, students.num_calls) == ("population_kl", 144, 6 * 2)
     config.student.kl = "k3_in_loss"  # every row is trained on
     in_loss = cost_of(config, "students' updates", assumed=half)
-    assert in_loss.training_flops == pytest.approx(144 * (forward + backward))
+    assert in_loss.training_flops == pytest.approx(forward + backward)
 
 
 @pytest.mark.parametrize(
@@ -359,12 +371,10 @@ def test_time_of_training_by_hand(config):
     two = dataclasses.replace(ONE, num_chips=2)
     config.student.kl_coef = 0.1
     config.student.remat = "layers"
-    row = costs.training_flops(MODEL, 20, completion_tokens=11, rematerialised=True) + costs.reference_flops(
-        MODEL, 20, 11
-    )
+    group = trained(11, rematerialised=True) + costs.reference_flops(MODEL, 20, 11, num_completions=4)
     cost = cost_of(config, "students' updates", two)
-    assert cost.training_flops == 144 * row
-    assert cost.seconds == pytest.approx(144 * row / (2 * 0.5e12))
+    assert cost.training_flops == 36 * group
+    assert cost.seconds == pytest.approx(36 * group / (2 * 0.5e12))
     config.student.remat = "none"
     assert cost_of(config, "students' updates", two).training_flops < cost.training_flops
 
@@ -372,10 +382,10 @@ def test_time_of_training_by_hand(config):
 def test_rows_are_trained_on_padded_to_their_bucket(config):
     config.student.update(max_completion_tokens=16, bucket_tokens=(12, 4, 99))
     cost = cost_of(config, "students' updates")  # lengths spread over 0 to 16: 1/4 up to 4, 1/2 up to 12
-    flops = [costs.training_flops(MODEL, 20, completion_tokens=width, rematerialised=False) for width in (4, 12, 16)]
-    assert cost.training_flops == pytest.approx(144 * (flops[0] / 4 + flops[1] / 2 + flops[2] / 4))
+    flops = [36 * trained(width) for width in (4, 12, 16)]
+    assert cost.training_flops == pytest.approx(flops[0] / 4 + flops[1] / 2 + flops[2] / 4)
     short = cost_of(config, "students' updates", assumed=dataclasses.replace(ASSUMED, completion_share=0.125))
-    assert short.training_flops == pytest.approx(144 * flops[0])  # 0 to 4
+    assert short.training_flops == pytest.approx(flops[0])  # 0 to 4
     half = dataclasses.replace(ASSUMED, trained_share=0.5)
     assert cost_of(config, "students' updates", assumed=half).training_flops == pytest.approx(cost.training_flops / 2)
 
@@ -386,9 +396,7 @@ def test_adapters_train_cheaper_and_share_the_weights(config):
     config.sampling.population_batch = 3
     train, sample = cost_of(config, "students' updates"), cost_of(config, "students' answers")
     lora_config = LoRASection(rank=2, scale=2.0, layers=tuple(config.lora.layers))
-    assert train.training_flops == 144 * costs.training_flops(
-        MODEL, 20, completion_tokens=11, rematerialised=False, lora_config=lora_config
-    )
+    assert train.training_flops == 36 * trained(11, lora_config=lora_config)
     assert train.training_s < full[0].training_s
     saved = 12 * 10 * costs.matrix_bytes(MODEL) * 2 / 3
     assert sample.sampling_bytes == pytest.approx(full[1].sampling_bytes - saved)

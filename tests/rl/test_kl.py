@@ -12,7 +12,7 @@ from soar_jax.rl.losses import LossSettings, kl_to_reference, policy_logprobs
 from soar_jax.rl.policy import policy_settings
 from soar_jax.rl.population import policy_kl, population_kl
 from soar_jax.sampling.sampler import SamplingSettings, sample
-from soar_jax.types import PromptBatch
+from soar_jax.types import PromptBatch, map_rows
 
 LOSS = LossSettings(temperature=0.8, clip_ratio=0.0, kl_coef=0.0, chunk_tokens=5)
 
@@ -54,7 +54,7 @@ def test_mean_over_samples_is_the_kl_divergence(tiny_model, tiny_params):
     drawn = sample(
         tiny_params, prompts, key=jax.random.key(0), model=tiny_model, settings=settings, samples_per_prompt=1000
     )
-    every = jax.tree.map(lambda leaf: leaf[:11], drawn).replace(tokens=np.arange(11, dtype=np.int32)[:, None])
+    every = map_rows(lambda leaf: leaf[:11], drawn).replace(tokens=np.arange(11, dtype=np.int32)[:, None])
     ours, theirs = (
         policy_logprobs(params, tiny_model, every, temperature=0.8, chunk_tokens=1000)[:, 0]
         for params in (tiny_params, reference)
@@ -69,7 +69,9 @@ def test_programs_of_a_policy_and_of_a_population_give_the_same(tiny_model, tiny
     reference = jax.tree.map(lambda leaf: leaf * 1.3, tiny_params)
     expected = row_by_row(reference, tiny_model, rollouts)
     options = {"model": tiny_model, "loss": LOSS, "rows_per_micro_batch": 2}
-    halves = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(2, 3, *leaf.shape[1:]), rollouts)
+    halves = map_rows(lambda leaf: np.asarray(leaf).reshape(2, 3, *leaf.shape[1:]), rollouts)
+    prompts = jax.tree.map(lambda leaf: leaf[:, None], rollouts.prompts)  # a half has the rows of one
+    halves = halves.replace(prompts=prompts, prompt_of=np.zeros((2, 3), np.int32))
     for size in (1, 2):
         mesh = parallel.make_mesh(size)
         frozen, whole = parallel.replicate(mesh, reference), parallel.replicate(mesh, rollouts)

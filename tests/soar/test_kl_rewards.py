@@ -12,7 +12,7 @@ from soar_jax.runs.build import build
 from soar_jax.sampling.text import Draw
 from soar_jax.soar.inner_loop import EpisodePlan, train_population
 from soar_jax.soar.kl_rewards import subtract_students_kl, subtract_teachers_kl
-from soar_jax.types import RolloutBatch
+from soar_jax.types import RolloutBatch, map_rows
 from tests.configs import make_config
 
 COEF = 0.5
@@ -57,7 +57,8 @@ def divergences(reference, setup, rollouts):
 def test_a_students_rewards_are_reduced_by_its_completions(setup, reference):
     rewards = np.arange(16.0).reshape(2, 2, 4)
     flat = sampled(setup, 16)
-    by_student = jax.tree.map(lambda leaf: np.asarray(leaf).reshape(2, 8, *leaf.shape[1:]), flat)
+    by_student = map_rows(lambda leaf: np.asarray(leaf).reshape(2, 8, *leaf.shape[1:]), flat)
+    by_student = by_student.replace(prompts=jax.tree.map(lambda leaf: np.stack([leaf] * 2), flat.prompts))
     found = subtract_students_kl(setup, rewards, parallel.shard_population(setup.mesh, by_student), reference)
     expected = divergences(reference, setup, flat)
     assert np.abs(expected).max() > 0.1
@@ -85,7 +86,8 @@ def test_both_turns_of_a_pair_count(setup, reference):
 
 
 def test_nothing_runs_where_kl_is_not_in_the_reward(setup):
-    rewards, nothing = np.zeros(2), RolloutBatch(prompts=None, tokens=None, lengths=None, sampler_logprobs=None)
+    nothing = RolloutBatch(**dict.fromkeys(field.name for field in dataclasses.fields(RolloutBatch)))
+    rewards = np.zeros(2)
     in_loss = {"student.kl": "k3_in_loss", "teacher.kl": "k3_in_loss"}
     other = dataclasses.replace(setup, config=make_config(**KL | SMALL | in_loss))
     assert subtract_students_kl(other, rewards, nothing, None) is rewards

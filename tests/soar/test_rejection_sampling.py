@@ -20,12 +20,20 @@ from tests.configs import make_config
 FOUR = {"outer.num_datasets": 2, "outer.questions_per_dataset": 2, "teacher.malformed": "resample"}
 
 
-def rows_of(values, place=lambda tree: tree):
-    """A batch in which all of row i has the i-th value."""
+def rows_of(values, place=lambda tree: tree, has_own_prompts=False):
+    """A batch in which all of row i has the i-th value; with own prompts also the i-th prompt."""
     values = np.array(values, np.int32)
     column = np.repeat(values[:, None], 3, axis=1)
     prompts = PromptBatch(tokens=column[:, :2], lengths=values)
-    rollouts = RolloutBatch(prompts=prompts, tokens=column, lengths=values, sampler_logprobs=column.astype(np.float32))
+    if not has_own_prompts:
+        prompts = jax.tree.map(np.ones_like, prompts)
+    rollouts = RolloutBatch(
+        prompts=prompts,
+        prompt_of=np.arange(len(values), dtype=np.int32) if has_own_prompts else values,
+        tokens=column,
+        lengths=values,
+        sampler_logprobs=column.astype(np.float32),
+    )
     return place(rollouts)
 
 
@@ -43,16 +51,19 @@ class Teacher:
             QuestionAnswer(question=letter, answer="1") if letter.isalpha() else Malformed(reason=f"a {letter!r}")
             for letter in letters
         ]
-        turn = rows_of([ord(letter) for letter in letters], self._place)
-        return TeacherDraw(turns=(turn,), texts=tuple(letter * 200 for letter in letters), items=tuple(items))
+        values = [ord(letter) for letter in letters]
+        turns = rows_of(values, self._place), rows_of(values, self._place, has_own_prompts=True)
+        return TeacherDraw(turns=turns, texts=tuple(letter * 200 for letter in letters), items=tuple(items))
 
 
 def accepted(setup, **changes):
     """The letters of the accepted questions, those of their rows, and the number of rejected completions."""
     config = make_config(**FOUR | changes)
     found = draw_until_well_formed(dataclasses.replace(setup, config=config), "policy", step=7)
-    (turn,) = found.turns
-    for leaf in jax.tree.leaves(turn):
+    first, second = found.turns
+    np.testing.assert_array_equal(second.prompt_of, np.arange(4))
+    by_row = dataclasses.asdict(second) | {"prompt_of": second.tokens}
+    for leaf in jax.tree.leaves((first.without_prompts(), by_row)):
         rows = np.asarray(leaf).reshape(4, -1)
         assert (rows == rows[:, :1]).all()
         assert "".join(map(chr, rows[:, 0].astype(int))) == "".join(item.question for item in found.items)

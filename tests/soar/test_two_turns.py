@@ -64,7 +64,8 @@ class Scripted(TextSampler):
         for row, ids in zip(tokens, rows, strict=True):
             row[: len(ids)] = ids
         rollouts = RolloutBatch(
-            prompts=jax.tree.map(lambda leaf: np.repeat(leaf, draw.num_samples, axis=0), prompts),
+            prompts=prompts,
+            prompt_of=np.arange(len(rows), dtype=np.int32) // draw.num_samples,
             tokens=tokens,
             lengths=np.array([len(ids) for ids in rows], np.int32),
             sampler_logprobs=np.zeros(tokens.shape, np.float32),

@@ -139,12 +139,13 @@ def test_a_decoding_step_agrees_with_the_compiler():
     assert costs.forward_flops(WIDE, slots) * rows == pytest.approx(flops, rel=0.03)
 
 
-@pytest.mark.parametrize("lora_config", [None, RANK])
-def test_training_agrees_with_the_compiler(lora_config):
+@pytest.mark.parametrize(("num_prompts", "lora_config"), [(4, None), (4, RANK), (1, None), (2, RANK)])
+def test_training_agrees_with_the_compiler(num_prompts, lora_config):
     rows, prompt, completion = 4, 9, 8
     batch = TrainBatch(
         rollouts=RolloutBatch(
-            prompts=PromptBatch(tokens=shaped((rows, prompt)), lengths=shaped((rows,))),
+            prompts=PromptBatch(tokens=shaped((num_prompts, prompt)), lengths=shaped((num_prompts,))),
+            prompt_of=shaped((rows,)),
             tokens=shaped((rows, completion)),
             lengths=shaped((rows,)),
             sampler_logprobs=shaped((rows, completion), jnp.float32),
@@ -165,17 +166,22 @@ def test_training_agrees_with_the_compiler(lora_config):
         return jax.value_and_grad(loss)(weights)
 
     flops = counted(gradient, weights, frozen_base, batch)
-    tokens = prompt + completion - 1
+    read = completion - 1
+    tokens = num_prompts * prompt + rows * read
     # XLA computes masked scores too. With LoRA nothing before the first layer is trained, so that no gradient flows to
     # the inputs of its queries, keys and values.
-    hidden_scores = 3 * 4 * 4 * 32 * 2 * (tokens * tokens - tokens * (tokens + 1) // 2)
+    hidden = num_prompts * prompt * (prompt - 1) // 2 + rows * read * (read - 1) // 2
+    hidden_scores = 3 * 4 * 4 * 32 * 2 * hidden
     first_layer = 2 * tokens * (128 * 128 + 2 * 128 * 64) if lora_config else 0
-    ours = (
-        costs.training_flops(WIDE, prompt, completion_tokens=completion, rematerialised=False, lora_config=lora_config)
-        + hidden_scores
-        - first_layer
+    ours = costs.training_flops(
+        WIDE,
+        prompt,
+        completion_tokens=completion,
+        rematerialised=False,
+        lora_config=lora_config,
+        num_completions=rows // num_prompts,
     )
-    assert rows * ours == pytest.approx(flops, rel=0.03)
+    assert num_prompts * ours + hidden_scores - first_layer == pytest.approx(flops, rel=0.03)
 
 
 # From the model cards.
