@@ -5,6 +5,7 @@ No generator state is carried between steps, so a resumed run draws the same num
 
 from __future__ import annotations
 
+import functools
 import zlib
 
 import jax
@@ -13,10 +14,13 @@ import numpy as np
 
 def stream_key(seed: int, stream: str, *indices: int) -> jax.Array:
     """JAX key of a named draw, e.g. `stream_key(0, "teacher_sample", outer_step)`."""
-    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(stream.encode()))
-    for index in indices:
-        key = jax.random.fold_in(key, index)
-    return key
+    return _folded(*map(np.uint32, (seed, zlib.crc32(stream.encode()), *indices)))
+
+
+@jax.jit
+def _folded(seed: np.uint32, *numbers: np.uint32) -> jax.Array:
+    """The key of a seed with numbers folded in, one after another; one program for each count of numbers."""
+    return functools.reduce(jax.random.fold_in, numbers, jax.random.key(seed))
 
 
 def stream_generator(seed: int, stream: str, *indices: int) -> np.random.Generator:

@@ -59,7 +59,7 @@ class Evaluator:
         """
         size = self.prompts_per_call
         if num_students:
-            draw = dataclasses.replace(draw, key=jnp.stack([draw.key] * num_students))
+            draw = dataclasses.replace(draw, key=jnp.broadcast_to(draw.key, num_students))
             size = ceil_div(len(questions), ceil_div(len(questions), size))  # evens out the calls
         pending: tuple[slice, RolloutBatch] | None = None
         for start in range(0, len(questions), size):

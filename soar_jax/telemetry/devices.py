@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from soar_jax.errors import require
@@ -112,11 +113,10 @@ def peaks(mesh: Mesh, dtype: str) -> Peaks:
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     side, copied = (_CPU_SIDE, _CPU_COPIED) if is_cpu else (_SIDE, _COPIED)
 
-    def make() -> tuple[jax.Array, jax.Array]:
-        matrix = jax.random.normal(jax.random.key(0), (side, side), dtype)
-        return jnp.broadcast_to(matrix, (mesh.size, side, side)), jnp.ones((mesh.size, copied), jnp.float32)
-
-    matrices, numbers = jax.jit(make, out_shardings=sharding)()  # one per device
+    matrix = np.random.default_rng(0).standard_normal((side, side), np.float32).astype(jnp.dtype(dtype))
+    shapes = (mesh.size, side, side), (mesh.size, copied)  # one of each per device
+    matrices = jax.make_array_from_callback(shapes[0], sharding, lambda _: matrix[None])
+    numbers = jax.make_array_from_callback(shapes[1], sharding, lambda _: np.ones((1, copied), np.float32))
     product_s = _best_time(jax.jit(lambda x: x @ x), matrices)
     copy_s = _best_time(jax.jit(lambda x: x + 1), numbers)
     return Peaks(
