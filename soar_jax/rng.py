@@ -17,6 +17,12 @@ def stream_key(seed: int, stream: str, *indices: int) -> jax.Array:
     return _folded(*map(np.uint32, (seed, zlib.crc32(stream.encode()), *indices)))
 
 
+@functools.partial(jax.jit, static_argnames=("first", "end", "sharding"))
+def split_key(key: jax.Array, *, first: int, end: int, sharding: jax.sharding.Sharding) -> jax.Array:
+    """Keys `first` to `end` of those that a key is split into, laid out: [end - first]."""
+    return jax.lax.with_sharding_constraint(jax.random.split(key, end)[first:], sharding)
+
+
 @jax.jit
 def _folded(seed: np.uint32, *numbers: np.uint32) -> jax.Array:
     """The key of a seed with numbers folded in, one after another; one program for each count of numbers."""

@@ -34,6 +34,9 @@ CONFIG = command.define_config_flag()
 TOPOLOGY = flags.DEFINE_string("topology", None, "TPU slice, e.g. v6e:4x4 or v5p:2x2x4, or GPUs, e.g. h100:8.")
 MODEL_CONFIG = flags.DEFINE_string("model_config", "", "A config.json or its folder, instead of model.source.")
 ONLY = flags.DEFINE_string("only", "", "Compile only programs whose names hold this.")
+JOBS = flags.DEFINE_integer(
+    "jobs", None, "Programs to compile side by side; default: one a core. Each takes up to a few GB.", lower_bound=1
+)
 JSON = flags.DEFINE_bool("json", False, "Print JSON lines, one a program; tables go to stderr.")
 
 EXIT_DOES_NOT_FIT = 1
@@ -50,11 +53,11 @@ def main() -> None:
     device, devices = topology_devices(topology)
     config = config.for_platform(device.platform)
     model = known_shapes.shape_of(config.model.source, config.model.dtype, MODEL_CONFIG.value)
-    run = abstract_run(config, model, devices)
+    run = abstract_run(config, model, device, devices)
     console = Console(highlight=False, soft_wrap=True, width=_TABLE_WIDTH, stderr=JSON.value)
-    console.print(memory_summary(config, model, run.mesh))
+    console.print(memory_summary(run.config, model, run.mesh))
     found = []
-    for compiled in compile_all(run, device, ONLY.value):
+    for compiled in compile_all(run, device, ONLY.value, JOBS.value or os.cpu_count() or 1):
         found.append(compiled)
         console.print(f"compiled {compiled.program.name} in {compiled.compile_s:.0f} s")
         if JSON.value:

@@ -84,7 +84,7 @@ def nano(c: ml_collections.ConfigDict) -> None:
     c.final.update(num_steps=50, warmup_steps=0, report_at="end", test_every=0)
     c.analysis.vendi_size = 16  # questions of two promotions
     c.analysis.judge = "world"  # the world knows every answer
-    c.evaluation.problems_per_call = 64
+    # 32 problems a call, the default: it divides nearly all sets of problems here, so that they share programs.
     c.mesh.update(population=-1, fsdp=1, tensor=1)  # the two halves of a CPU
     c.sampling.max_slots = 64
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import processes
+from soar_jax.parallel.ahead import ahead_jit
 from soar_jax.sampling.text import TextSampler
 from soar_jax.types import PromptBatch
 
@@ -32,7 +32,7 @@ class Embedder(Protocol):
         """Returns [len(texts), E] float32."""
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "model"))
+@ahead_jit(static_argnames=("mesh", "model"))
 def mean_pooled(
     weights: Params, frozen_base: FrozenBase | None, prompts: PromptBatch, *, mesh: Mesh, model: ModelConfig
 ) -> jax.Array:
@@ -61,15 +61,16 @@ class ModelEmbedder:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         sampler = self.sampler
         padded = [*texts, *[""] * (-len(texts) % self.rows_per_call)]
-        batches = [np.zeros((0, sampler.model.d_model), np.float32)]  # for no texts
+        empty = np.zeros((0, sampler.model.d_model), np.float32)  # for no texts
+        pending: list[jax.Array] = []
         for start in range(0, len(padded), self.rows_per_call):
             prompts = parallel.shard_population(
                 sampler.mesh, sampler.encode(padded[start : start + self.rows_per_call])
             )
             pooled = mean_pooled(self.weights, sampler.frozen_base, prompts, mesh=sampler.mesh, model=sampler.model)
             sampler.meter.watch(pooled)
-            batches.append(pooled)
-        return np.concatenate([processes.to_host(batch) for batch in batches])[: len(texts)]
+            pending.append(pooled)
+        return np.concatenate([empty, *map(processes.to_host, pending)])[: len(texts)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

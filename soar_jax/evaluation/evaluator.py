@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from soar_jax.grading.grader import Grader, Verdict
@@ -59,7 +58,6 @@ class Evaluator:
         """
         size = self.prompts_per_call
         if num_students:
-            draw = dataclasses.replace(draw, key=jnp.broadcast_to(draw.key, num_students))
             size = ceil_div(len(questions), ceil_div(len(questions), size))  # evens out the calls
         pending: tuple[slice, RolloutBatch] | None = None
         for start in range(0, len(questions), size):

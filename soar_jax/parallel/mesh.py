@@ -148,9 +148,14 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map(lambda leaf: device_put_global(leaf, NamedSharding(mesh, REPLICATED)), tree)
 
 
+def by_population(mesh: Mesh) -> NamedSharding:
+    """The sharding of a leading axis over the population axis."""
+    return NamedSharding(mesh, BY_POPULATION)
+
+
 def shard_population(mesh: Mesh, tree: Any) -> Any:
     """Shards the leading axis of every leaf over the population axis."""
-    return jax.tree.map(lambda leaf: device_put_global(leaf, NamedSharding(mesh, BY_POPULATION)), tree)
+    return jax.tree.map(lambda leaf: device_put_global(leaf, by_population(mesh)), tree)
 
 
 def device_put_global(leaf: Any, sharding: NamedSharding) -> jax.Array:

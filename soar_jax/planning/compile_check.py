@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import re
 import time
@@ -15,8 +16,8 @@ from soar_jax.config.run_config import RunConfig
 from soar_jax.errors import SettingsError
 from soar_jax.model.config import ModelConfig
 from soar_jax.planning.collectives import collectives
-from soar_jax.planning.programs import Program, RunPrograms
-from soar_jax.runs.memory import AbstractRun
+from soar_jax.runs.memory import AbstractRun, with_slots
+from soar_jax.runs.programs import Program, RunPrograms
 from soar_jax.telemetry.devices import GPU, Device
 
 _OUT_OF_MEMORY = re.compile(r"Used ([\d.]+)([KMGT]?) of")
@@ -84,30 +85,33 @@ class Compiled:
         return _HELP["population" if self.program.has_population else "state"]
 
 
-def abstract_run(config: RunConfig, model: ModelConfig, devices: Sequence[Any]) -> AbstractRun:
-    """A config's run on its mesh over devices.
+def abstract_run(config: RunConfig, model: ModelConfig, device: Device, devices: Sequence[Any]) -> AbstractRun:
+    """A config's run on its mesh over devices of a kind.
 
     Raises:
       SettingsError: the config does not fit the mesh.
     """
     sizes = config.mesh
     mesh = parallel.make_mesh(sizes.population, data=sizes.data, fsdp=sizes.fsdp, tensor=sizes.tensor, devices=devices)
-    return AbstractRun(config, model, mesh)
+    return AbstractRun(with_slots(config, model, mesh, device.memory_bytes), model, mesh)
 
 
-def compile_all(run: AbstractRun, device: Device, only: str = "") -> Iterator[Compiled]:
-    """Compiles one program after another: those whose names hold `only`.
+def compile_all(run: AbstractRun, device: Device, only: str = "", num_threads: int = 1) -> Iterator[Compiled]:
+    """Compiles the programs whose names hold `only`, side by side in threads, and yields them in the order of a run.
 
     Raises:
       SettingsError: as `compile_program`, or the compiler's text cannot be read.
     """
     state, population = run.state(), run.population()
-    for program in RunPrograms(run).programs():
-        if only not in program.name:
-            continue
+
+    def compile(program: Program) -> Compiled:
         alive = state | population if program.has_population else state
         beside = {name: size for name, size in alive.items() if name not in program.inputs}
-        yield _compile(program, beside, device)
+        return _compile(program, beside, device)
+
+    programs = [program for program in RunPrograms(run).programs() if only in program.name]
+    with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
+        yield from threads.map(compile, programs)
 
 
 def compile_program(program: Program, device: Device) -> jax.stages.Compiled:

@@ -16,6 +16,7 @@ from soar_jax.model import lora
 from soar_jax.model.config import ModelConfig
 from soar_jax.rl.losses import completion_widths
 from soar_jax.runs.calls import Call, RunPhase, Sizes, run_calls
+from soar_jax.runs.memory import fitting_slots, with_max_slots
 from soar_jax.sampling import ring
 from soar_jax.sampling.sampler import slot_schedule
 from soar_jax.telemetry import costs
@@ -136,14 +137,29 @@ def make_plan(
       SettingsError: an assumption is out of its range, or the model cannot have the config's adapters.
     """
     _check(assumed)
+    config = _with_slots(config, model, topology)
     counter = _Counter(config, model, topology=topology, assumed=assumed)
     by_phase = itertools.groupby(run_calls(config, assumed.sizes), key=lambda call: call.phase)
     costs_by_phase = ((phase, counter.cost(calls)) for phase, calls in by_phase)
     phases = tuple((phase, cost) for phase, cost in costs_by_phase if cost != Cost())
     price = topology.device.usd_per_hour if usd_per_chip_hour is None else usd_per_chip_hour
-    state = _policies_in_training(config) * costs.training_state_bytes(model, counter.lora_config)
-    shared = costs.weight_bytes(model) if counter.lora_config else 0
-    return Plan(topology=topology, phases=phases, usd_per_chip_hour=price, state_bytes=state + shared)
+    state = _state_bytes(config, model)
+    return Plan(topology=topology, phases=phases, usd_per_chip_hour=price, state_bytes=state)
+
+
+def _state_bytes(config: RunConfig, model: ModelConfig) -> float:
+    """Bytes of weights and optimisers in training, and of a frozen base, on all chips."""
+    lora_config = config.trained_lora
+    shared = costs.weight_bytes(model) if lora_config else 0
+    return _policies_in_training(config) * costs.training_state_bytes(model, lora_config) + shared
+
+
+def _with_slots(config: RunConfig, model: ModelConfig, topology: Topology) -> RunConfig:
+    """The config with `sampling.max_slots` 0 settled, if each chip holds its share of what is in training."""
+    if config.sampling.max_slots:
+        return config
+    taken = _state_bytes(config, model) / topology.num_chips
+    return with_max_slots(config, fitting_slots(config, model, topology.device.memory_bytes, taken))
 
 
 def _policies_in_training(config: RunConfig) -> int:

@@ -15,6 +15,7 @@ from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
 from soar_jax.model.rounding import cast_params
+from soar_jax.parallel.ahead import ahead_jit
 from soar_jax.rl.losses import LossSettings, kl_to_reference
 from soar_jax.rl.train_step import (
     Metrics,
@@ -30,7 +31,7 @@ _STATIC = ("mesh", "model", "loss", "optimizer", "rows_per_micro_batch")
 
 
 # Many parameters: a compiled program takes arrays and, by keyword, hashable settings, each by itself.
-@functools.partial(jax.jit, static_argnames=_STATIC, donate_argnames=("state",))
+@ahead_jit(static_argnames=_STATIC, donate_argnames=("state",))
 def update_policy(
     state: TrainState,
     batch: TrainBatch,  # B rows
@@ -67,7 +68,7 @@ def update_policy(
     return _to_storage_sharding(state, mesh, model=model, optimizer=optimizer), metrics
 
 
-@functools.partial(jax.jit, static_argnames=(*_STATIC, "population_batch"), donate_argnames=("states",))
+@ahead_jit(static_argnames=(*_STATIC, "population_batch"), donate_argnames=("states",))
 def update_population(
     states: TrainState,  # every leaf [P, ...]; the mesh divides P
     batches: TrainBatch,  # every leaf [P, B, ...]
@@ -112,7 +113,7 @@ def update_population(
 
 
 # Many parameters: as above.
-@functools.partial(jax.jit, static_argnames=("mesh", "model", "loss", "rows_per_micro_batch"))
+@ahead_jit(static_argnames=("mesh", "model", "loss", "rows_per_micro_batch"))
 def policy_kl(
     rollouts: RolloutBatch,  # B rows
     reference: Params,
@@ -131,7 +132,7 @@ def policy_kl(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "model", "loss", "rows_per_micro_batch"))
+@ahead_jit(static_argnames=("mesh", "model", "loss", "rows_per_micro_batch"))
 def population_kl(
     rollouts: RolloutBatch,  # every leaf [P, B, ...]; the mesh divides P
     reference: Params,  # one policy, the same for all students
@@ -157,7 +158,7 @@ def population_kl(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "model", "optimizer", "size"))
+@ahead_jit(static_argnames=("mesh", "model", "optimizer", "size"))
 def init_population(
     weights: Params, *, mesh: Mesh, model: ModelConfig, optimizer: OptimizerSettings, size: int
 ) -> TrainState:
@@ -167,7 +168,7 @@ def init_population(
     return _to_storage_sharding(stacked, mesh, model=model, optimizer=optimizer, num_stacked=1)
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "model", "optimizer"))
+@ahead_jit(static_argnames=("mesh", "model", "optimizer"))
 def init_policy(weights: Params, *, mesh: Mesh, model: ModelConfig, optimizer: OptimizerSettings) -> TrainState:
     """Copies a policy into buffers of its own, with a fresh optimiser state."""
     own = jax.tree.map(jnp.copy, weights)
@@ -176,7 +177,7 @@ def init_policy(weights: Params, *, mesh: Mesh, model: ModelConfig, optimizer: O
     )
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "model"))
+@ahead_jit(static_argnames=("mesh", "model"))
 def take_student(weights: Params, index: jax.Array | int, *, mesh: Mesh, model: ModelConfig) -> Params:
     """Weights of one student of a population, in the storage sharding of a single policy.
 
@@ -205,7 +206,7 @@ def take_student(weights: Params, index: jax.Array | int, *, mesh: Mesh, model: 
     return jax.lax.with_sharding_constraint(one, layout.shardings(mesh, model, one))
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "model"))
+@ahead_jit(static_argnames=("mesh", "model"))
 def changed_shares(weights: Params, start: Params, *, mesh: Mesh, model: ModelConfig) -> jax.Array:
     """Share of each student's weights that programs compute with otherwise than with those of `start`: [P] float32.
 

@@ -20,9 +20,11 @@ from soar_jax.model.parameters import Params
 from soar_jax.problems.prompts import teacher_prompts
 from soar_jax.rl.policy import policy_settings
 from soar_jax.rng import stream_key
+from soar_jax.runs.memory import with_slots
 from soar_jax.runs.mesh_fit import check_mesh_fit
 from soar_jax.sampling.text import TextSampler
 from soar_jax.soar.setup import Setup
+from soar_jax.telemetry.devices import device_memory
 from soar_jax.telemetry.meter import WorkMeter
 
 
@@ -55,6 +57,7 @@ def build(config: RunConfig, base: LoadedModel | None = None, trains: bool = Tru
     """
     mesh = check_mesh(config, trains)
     base = _load_base(config, mesh, base)
+    config = with_slots(config, base.config, mesh, device_memory(mesh.devices.flat[0]), trains)
     weights, frozen_base = _base_policy(config, mesh, base)
     sampler = _make_sampler(config, mesh, base, frozen_base)
     _check_lengths(config, sampler, trains)

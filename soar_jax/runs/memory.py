@@ -23,6 +23,10 @@ from soar_jax.runs.mesh_fit import check_mesh_fit
 from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.telemetry import costs
 
+_CPU_SLOTS = 64
+_FEWEST_SLOTS, _MOST_SLOTS = 8, 256
+_USABLE_SHARE = 0.85  # of a device's memory; the rest is for the program, its temporaries and fragments
+
 
 def shaped(tree: Any, shardings: Any) -> Any:
     """Makes the `jax.ShapeDtypeStruct`s of a pytree of arrays or shapes, with shardings."""
@@ -105,7 +109,7 @@ class AbstractRun:
         if config.trained_lora is not None:
             lora.check(config.trained_lora, model)
         self.policies = AbstractPolicies(mesh=mesh, model=model, lora_config=config.trained_lora)
-        self.prompt_tokens = max(config.prompts.bucket_tokens)
+        self.prompt_tokens = self.teacher_prompt_tokens = max(config.prompts.bucket_tokens)  # at most
         self.student, self.teacher = (
             _abstract(policy, model, config.trained_lora) for policy in (config.student, config.teacher)
         )
@@ -139,14 +143,60 @@ class AbstractRun:
         return sizes
 
     def cache(self) -> int:
-        """Computes bytes per device of the largest KV cache: the slots, and the prompts that they are copied from.
-
-        Prompts count in the model's dtype, since their cache is quantized to int8 only after the last layer.
-        """
-        longest = max(policy.sampling.max_completion_tokens for policy in (self.student, self.teacher))
-        slots = 2 * self.prompt_tokens + longest - 1
+        """Computes bytes per device of the largest KV cache."""
         rows = self.config.sampling.population_batch * self.config.sampling.max_slots
-        return rows * slots * costs.cache_bytes_per_token(self.model) // self.mesh.shape[parallel.TENSOR]
+        return rows * cache_bytes_per_row(self.config, self.model) // self.mesh.shape[parallel.TENSOR]
+
+
+def cache_bytes_per_row(config: RunConfig, model: ModelConfig) -> int:
+    """Computes the bytes of a row in the largest KV cache: its slots, and the prompt that they are copied from.
+
+    Prompts count in the model's dtype, since their cache is quantized to int8 only after the last layer.
+    """
+    longest = max(config.student.max_completion_tokens, config.teacher.max_completion_tokens)
+    return (2 * max(config.prompts.bucket_tokens) + longest - 1) * costs.cache_bytes_per_token(model)
+
+
+def with_slots(
+    config: RunConfig, model: ModelConfig, mesh: Mesh, memory_bytes: float | None, trains: bool = True
+) -> RunConfig:
+    """The config with `sampling.max_slots` 0 settled for a mesh's devices.
+
+    Args:
+      memory_bytes: of a device; None is a CPU's, which is not asked for.
+      trains: whether the state of a run is in memory, or the model alone.
+    """
+    if config.sampling.max_slots:
+        return config
+    num_slots = _CPU_SLOTS
+    if memory_bytes is not None:
+        taken = bytes_a_device(AbstractPolicies(mesh=mesh, model=model, lora_config=None).weights())
+        if trains:
+            run = AbstractRun(config, model, mesh)
+            taken = sum(run.state().values()) + sum(run.population().values())
+        num_slots = fitting_slots(config, model, memory_bytes, taken, mesh.shape[parallel.TENSOR])
+    return with_max_slots(config, num_slots)
+
+
+def with_max_slots(config: RunConfig, num_slots: int) -> RunConfig:
+    """The config with another `sampling.max_slots`."""
+    return dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, max_slots=num_slots))
+
+
+def fitting_slots(
+    config: RunConfig, model: ModelConfig, memory_bytes: float, taken_bytes: float, num_tensor_shards: int = 1
+) -> int:
+    """Computes how many rows a device can decode at once, beside what is in its memory: a power of two.
+
+    Counted are the policy's weights as they are computed with, and for each row its cache, its float32 logits and as
+    much again twice for what sampling makes of them. With more rows than the most, a step mostly reads the cache, and
+    takes longer by as much as it makes more.
+    """
+    weights = costs.weight_bytes(model) / num_tensor_shards
+    row = (cache_bytes_per_row(config, model) + 3 * 4 * model.vocab_size) / num_tensor_shards
+    free = _USABLE_SHARE * memory_bytes - taken_bytes - config.sampling.population_batch * weights
+    fitting = max(1, int(free / (row * config.sampling.population_batch)))
+    return min(_MOST_SLOTS, max(_FEWEST_SLOTS, 2 ** (fitting.bit_length() - 1)))
 
 
 def _abstract(section: PolicySection, model: ModelConfig, lora: LoRASection | None) -> PolicySettings:
@@ -187,4 +237,7 @@ def memory_summary(config: RunConfig, model: ModelConfig, mesh: Mesh) -> str:
     kinds = memory_by_kind(config, model, mesh)
     sizes = "  ".join(f"{name} {size / 2**30:.3g}" for name, size in kinds.items())
     axes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
-    return f"mesh: {axes}\neach device holds, in GiB: {sizes}  in all {sum(kinds.values()) / 2**30:.3g}"
+    return (
+        f"mesh: {axes}\neach device holds, in GiB: {sizes}  in all {sum(kinds.values()) / 2**30:.3g}; it decodes "
+        f"{config.sampling.max_slots} rows at once"
+    )

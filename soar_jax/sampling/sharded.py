@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from soar_jax import parallel
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
+from soar_jax.parallel.ahead import ahead_jit
 from soar_jax.sampling.sampler import SamplingSettings, sample
 from soar_jax.types import PromptBatch, RolloutBatch, map_rows
 
@@ -22,7 +22,7 @@ _STATIC = ("mesh", "model", "settings", "samples_per_prompt", "max_slots")
 
 
 # Many parameters: a compiled program takes arrays and, by keyword, hashable settings, each by itself.
-@functools.partial(jax.jit, static_argnames=_STATIC)
+@ahead_jit(static_argnames=_STATIC)
 def sample_policy(
     weights: Params,
     frozen_base: FrozenBase | None,
@@ -55,12 +55,12 @@ def sample_policy(
     return map_rows(lambda leaf: leaf[:num_rows], dataclasses.replace(rollouts, prompts=prompts))
 
 
-@functools.partial(jax.jit, static_argnames=(*_STATIC, "population_batch"))
+@ahead_jit(static_argnames=(*_STATIC, "population_batch"))
 def sample_population(
     weights: Params,  # every leaf [P, ...]; the mesh divides P
     frozen_base: FrozenBase | None,
     prompts: PromptBatch,  # [P, Q, T]
-    keys: jax.Array,  # [P]
+    keys: jax.Array,  # [P], or [] of all students
     first_prompt: jax.Array | int,  # index of each student's first prompt in its complete draw
     one_more: Params | None = None,  # weights of one policy
     *,
@@ -77,6 +77,7 @@ def sample_population(
     `one_more`, leaves are [P + 1, R, ...]: the last policy samples for student 0's prompts with its key, by the same
     loop as the students, so that equal weights have equal completions. Every shard runs it.
     """
+    keys = jnp.broadcast_to(keys, prompts.lengths.shape[0])
     options = {"settings": settings, "samples_per_prompt": samples_per_prompt, "max_slots": max_slots}
     vmap_axis_name = parallel.STUDENTS if population_batch > 1 else None
     sample_rows = _row_sampler(mesh, 1, model=model, vmap_axis_name=vmap_axis_name, **options)

@@ -29,7 +29,7 @@ from soar_jax.types import PromptBatch, RolloutBatch
 class Draw:
     """How completions are drawn: a row's randomness is a function of (key, index of its prompt, sample)."""
 
-    key: jax.Array  # [], or [P] for a population
+    key: jax.Array  # [], or [P] for a population whose students do not share it
     settings: SamplingSettings
     num_samples: int  # of each prompt
 
@@ -135,7 +135,7 @@ class TextSampler:
             weights,
             self.frozen_base,
             lay_out(self.mesh, prompts),
-            lay_out(self.mesh, draw.key),
+            (lay_out if draw.key.ndim else parallel.replicate)(self.mesh, draw.key),
             first_prompt,
             mesh=self.mesh,
             model=self.model,

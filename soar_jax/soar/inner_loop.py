@@ -17,7 +17,7 @@ from soar_jax.rl.advantages import ADVANTAGES
 from soar_jax.rl.policy import PolicySettings
 from soar_jax.rl.population import init_population, update_population
 from soar_jax.rl.train_step import TrainState
-from soar_jax.rng import stream_generator, stream_key
+from soar_jax.rng import split_key, stream_generator, stream_key
 from soar_jax.sampling.text import Draw
 from soar_jax.soar.kl_rewards import subtract_students_kl
 from soar_jax.soar.setup import Setup
@@ -188,7 +188,7 @@ def _sample(setup: Setup, states: TrainState, prompts: PromptBatch, plan: Episod
     key = stream_key(setup.config.seed, f"{plan.stream}_sample", *plan.indices, step)
     last = plan.first_student + len(prompts.lengths)
     draw = Draw(
-        key=jax.random.split(key, last)[plan.first_student :],
+        key=split_key(key, first=plan.first_student, end=last, sharding=parallel.by_population(setup.mesh)),
         settings=setup.student.sampling,
         num_samples=setup.config.inner.group_size,
     )

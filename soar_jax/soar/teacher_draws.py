@@ -62,7 +62,8 @@ def _sample(setup: Setup, policy: Params, key: jax.Array) -> RolloutBatch:
         policy, encoded, Draw(key=key, settings=setup.teacher.sampling, num_samples=samples)
     )
     order = np.arange(num_prompts * samples).reshape(num_prompts, samples).T.reshape(-1)[: config.num_written]
-    return _take_rows(rollouts, order)
+    is_in_order = np.array_equal(order, np.arange(num_prompts * samples))
+    return rollouts if is_in_order else _take_rows(rollouts, order)
 
 
 @jax.jit

@@ -27,6 +27,7 @@ Tree = TypeVar("Tree")
 _STORAGE_ERRORS = re.compile(
     "RESOURCE_EXHAUSTED|PERMISSION_DENIED|UNAVAILABLE|No space left on device|Disk quota exceeded"
 )
+_MIN_SLICE_BYTES = 2**24  # of an array that its replicas write in parts
 
 
 class Checkpoints:
@@ -39,6 +40,9 @@ class Checkpoints:
           keep: number of newest checkpoints to keep.
           keep_every: also keep every N-th step; 0 is off.
         """
+        # Of small arrays, parts by replica would save little time, and each shape takes a program.
+        whole = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_MIN_SLICE_BYTES)
+        ocp.type_handlers.register_type_handler(jax.Array, whole, override=True)
         policies = ocp.checkpoint_managers
         preserved: list[Any] = [policies.LatestN(keep)]
         if keep_every:

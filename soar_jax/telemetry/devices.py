@@ -134,6 +134,17 @@ def _best_time(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> floa
     return min(times)
 
 
+def device_memory(device: jax.Device) -> float | None:
+    """Bytes that programs may use of a device, as it reports them or from the table; None of a CPU and if unknown."""
+    if device.platform == "cpu":
+        return None
+    reported = (device.memory_stats() or {}).get("bytes_limit")
+    if reported:
+        return float(reported)
+    known = _BY_KIND.get(device.device_kind)
+    return known.memory_bytes if known else None
+
+
 def local_topology() -> Topology:
     """Returns the chips that JAX sees.
 

@@ -14,17 +14,17 @@ needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, re
 STUDENTS = 8
 
 
-def abstract_run(devices):
+def abstract_run(device, devices):
     config = make_config(**{"mesh.population": 2, "mesh.fsdp": 2, "mesh.tensor": 2})
     model = known_shapes.shape_of(config.model.source, config.model.dtype)
-    return compile_check.abstract_run(config, model, devices)
+    return compile_check.abstract_run(config, model, device, devices)
 
 
 @pytest.mark.slow
 @needs_libtpu
 def test_students_update_compiles_for_an_absent_slice():
     device, devices = target_devices.topology_devices("v6e:2x4")
-    run = abstract_run(devices)
+    run = abstract_run(device, devices)
     (found,) = compile_check.compile_all(run, device, only="updating students")
     assert found.fits
     assert found.arguments > sum(run.population().values())  # the rollouts too

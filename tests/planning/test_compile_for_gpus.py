@@ -8,7 +8,7 @@ import pytest
 from soar_jax.checkpoints import known_shapes
 from soar_jax.errors import SettingsError
 from soar_jax.planning import compile_check, target_devices
-from soar_jax.planning.programs import Program, RunPrograms
+from soar_jax.runs.programs import Program, RunPrograms
 from soar_jax.telemetry.devices import H100
 from tests.configs import make_config
 
@@ -29,7 +29,7 @@ def abstract_run(**changes):
     device, devices = target_devices.topology_devices("h100:2")
     config = make_config(**changes).for_platform(device.platform)
     model = known_shapes.shape_of(config.model.source, config.model.dtype)
-    return compile_check.abstract_run(config, model, devices), device
+    return compile_check.abstract_run(config, model, device, devices), device
 
 
 @needs_cuda_plugin

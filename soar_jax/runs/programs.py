@@ -6,6 +6,7 @@ that it has in a role, on shapes with shardings.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from jax.sharding import NamedSharding
 
 from soar_jax import parallel
 from soar_jax.evaluation.embedding import mean_pooled
+from soar_jax.integers import ceil_div
+from soar_jax.parallel.ahead import AheadJit
 from soar_jax.rl.policy import PolicySettings
 from soar_jax.rl.population import (
     changed_shares,
@@ -48,6 +51,28 @@ _OF_POPULATION = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class BoundCall:
+    """A jitted function and the shapes of its arguments."""
+
+    function: AheadJit[..., Any]
+    args: tuple[Any, ...]
+    named: dict[str, Any]
+
+    @classmethod
+    def of(cls, function: AheadJit[..., Any], *args: Any, **named: Any) -> BoundCall:
+        """Binds arguments to a function."""
+        return cls(function=function, args=args, named=named)
+
+    def lower(self) -> jax.stages.Lowered:
+        """Lowers the function for the shapes."""
+        return self.function.lower(*self.args, **self.named)
+
+    def compile_ahead(self, threads: concurrent.futures.Executor) -> None:
+        """Starts to compile the function for the shapes in a thread."""
+        self.function.compile_ahead(threads, *self.args, **self.named)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
     """One program at its largest call."""
 
@@ -59,17 +84,16 @@ class Program:
 
 
 class RunPrograms:
-    """The compiled programs of a config's run, at their largest calls."""
+    """The compiled programs of a config's run."""
 
     def __init__(self, run: AbstractRun) -> None:
-        self.config, self.mesh, self.model = run.config, run.mesh, run.model
-        self.policies, self.prompt_tokens = run.policies, run.prompt_tokens
-        # Every program of a population is compiled for the most students that are alive at once.
+        self.config, self.mesh, self.model, self.policies = run.config, run.mesh, run.model, run.policies
+        self.prompt_tokens, self.teacher_prompt_tokens = run.prompt_tokens, run.teacher_prompt_tokens
         self.student, self.teacher, self.num_students = run.student, run.teacher, run.num_students
 
-    def programs(self) -> Iterator[Program]:
-        """The program of each role at its largest call, in the order of the run's first calls."""
-        lowerings = {
+    def bind(self, call: Call) -> BoundCall:
+        """Returns the shapes of a call of the list."""
+        bind: Callable[[Call], BoundCall] = {
             "sample_policy": self._sample_policy,
             "sample_population": self._sample_population,
             "update_policy": self._update_policy,
@@ -80,14 +104,26 @@ class RunPrograms:
             "changed_shares": self._changed_shares,
             "take_student": self._take_student,
             "mean_pooled": self._mean_pooled,
-        }
+        }[call.program]
+        return bind(call)
+
+    def _lower(self, call: Call) -> jax.stages.Lowered:
+        return self.bind(call).lower()
+
+    def programs(self) -> Iterator[Program]:
+        """The program of each role at its largest call, in the order of the run's first calls.
+
+        Every program of a population is that of the most students that are alive at once.
+        """
         largest: dict[str, Call] = {}
         for call in run_calls(self.config, LARGEST):
             largest[call.role] = max(largest.get(call.role, call), call, key=self._flops)
         for role, call in largest.items():
+            if call.program in (*_OF_POPULATION, "init_population"):
+                call = dataclasses.replace(call, policies_per_call=self.num_students + call.one_more)
             yield Program(
                 name=role,
-                lower=functools.partial(lowerings[call.program], call),
+                lower=functools.partial(self._lower, call),
                 inputs=self._inputs(call),
                 has_population=call.program in _OF_POPULATION,
                 flops=self._flops(call),
@@ -117,30 +153,33 @@ class RunPrograms:
         policies = {"writing questions": "teacher", "writing answers": "teacher", "testing a policy": tested}
         return ("frozen base", policies.get(call.role, "base policy"))
 
-    def _sample_policy(self, call: Call) -> jax.stages.Lowered:
-        return sample_policy.lower(
+    def _sample_policy(self, call: Call) -> BoundCall:
+        return BoundCall.of(
+            sample_policy,
             self.policies.weights(),
             self.policies.frozen_base(),
-            self._prompts(self._num_prompts(call), is_split=False),
+            self._prompts(call, self._num_prompts(call), is_split=False),
             self._key(),
             0,
             **self._sampling_options(call),
         )
 
-    def _sample_population(self, call: Call) -> jax.stages.Lowered:
-        return sample_population.lower(
-            self._population().weights,
+    def _sample_population(self, call: Call) -> BoundCall:
+        return BoundCall.of(
+            sample_population,
+            self._population(call).weights,
             self.policies.frozen_base(),
-            self._prompts(self.num_students, self._num_prompts(call)),
-            self._key(self.num_students),
+            self._prompts(call, _num_students(call), self._num_prompts(call)),
+            self._key(*(_num_students(call),) * call.role.startswith("students'")),  # others share one key
             0,
             self.policies.weights() if call.one_more else None,
             **self._sampling_options(call),
             population_batch=self.config.sampling.population_batch,
         )
 
-    def _update_policy(self, call: Call) -> jax.stages.Lowered:
-        return update_policy.lower(
+    def _update_policy(self, call: Call) -> BoundCall:
+        return BoundCall.of(
+            update_policy,
             self.policies.state(self.teacher.optimizer),
             self._batch(self.teacher, call),
             self.policies.weights() if self.teacher.loss.kl_coef > 0 else None,
@@ -149,10 +188,11 @@ class RunPrograms:
             **self._update_options(self.teacher),
         )
 
-    def _update_population(self, call: Call) -> jax.stages.Lowered:
-        return update_population.lower(
-            self._population(),
-            self._batch(self.student, call, self.num_students),
+    def _update_population(self, call: Call) -> BoundCall:
+        return BoundCall.of(
+            update_population,
+            self._population(call),
+            self._batch(self.student, call, _num_students(call)),
             self.policies.weights() if self.student.loss.kl_coef > 0 else None,
             self.policies.frozen_base(),
             0.0,
@@ -160,45 +200,48 @@ class RunPrograms:
             population_batch=self.config.sampling.population_batch,
         )
 
-    def _policy_kl(self, call: Call) -> jax.stages.Lowered:
-        return policy_kl.lower(
+    def _policy_kl(self, call: Call) -> BoundCall:
+        return BoundCall.of(
+            policy_kl,
             self._batch(self.teacher, call).rollouts,
             self.policies.weights(),
             self.policies.frozen_base(),
             **self._kl_options(self.teacher),
         )
 
-    def _population_kl(self, call: Call) -> jax.stages.Lowered:
-        return population_kl.lower(
-            self._batch(self.student, call, self.num_students).rollouts,
+    def _population_kl(self, call: Call) -> BoundCall:
+        return BoundCall.of(
+            population_kl,
+            self._batch(self.student, call, _num_students(call)).rollouts,
             self.policies.weights(),
             self.policies.frozen_base(),
             **self._kl_options(self.student),
         )
 
-    def _init_population(self, _: Call) -> jax.stages.Lowered:
-        return init_population.lower(
+    def _init_population(self, call: Call) -> BoundCall:
+        return BoundCall.of(
+            init_population,
             self.policies.weights(),
             mesh=self.mesh,
             model=self.model,
             optimizer=self.student.optimizer,
-            size=self.num_students,
+            size=call.policies_per_call,
         )
 
-    def _changed_shares(self, _: Call) -> jax.stages.Lowered:
-        weights = self._population().weights
-        return changed_shares.lower(weights, self.policies.weights(), mesh=self.mesh, model=self.model)
+    def _changed_shares(self, call: Call) -> BoundCall:
+        weights = self._population(call).weights
+        return BoundCall.of(changed_shares, weights, self.policies.weights(), mesh=self.mesh, model=self.model)
 
-    def _take_student(self, _: Call) -> jax.stages.Lowered:
-        return take_student.lower(self._population().weights, 0, mesh=self.mesh, model=self.model)
+    def _take_student(self, call: Call) -> BoundCall:
+        return BoundCall.of(take_student, self._population(call).weights, 0, mesh=self.mesh, model=self.model)
 
-    def _mean_pooled(self, call: Call) -> jax.stages.Lowered:
+    def _mean_pooled(self, call: Call) -> BoundCall:
         weights, frozen_base = self.policies.weights(), self.policies.frozen_base()
-        prompts = self._prompts(call.prompts_per_call)
-        return mean_pooled.lower(weights, frozen_base, prompts, mesh=self.mesh, model=self.model)
+        prompts = self._prompts(call, call.prompts_per_call)
+        return BoundCall.of(mean_pooled, weights, frozen_base, prompts, mesh=self.mesh, model=self.model)
 
-    def _population(self) -> Any:
-        return self.policies.population(self.student.optimizer, self.num_students)
+    def _population(self, call: Call) -> Any:
+        return self.policies.population(self.student.optimizer, _num_students(call))
 
     def _sampling_options(self, call: Call) -> dict[str, Any]:
         settings = dataclasses.replace(
@@ -226,16 +269,18 @@ class RunPrograms:
             "rows_per_micro_batch": policy.rows_per_micro_batch,
         }
 
-    def _array(self, shape: tuple[int, ...], dtype: Any, is_split: bool = True) -> jax.ShapeDtypeStruct:
+    def _array(self, shape: tuple[int, ...], dtype: Any, is_split: bool = True) -> Any:
         spec = parallel.BY_POPULATION if is_split else parallel.REPLICATED
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self.mesh, spec))
 
-    def _key(self, *lead: int) -> jax.ShapeDtypeStruct:
+    def _key(self, *lead: int) -> Any:
         dtype = jax.eval_shape(lambda: jax.random.key(0)).dtype
         return self._array(lead, dtype, is_split=bool(lead))
 
-    def _prompts(self, *lead: int, is_split: bool = True) -> PromptBatch:
-        tokens = self._array((*lead, self.prompt_tokens), jnp.int32, is_split)
+    def _prompts(self, call: Call, *lead: int, is_split: bool = True) -> PromptBatch:
+        is_teachers = call.program in ("update_policy", "policy_kl") or call.role.startswith("writing")
+        num_slots = self.teacher_prompt_tokens if is_teachers else self.prompt_tokens
+        tokens = self._array((*lead, num_slots), jnp.int32, is_split)
         return PromptBatch(tokens=tokens, lengths=self._array(lead, jnp.int32, is_split))
 
     def _batch(self, policy: PolicySettings, call: Call, *population: int) -> TrainBatch:
@@ -243,7 +288,7 @@ class RunPrograms:
         is_split, slots = bool(population), policy.sampling.max_completion_tokens
         lead = (*population, self._num_rows(call))
         rollouts = RolloutBatch(
-            prompts=self._prompts(*population, call.shared_prompts or call.prompts_per_call, is_split=is_split),
+            prompts=self._prompts(call, *population, call.shared_prompts or call.prompts_per_call, is_split=is_split),
             prompt_of=self._array(lead, jnp.int32, is_split),
             tokens=self._array((*lead, slots), jnp.int32, is_split),
             lengths=self._array(lead, jnp.int32, is_split),
@@ -252,8 +297,10 @@ class RunPrograms:
         return TrainBatch(rollouts=rollouts, advantages=self._array(lead, jnp.float32, is_split))
 
     def _num_prompts(self, call: Call) -> int:
-        """Prompts of each policy in a call: a single policy's are padded to `prompts_per_call`."""
-        return call.prompts_per_call if call.program == "sample_policy" else min(call.prompts, call.prompts_per_call)
+        """Prompts of each policy in a call: padded to `prompts_per_call`, or for a population evened out."""
+        if call.program == "sample_policy":
+            return call.prompts_per_call
+        return ceil_div(call.prompts, ceil_div(call.prompts, call.prompts_per_call))
 
     def _num_rows(self, call: Call) -> int:
         """Rows of each policy that an update trains on, or that the reference evaluates."""
@@ -263,7 +310,7 @@ class RunPrograms:
         """Operations of one call, all devices together; copies count none."""
         if call.program == "mean_pooled":
             return call.prompts_per_call * costs.prefill_flops(self.model, self.prompt_tokens)
-        num_policies = self.num_students if call.program in _OF_POPULATION else 1
+        num_policies = _num_students(call) if call.program in _OF_POPULATION else 1
         num_policies += call.one_more * self.mesh.shape[parallel.POPULATION]
         if call.is_kl:
             limit = (self.teacher if call.program == "policy_kl" else self.student).sampling.max_completion_tokens
@@ -303,3 +350,8 @@ class RunPrograms:
             num_completions=num_completions,
         )
         return flops + (self._reference_flops(rows, num_completions) if policy.loss.kl_coef > 0 else 0)
+
+
+def _num_students(call: Call) -> int:
+    """Students in one call of a population's program."""
+    return call.policies_per_call - call.one_more

@@ -5,11 +5,11 @@ import pytest
 
 from soar_jax import parallel
 from soar_jax.checkpoints import known_shapes
-from soar_jax.planning.programs import RunPrograms
 from soar_jax.rl.population import init_population
 from soar_jax.runs.build import build
 from soar_jax.runs.memory import AbstractRun, bytes_a_device, memory_by_kind, memory_summary
 from soar_jax.runs.mesh_fit import most_devices
+from soar_jax.runs.programs import RunPrograms
 from soar_jax.soar.state import initial_arrays
 from tests.configs import make_config
 
