@@ -42,7 +42,13 @@ class Checkpoints:
         """
         # Of small arrays, parts by replica would save little time, and each shape takes a program.
         whole = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_MIN_SLICE_BYTES)
-        ocp.type_handlers.register_type_handler(jax.Array, whole, override=True)
+        kinds = ocp.type_handlers.create_type_handler_registry(
+            (np.ndarray, ocp.type_handlers.NumpyHandler()), (jax.Array, whole)
+        )
+        handlers = {
+            "arrays": ocp.PyTreeCheckpointHandler(type_handler_registry=kinds),
+            "record": ocp.JsonCheckpointHandler(),
+        }
         policies = ocp.checkpoint_managers
         preserved: list[Any] = [policies.LatestN(keep)]
         if keep_every:
@@ -52,12 +58,12 @@ class Checkpoints:
             enable_async_checkpointing=True,
             cleanup_tmp_directories=True,
         )
-        self._manager = ocp.CheckpointManager(files.absolute(folder), options=options)
+        self._manager = ocp.CheckpointManager(files.absolute(folder), options=options, item_handlers=handlers)
 
     def save(self, step: int, arrays: Any, record: dict[str, Any]) -> None:
         """Starts a save; returns when the arrays are copied, before they are on disk."""
         record = record | {"checksums": _checksums(arrays, record)}
-        items = ocp.args.Composite(arrays=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record))
+        items = ocp.args.Composite(arrays=ocp.args.PyTreeSave(arrays), record=ocp.args.JsonSave(record))
         with self._writing():
             self._manager.save(step, args=items)
 
