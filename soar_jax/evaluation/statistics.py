@@ -46,6 +46,19 @@ def mean_interval(values: Sequence[np.ndarray]) -> Interval:
     return _interval(_mean(values), draws, len(values))
 
 
+def mean_bands(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high ends of the intervals of means over seeds, at each of several points; seeds are drawn as wholes.
+
+    Args:
+      values: a value per seed and point, [seeds, points].
+    """
+    size = len(values)
+    counts = np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), NUM_RESAMPLES)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(counts @ values / size, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    return low, high
+
+
 def seed_sd(values: Sequence[np.ndarray]) -> float | None:
     """SD over seeds, as the paper's tables give it beside a mean: of single students, not of the mean.
 

@@ -8,9 +8,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from soar_jax.integers import ceil_div
 from soar_jax.report.read import Run
 from soar_jax.report.scores import POLICY_NAMES
 
+MAX_ROWS, MAX_BYTES = 100_000, 6 * 2**20  # of the questions of a page
 _QUESTION_STRINGS = ("question", "answer", "true_answer", "subject")
 
 
@@ -20,13 +22,39 @@ def pack(value: Any) -> str:
     return base64.b64encode(gzip.compress(data, compresslevel=9, mtime=0)).decode()
 
 
-def questions(runs: Sequence[Run]) -> dict[str, Any]:
-    """Columns of all questions of the outer loops and the final students; strings are indices into `strings`."""
+def packed_questions(runs: Sequence[Run], max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> tuple[str, str]:
+    """Packs the questions of runs; where they are too many, those of some outer steps, evenly spread.
+
+    Questions of promoted datasets and of final students are always among them.
+
+    Returns:
+      What `unpack` reads, and a sentence on what is left out; empty if nothing is.
+    """
+    total = sum(len(run.ledger) + len(run.curriculum) for run in runs)
+    stride = max(1, ceil_div(total, max_rows))
+    last = max((row["outer_step"] for run in runs for row in run.ledger), default=0)
+    packed = pack(questions(runs, stride))
+    while len(packed) > max_bytes and stride <= last:
+        stride *= 2
+        packed = pack(questions(runs, stride))
+    note = (
+        f"Of {total:,} questions, here are those of promoted datasets, of final students, and of one in {stride} outer "
+        "steps. The files `ledger.jsonl` of the workdirs have all."
+    )
+    return packed, note if stride > 1 else ""
+
+
+def questions(runs: Sequence[Run], stride: int = 1) -> dict[str, Any]:
+    """Columns of the questions of every `stride`-th outer step, of promoted datasets and of the final students.
+
+    Strings are indices into `strings`.
+    """
     table = _StringTable()
     rows = []
     for number, run in enumerate(runs):
         for row in run.ledger:
-            rows.append((number, row["outer_step"] + 1, row.get("dataset"), *_question(row, table)))
+            if row["outer_step"] % stride == 0 or row.get("promoted"):
+                rows.append((number, row["outer_step"] + 1, row.get("dataset"), *_question(row, table)))
         for row in run.curriculum:
             rows.append((number, None, row.get("stage"), *_question(row, table)))
     return _columns(runs, table, _QUESTION_COLUMNS, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -32,6 +33,14 @@ _MEANING = {
 SOLVES_MORE = 0.5  # share of the promoted student's gain from which on a teacher is said to solve more
 STAYS = 0.1  # largest relative loss of diversity that counts as none
 
+Policy = tuple[str, str]  # a method and what it tests
+_PS, _HARD_ONLY, _CURATED = ("soar_math", "promoted_student"), ("hard_only", "hard_only"), ("curated", "curriculum")
+# Beside finding 3: what students solve that were trained on other answers, or on fewer questions.
+_SWAPS = (
+    *(_PQ, ("soar_math", "true_answers"), ("soar_math", "random_answers")),
+    *(("well_posed_only", "curriculum"), ("correct_only", "curriculum"), _HARD_ONLY),
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -40,6 +49,9 @@ class Finding:
     title: str
     holds: bool | None  # None: undecided
     sentences: tuple[str, ...]
+    shown: tuple[Policy, ...]  # policies of the chart beside it, in any order
+    measure: Literal["pass@k", "vendi"] = "pass@k"
+    variant: str = ""  # of SOAR, where there are several
 
     @property
     def verdict(self) -> str:
@@ -53,10 +65,14 @@ def judge(groups: Sequence[Group], ks: Sequence[int]) -> list[Finding]:
       ks: the ks at which all runs were evaluated.
     """
     variants = comparable(groups)
-    judged = [(variant, finding) for variant, same in variants.items() for finding in _judge(same, ks)]
+    judged = [
+        dataclasses.replace(finding, variant=variant)
+        for variant, same in variants.items()
+        for finding in _judge(same, ks)
+    ]
     if len(variants) == 1:
-        return [finding for _, finding in judged]
-    return [dataclasses.replace(finding, title=f"{finding.title} ({variant})") for variant, finding in judged]
+        return judged
+    return [dataclasses.replace(finding, title=f"{finding.title} ({finding.variant})") for finding in judged]
 
 
 def _judge(groups: Sequence[Group], ks: Sequence[int]) -> list[Finding]:
@@ -93,7 +109,12 @@ def _unlocks_learning(groups: Sequence[Group]) -> Finding:
                 f"as much ({_seeds(ratio.num_seeds)})."
             )
     has_all = holds.keys() == least_gain.keys()  # tests with fewer samples lack a k
-    return Finding(title=title, holds=all_hold([*holds.values()]) if has_all else None, sentences=tuple(sentences))
+    return Finding(
+        title=title,
+        holds=all_hold([*holds.values()]) if has_all else None,
+        sentences=tuple(sentences),
+        shown=(_HARD_ONLY, _PS, _PQ),
+    )
 
 
 def _compare_pairs(
@@ -115,7 +136,12 @@ def _compare_pairs(
                 f"{_percent(theirs)}: a difference of {text(difference)} points ({_seeds(difference.num_seeds)})."
             )
         sentences.append(_successes(_hard_test(own, policy, 1), _hard_test(other, other_policy, 1)))
-    return Finding(title=title, holds=all_hold(holds), sentences=tuple(filter(None, sentences)))
+    return Finding(
+        title=title,
+        holds=all_hold(holds),
+        sentences=tuple(filter(None, sentences)),
+        shown=tuple(policy for pair in pairs for policy in pair),
+    )
 
 
 def _successes(ours: Scores | None, theirs: Scores | None) -> str:
@@ -125,12 +151,12 @@ def _successes(ours: Scores | None, theirs: Scores | None) -> str:
 
 def _keeps_diversity(groups: Sequence[Group]) -> Finding:
     """Finding 2, second part: Vendi scores of sets of one size, against the untrained teacher's (paper, Table 1)."""
-    base = _vendi(find(groups, _BASE_T[0]))
+    base = vendi_scores(find(groups, _BASE_T[0]))
     sentences: list[str] = []
     holds: list[bool | None] = []
     for method in (_PQ[0], _GROUNDED_T[0], _INTRINSIC[0]):
         group = find(groups, method)
-        own = _vendi(group)
+        own = vendi_scores(group)
         seeds = [seed for seed in own if seed in base and own[seed][1] == base[seed][1]]
         if group is None or not seeds:
             continue
@@ -148,10 +174,12 @@ def _keeps_diversity(groups: Sequence[Group]) -> Finding:
         title=title,
         holds=all_hold(holds) if is_whole else None,
         sentences=(*sentences, f"The paper's Vendi scores: {known}."),
+        shown=(_BASE_T, _INTRINSIC, _GROUNDED_T, _PQ),
+        measure="vendi",
     )
 
 
-def _vendi(group: Group | None) -> dict[tuple[int, int], tuple[float, int]]:
+def vendi_scores(group: Group | None) -> dict[tuple[int, int], tuple[float, int]]:
     """Vendi score of the final students' questions and their number, by seeds; of sets of `analysis.vendi_size`."""
     found = {run.seeds: run.summary.get("curriculum", {}) for run in (group.runs if group else ())}
     return {
@@ -171,7 +199,7 @@ def _structure_over_answers(groups: Sequence[Group], k: int) -> Finding:
         "well-posed questions with wrong answers help beside right ones)"
     )
     holds = all_hold([keeps_gain, helps])
-    return Finding(title=title, holds=holds, sentences=(*_question_quality(soar), *swapped, *added))
+    return Finding(title=title, holds=holds, sentences=(*_question_quality(soar), *swapped, *added), shown=_SWAPS)
 
 
 def _question_quality(soar: Group | None) -> list[str]:
@@ -250,7 +278,8 @@ def _teaching_apart_from_solving(groups: Sequence[Group], *ks: int) -> Finding:
         "3b. Teaching and solving are apart: the trained teacher solves no more than the base model (judged by: less "
         f"than {100 * SOLVES_MORE:.0f}% of the promoted student's gain)"
     )
-    return Finding(title=title, holds=all_hold(holds), sentences=tuple(sentences))
+    shown = (("soar_math", "base"), ("soar_math", "trained_teacher"), _PS, ("inference", "trained_teacher"))
+    return Finding(title=title, holds=all_hold(holds), sentences=tuple(sentences), shown=shown)
 
 
 def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
@@ -279,7 +308,8 @@ def _share_of_curated(groups: Sequence[Group], *ks: int) -> Finding:
                 f"pass@{k} (the bound solves {_percent(bounds)}; {_seeds(share.num_seeds)})."
             )
     title = f"4. SOAR reaches about {100 * least_share:.0f}% of the gain of curated problems"
-    return Finding(title=title, holds=all_hold(holds), sentences=tuple(sentences))
+    shown = (_HARD_ONLY, _PS, _PQ, _CURATED)
+    return Finding(title=title, holds=all_hold(holds), sentences=tuple(sentences), shown=shown)
 
 
 def _claims_of(soar: Group | None) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from soar_jax.report import bulk, figures, findings, tables
+from soar_jax.evaluation.statistics import Interval
+from soar_jax.report import bulk, charts, comparisons, figures, findings, tables
+from soar_jax.report.comparisons import Comparison
 from soar_jax.report.findings import Finding
 from soar_jax.report.read import Run, read_runs
 from soar_jax.report.scores import Group, ends, group_runs
@@ -14,17 +17,40 @@ from soar_jax.report.tables import Table
 from soar_jax.storage.records import replace_text
 
 HERE = pathlib.Path(__file__).parent
-SECTIONS = (
-    ("results", "Results"),
-    ("findings", "Findings"),
-    ("transfer", "Transfer"),
-    ("compute", "Compute"),
-    ("curves", "Curves"),
-    ("promotions", "Lineage"),
-    ("questions", "Questions"),
-    ("problems", "Problems"),
-    ("runs", "Runs"),
-)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A finding and the chart beside it."""
+
+    finding: Finding
+    chart: Comparison
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether several seeds speak to the finding."""
+        return bool(self.finding.sentences) and self.chart.has_seeds
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What is known of the runs."""
+
+    runs: tuple[Run, ...]
+    groups: tuple[Group, ...]
+    ks: tuple[int, ...]
+    tables: dict[str, Table]  # by name
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def shown(self) -> list[Evidence]:
+        return [each for each in self.evidence if each.is_shown]
+
+    @property
+    def left_out(self) -> str:
+        """Sentence on the findings that are not shown; may be empty."""
+        names = [each.finding.title.partition(":")[0] for each in self.evidence if not each.is_shown]
+        return f"Not judged without several seeds of their methods: {'; '.join(names)}." if names else ""
 
 
 def write(folders: Sequence[pathlib.Path], out: pathlib.Path) -> None:
@@ -33,11 +59,11 @@ def write(folders: Sequence[pathlib.Path], out: pathlib.Path) -> None:
     Raises:
       SettingsError: a folder has no run.
     """
-    runs, groups, made, judged = _load(folders)
+    report = _load(folders)
     out.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(out, _page(runs, groups, made=made, judged=judged, version=""))
-    replace_text(out.with_suffix(".md"), _markdown(made, judged))
-    for table in made.values():
+    replace_text(out, _page(report, version=""))
+    replace_text(out.with_suffix(".md"), _markdown(report))
+    for table in report.tables.values():
         replace_text(out.with_name(f"{out.stem}_{table.name}.csv"), tables.to_csv(table))
 
 
@@ -47,14 +73,11 @@ def live_page(folders: Sequence[pathlib.Path], version: str) -> str:
     Raises:
       SettingsError: a folder has no run.
     """
-    runs, groups, made, judged = _load(folders)
-    return _page(runs, groups, made=made, judged=judged, version=version)
+    return _page(_load(folders), version=version)
 
 
-def _load(
-    folders: Sequence[pathlib.Path],
-) -> tuple[list[Run], list[Group], dict[str, Table], list[Finding]]:
-    """Reads the runs in folders; returns them with their groups, tables and findings."""
+def _load(folders: Sequence[pathlib.Path]) -> Report:
+    """Reads the runs in folders, and makes their tables and findings."""
     runs = read_runs(folders)
     groups = group_runs(runs)
     ks = _common_ks(runs)
@@ -68,7 +91,14 @@ def _load(
         tables.subsets(groups),
         tables.run_list(runs),
     )
-    return runs, groups, {table.name: table for table in made}, findings.judge(groups, ks)
+    judged = findings.judge(groups, ks)
+    return Report(
+        runs=tuple(runs),
+        groups=tuple(groups),
+        ks=ks,
+        tables={table.name: table for table in made},
+        evidence=tuple(Evidence(finding=each, chart=comparisons.of_finding(each, groups, ks)) for each in judged),
+    )
 
 
 def _common_ks(runs: Sequence[Run]) -> tuple[int, ...]:
@@ -76,33 +106,29 @@ def _common_ks(runs: Sequence[Run]) -> tuple[int, ...]:
     return tuple(sorted(set.intersection(*(set(run.config["evaluation"]["pass_at"]) for run in runs)))) or (1,)
 
 
-def _page(
-    runs: Sequence[Run], groups: Sequence[Group], made: dict[str, Table], judged: Sequence[Finding], version: str
-) -> str:
+def _page(report: Report, version: str) -> str:
     import jinja2
 
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True)
+    environment.filters |= {"text": tables.text, "number": tables.number}
+    environment.tests["interval"] = lambda cell: isinstance(cell, Interval)
+    groups, runs = report.groups, report.runs
+    questions, questions_note = bulk.packed_questions(runs)
     return environment.get_template("page.html.jinja").render(
-        css=(HERE / "page.css").read_text("utf-8"),
+        css=charts.STYLE_SHEET.read_text("utf-8") + (HERE / "page.css").read_text("utf-8"),
         js=(HERE / "page.js").read_text("utf-8") + ((HERE / "live.js").read_text("utf-8") if version else ""),
         version=version,
-        sections=SECTIONS,
-        runs=runs,
+        report=report,
+        tables=report.tables,
         finished=sum(bool(run.summary) for run in runs),
         scales=sorted({str(run.config.get("scale")) for run in runs}),
-        tables=made,
-        findings=judged,
-        figures={
-            "learning_curves": figures.learning_curves(groups),
-            "promotions": figures.promotions(groups),
-            "test_curves": figures.test_curves(groups, max(_common_ks(runs))),
-            "diversity": figures.diversity(groups),
-            "cosine_distance": figures.cosine_distance(groups),
-            "difficulty": figures.difficulty(groups),
-            "topics": figures.topics(groups),
-        },
+        headline=comparisons.headline(groups, "hard_test", report.ks),
+        transfer=comparisons.headline(groups, "transfer", report.ks),
+        search=figures.of_search(groups),
+        students=figures.of_students(groups, max(report.ks)),
         lineage=[(run.label, promotions) for run in runs if (promotions := _promotions(run))],
-        questions=bulk.pack(bulk.questions(runs)),
+        questions=questions,
+        questions_note=questions_note,
         problems=bulk.pack(bulk.problems(runs)),
     )
 
@@ -119,10 +145,12 @@ def _promotions(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _markdown(made: dict[str, Table], judged: Sequence[Finding]) -> str:
-    headline, *others = [tables.markdown(table) for table in made.values()]
+def _markdown(report: Report) -> str:
+    headline, *others = [tables.markdown(table) for table in report.tables.values() if table.rows]
     sections = [
-        f"### {finding.title}: {finding.verdict}\n\n" + "\n".join(f"- {sentence}" for sentence in finding.sentences)
-        for finding in judged
+        f"### {each.finding.title}: {each.finding.verdict}\n\n"
+        + "\n".join(f"- {sentence}" for sentence in each.finding.sentences)
+        for each in report.shown
     ]
-    return "\n".join(["# Report", "", headline, "## Findings", "", "\n\n".join(sections), "", *others])
+    judged = "\n\n".join(filter(None, [*sections, report.left_out]))
+    return "\n".join(["# Report", "", headline, "## Findings", "", judged, "", *others])

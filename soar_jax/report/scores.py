@@ -104,6 +104,12 @@ def find(groups: Sequence[Group], method: str) -> Group | None:
 Seeds = tuple[int, int]  # the teacher's and the run's own, see `Run.seeds`
 
 
+def seed_name(seeds: Seeds) -> str:
+    """Seeds, for display."""
+    teacher, own = seeds
+    return f"seed {own}" if teacher == own else f"seed {own} of teacher seed {teacher}"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scores:
     """Pass@k of one policy in percent, averaged over replicas."""

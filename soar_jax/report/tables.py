@@ -43,9 +43,9 @@ def text(cell: Cell) -> str:
     if cell is None:
         return "–"
     if isinstance(cell, Interval):
-        spread = "" if cell.sd is None else f" ± {_number(cell.sd)}"
-        return f"{_number(cell.mean)}{spread} [{_number(cell.low)}, {_number(cell.high)}]"
-    return cell if isinstance(cell, str) else _number(cell)
+        spread = "" if cell.sd is None else f" ± {number(cell.sd)}"
+        return f"{number(cell.mean)}{spread} [{number(cell.low)}, {number(cell.high)}]"
+    return cell if isinstance(cell, str) else number(cell)
 
 
 def markdown(table: Table) -> str:
@@ -80,15 +80,17 @@ def headline(groups: Sequence[Group], test: str, ks: Sequence[int]) -> Table:
         rows += _rows_on_the_way(group, policy, ks) if has_paper else []
         name = "base model" if policy == "base" else group.row_name(policy)
         steps_text = str(steps[0]) if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
-        measured = (*(score.interval() if score else None for score in passed), _solved(passed[0]))
+        measured = [score.interval() if score else None for score in passed]
         known = [_paper_cell(group, policy, steps=steps[-1], ks=ks)] if has_paper else []
-        rows.append((name, str(len(passed[0].by_seed)), steps_text, *measured, *_costs(group, policy), *known))
+        counts = (str(len(passed[0].by_seed)), steps_text, _solved(passed[0]))
+        rows.append((name, *measured, *known, *counts, *_costs(group, policy)))
     title = {
         "hard_test": "Hard test problems solved within k samples, %",
         "transfer": "Transfer problems (never trained on) solved within k samples, %",
     }
-    columns = ("", "seeds", "student steps", *(f"pass@{k}" for k in ks), "ever solved", *costs.COLUMNS)
-    columns = (*columns, "paper") if has_paper else columns
+    paper_column = ("paper",) if has_paper else ()
+    counted = ("seeds", "student steps", "ever solved")
+    columns = ("", *(f"pass@{k}" for k in ks), *paper_column, *counted, *costs.COLUMNS)
     return Table(name=test, title=title[test], note=_HEADLINE_NOTE, columns=columns, rows=tuple(rows))
 
 
@@ -193,7 +195,7 @@ def dynamics(groups: Sequence[Group]) -> Table:
     for group in groups:
         runs = [run for run in group.runs if run.metrics and all("mean_reward" in row for row in run.metrics)]
         if runs:
-            averages = [_moving_average([row["mean_reward"] for row in run.metrics]) for run in runs]
+            averages = [moving_average([row["mean_reward"] for row in run.metrics]) for run in runs]
             promoted = [[row["outer_step"] + 1 for row in run.metrics if row["promoted"]] for run in runs]
             rows.append(
                 (
@@ -279,7 +281,7 @@ def _rows_on_the_way(group: Group, policy: str, ks: Sequence[int]) -> list[tuple
             name = f"{group.row_name(policy)}, on the way"
             unknown = [None] * (1 + len(costs.COLUMNS))
             cell = _paper_cell(group, policy, steps=steps, ks=ks)
-            rows.append((name, str(len(points)), str(steps), *passed, *unknown, cell))
+            rows.append((name, *passed, cell, str(len(points)), str(steps), *unknown))
     return rows
 
 
@@ -329,7 +331,7 @@ def _paper_questions(group: Group) -> str | None:
     return f"{shares}; Vendi {paper.vendi_text(method)}"
 
 
-def _moving_average(values: Sequence[float]) -> list[float]:
+def moving_average(values: Sequence[float]) -> list[float]:
     """Means of `AVERAGED_STEPS` values in a row; of all where there are fewer."""
     width = min(AVERAGED_STEPS, len(values))
     return [float(np.mean(values[end - width : end])) for end in range(width, len(values) + 1)]
@@ -339,7 +341,8 @@ def _average(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A number as text, with the digits that its size deserves."""
     if not math.isfinite(value):
         return "∞" if value > 0 else "–"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 0.95 else f"{value:.2f}"

@@ -15,6 +15,7 @@ from soar_jax.storage.records import read_lines
 def learning_curve(workdir: epath.Path, config: RunConfig) -> None:
     """Plots `metrics.jsonl` to `learning_curve.png`: rewards, and the baseline's accuracy where it can change."""
     from matplotlib.figure import Figure  # without pyplot, whose backend belongs to the caller's notebook
+    from matplotlib.ticker import MaxNLocator
 
     rows = read_lines(workdir / "metrics.jsonl")
     figure = Figure(figsize=(8, 5.5), layout="constrained")
@@ -24,6 +25,7 @@ def learning_curve(workdir: epath.Path, config: RunConfig) -> None:
     if config.promotes:
         selection = "hard validation" if config.hard_subset.validation_share else "hard train"
         _draw_promotions(axes, rows, f"baseline student,\n{selection} (pass@1)")
+    axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[-1, 0].set_xlabel("outer step (dashed: promotion)" if config.promotes else "outer step")
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from soar_jax.evaluation.statistics import Interval, mean_interval, paired_difference, paired_ratio, seed_sd
+from soar_jax.evaluation.statistics import (
+    Interval,
+    mean_bands,
+    mean_interval,
+    paired_difference,
+    paired_ratio,
+    seed_sd,
+)
 
 
 def studies(num_seeds, num_problems, seed_sd, count, rng):
@@ -81,3 +88,13 @@ def test_seed_sd_is_that_of_all_students():
     teachers = [np.array([1.0, 3.0]), np.array([5.0])]
     assert seed_sd(teachers) == pytest.approx(2.0)
     assert seed_sd([np.array([4.0])]) is None
+
+
+def test_bands_are_intervals_of_means_over_seeds():
+    values = np.random.default_rng(3).normal(0.5, 0.2, (30, 2))
+    low, high = mean_bands(values)
+    half = 1.96 * values.std(axis=0) / np.sqrt(len(values))
+    np.testing.assert_allclose(low, values.mean(axis=0) - half, atol=0.1 * half.max())
+    np.testing.assert_allclose(high, values.mean(axis=0) + half, atol=0.1 * half.max())
+    one = values[:1]
+    np.testing.assert_array_equal(mean_bands(one), [one[0], one[0]])

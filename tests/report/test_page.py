@@ -141,6 +141,40 @@ def test_screenshots(browser, page_file):
         page.close()
 
 
+def test_a_phone_shows_the_method_and_pass_at_k_first(browser, page_file):
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(page_file.as_uri())
+    head = page.locator("#results thead th")
+    assert head.all_inner_texts()[:4] == ["", "pass@1", "pass@8", "pass@32"]
+    box = head.nth(3).bounding_box()
+    assert box["x"] + box["width"] <= 390
+    panels = page.locator("#results .comparison .panels svg")
+    assert panels.count() == 2
+    assert all(panels.nth(number).bounding_box()["width"] == 358 for number in range(2))
+    assert not page.is_visible("#results .comparison .wide")
+    table = page.locator("#results .scroll")
+    table.evaluate("box => { box.scrollLeft = 200 }")
+    assert page.locator("#results tbody th").first.bounding_box()["x"] >= 0  # the method stays
+    assert page.evaluate("window.scrollX") == 0
+    page.close()
+
+
+def test_charts_have_one_size_of_letters_at_every_width(browser, page_file):
+    for width in (390, 800, 1280):
+        page = browser.new_page(viewport={"width": width, "height": 844})
+        page.goto(page_file.as_uri())
+        sizes = page.eval_on_selector_all(
+            ".chart",
+            """charts => charts.filter(chart => chart.clientWidth).map(chart => [
+              getComputedStyle(chart.querySelector("text")).fontSize,
+              chart.getBoundingClientRect().width / chart.viewBox.baseVal.width,
+            ].join(" "))""",
+        )
+        assert len(sizes) > 20
+        assert set(sizes) == {"12px 1"}
+        page.close()
+
+
 def test_served_page_reloads_when_a_run_progresses(browser, tmp_path):
     write_run(tmp_path / "run", "soar_math", 0, finished=False)
     server = serve.make_server([tmp_path], 0)

@@ -103,7 +103,8 @@ def test_tables_are_written_next_to_the_page(written):
     assert float(rows["Hard-Only"]["pass@1"]) == pytest.approx(1, abs=0.7)
     assert float(rows["SOAR: PS"]["pass@32 low"]) > 99
     assert rows["SOAR: PQ"]["seeds"] == "3"
-    assert "| SOAR: PQ | 3 | 30 |" in written.with_suffix(".md").read_text()
+    head = written.with_suffix(".md").read_text().splitlines()[4]
+    assert head.startswith("|  | pass@1 | pass@8 | pass@32 | paper | seeds |")  # what a phone shows first
 
 
 def test_page_needs_no_network_and_escapes_hostile_text(written):
@@ -286,6 +287,54 @@ def test_page_of_a_large_study_is_small(tmp_path):
     assert (tmp_path / "report.html").stat().st_size < 2 * 2**20
 
 
+def test_questions_beyond_a_page_are_left_out_by_outer_steps(study):
+    runs = [run for run in read_runs([study]) if run.method == "soar_math"]
+    whole, note = bulk.packed_questions(runs)
+    assert note == ""
+    packed, note = bulk.packed_questions(runs, max_rows=100)
+    assert "Of 204 questions" in note  # 3 x (6 steps x 4 datasets x 2 questions, and 20 of the final students)
+    assert "one in 3 outer steps" in note
+    assert len(packed) < len(whole)
+    kept = bulk.questions(runs, stride=4)["columns"]
+    steps = {step for step, promoted in zip(kept["step"], kept["promoted"], strict=True) if not promoted}
+    assert steps == {1, 5, None}  # None: of final students
+    assert sum(kept["promoted"][row] or 0 for row in range(len(kept["step"]))) == 3 * 2
+    smallest, note = bulk.packed_questions(runs, max_bytes=1)  # cannot be reached
+    assert "one in 8 outer steps" in note
+    assert len(smallest) < len(packed)
+
+
+def test_one_run_is_one_run(tmp_path):
+    write_run(tmp_path / "run", "soar_math", 0)
+    report.write([tmp_path], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "<title>SOAR: 1 run</title>" in page
+    assert "1 runs" not in page
+    assert 'class="finding"' not in page
+    assert 'href="#findings"' not in page
+    assert "holds here" not in (tmp_path / "report.md").read_text()
+
+
+def test_findings_have_their_charts_and_others_are_named(study, tmp_path):
+    for method in ("soar_math", "hard_only"):
+        shutil.copytree(study / method, tmp_path / "few" / method)
+    report.write([tmp_path / "few"], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    articles = page.split('<article class="finding">')[1:]
+    titles = [re.search(r"</span> (\d\w?)\.", article)[1] for article in articles]
+    assert titles == ["1", "3", "3b"]
+    assert all(article.partition("</article>")[0].count("<svg") == 2 for article in articles)  # pass@1 and pass@32
+    assert "Not judged without several seeds of their methods: 2. Grounded reward" in page
+
+
+def test_parts_without_values_are_left_out(tmp_path):
+    write_run(tmp_path / "run", "curated", 0, finished=False)
+    report.write([tmp_path], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert re.findall(r'<section id="(\w+)"', page) == ["results", "questions", "problems", "runs"]
+    assert "<svg" not in page
+
+
 def test_runs_on_different_problems_are_not_paired(tmp_path):
     for method in ("soar_math", "hard_only", "curated"):
         for seed in range(3):
@@ -359,7 +408,7 @@ def test_self_play_has_rows_at_the_papers_steps(tmp_path):
         ("50", "75.0", "0.4 (0.0) / 2.7 (0.3) / 9.7 (0.9)"),
         ("100", "75.0", "0.5 (0.0) / 3.6 (0.2) / 10.9 (0.4)"),
     ]
-    assert "Tests on the way" in (tmp_path / "report.html").read_text()
+    assert "Tests on the way; nothing is chosen by them" in (tmp_path / "report.html").read_text()
 
 
 def test_grounded_reward_is_judged_by_the_papers_baseline_alone(tmp_path):

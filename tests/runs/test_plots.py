@@ -33,6 +33,8 @@ def test_the_learning_curve_shows_what_the_run_does(tmp_path, monkeypatch, metho
 
     def look_and_save(figure, *arguments, **options):
         shown.extend(axes.get_ylabel() for axes in figure.axes)
+        steps = figure.axes[-1].get_xticks()
+        assert list(steps) == [int(step) for step in steps]
         save(figure, *arguments, **options)
 
     monkeypatch.setattr(Figure, "savefig", look_and_save)
