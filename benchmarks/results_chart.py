@@ -24,6 +24,7 @@ ROWS = (
     ("base model", "", "base model"),
     ("Hard-Only", "hard_only", "Hard-Only"),
     ("Intrinsic-T", "intrinsic_teacher", "Intrinsic-T"),
+    ("frozen teacher: PQ", "frozen_teacher", "frozen teacher"),
     ("Base-T", "base_teacher", "Base-T"),
     ("Grounded-T: PQ", "grounded_teacher", "Grounded-T"),
     ("SOAR: PS", "soar_math", "SOAR, promoted student"),
