@@ -29,6 +29,7 @@ EXTENSION_POINTS: dict[str, str] = {
     "curriculum.source": "soar_jax.soar.curricula:CURRICULA",
     "curriculum.schedule": "soar_jax.soar.curricula:SCHEDULES",
     "final.students": "soar_jax.soar.final_students:FINAL_STUDENTS",
+    "tracking.trackers": "soar_jax.telemetry.trackers:TRACKERS",
 }
 
 

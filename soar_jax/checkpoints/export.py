@@ -42,13 +42,14 @@ def smallest_dtype(params: Params) -> str:
     return "bfloat16" if all(map(fits, jax.tree.leaves(params))) else "float32"
 
 
-def save(model: LoadedModel, out: pathlib.Path, dtype: str) -> None:
+def save(model: LoadedModel, out: pathlib.Path, dtype: str, card: str = "") -> None:
     """Writes a folder that transformers and `load_model` read, atomically.
 
     It has `config.json`, `generation_config.json`, `model.safetensors`, and the tokenizer files with the chat template.
 
     Args:
       dtype: of the written weights, one of DTYPES.
+      card: the model card, written to `README.md`; empty: none.
 
     Raises:
       SettingsError: the folder is not empty, or cannot be written.
@@ -60,6 +61,8 @@ def save(model: LoadedModel, out: pathlib.Path, dtype: str) -> None:
         with tempfile.TemporaryDirectory(prefix=f"{out.name}.partial-", dir=out.parent) as partial:
             folder = pathlib.Path(partial) / "model"
             _write(model, folder, dtype)
+            if card:
+                (folder / "README.md").write_text(card, encoding="utf-8")
             os.replace(folder, out)
     except OSError as error:
         raise SettingsError(f"cannot write {out}: {error.strerror}; choose another --out") from None

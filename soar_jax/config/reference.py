@@ -60,7 +60,7 @@ def markdown() -> str:
     lines = [
         "# Configuration",
         "",
-        "Made from the fields of `soar_jax/config/sections.py` by `python -m soar_jax.config`; a test compares it.",
+        "Made from the sections in `soar_jax/config/` by `python -m soar_jax.config`; a test compares it.",
         "Defaults are the paper's protocol at Llama-3.2-3B-Instruct; `soar_jax/config/scales.py` lists what a scale",
         "changes. Any key can be overridden by `--config.KEY=VALUE`. Keys marked * change how a run executes but not",
         "its results: a run may resume with other values.",

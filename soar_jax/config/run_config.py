@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 
+from soar_jax.config.execution_sections import (
+    CheckpointsSection,
+    MeshSection,
+    SamplingSection,
+    TrackingSection,
+)
 from soar_jax.config.fields import Section, at_least, section, setting
 from soar_jax.config.policy_sections import LoRASection, StudentSection, TeacherSection
 from soar_jax.config.sections import (
     AUTO,
     SEED,
     AnalysisSection,
-    CheckpointsSection,
     CurriculumSection,
     EvaluationSection,
     FinalSection,
     GradingSection,
     HardSubsetSection,
     InnerSection,
-    MeshSection,
     ModelSection,
     OuterSection,
     PromotionSection,
     PromptsSection,
-    SamplingSection,
     SelfPlaySection,
     SourceSection,
     TransferSection,
@@ -72,6 +75,7 @@ class RunConfig(Section):
     mesh: MeshSection = section(MeshSection, "mesh axes", execution_only=True)
     sampling: SamplingSection = section(SamplingSection, "sampling", execution_only=True)
     checkpoints: CheckpointsSection = section(CheckpointsSection, "checkpoints", execution_only=True)
+    tracking: TrackingSection = section(TrackingSection, "trackers of metrics", execution_only=True)
 
     @property
     def num_students(self) -> int:

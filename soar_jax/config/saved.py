@@ -71,8 +71,13 @@ def with_legacy_values(saved: Any, kind: type[Section] = RunConfig) -> Any:
     types, filled = get_type_hints(kind), dict(saved)
     for field in dataclasses.fields(kind):
         if issubclass(types[field.name], Section) if isinstance(types[field.name], type) else False:
-            if field.name in filled:
-                filled[field.name] = with_legacy_values(filled[field.name], types[field.name])
+            if field.name in filled or _is_new(types[field.name]):
+                filled[field.name] = with_legacy_values(filled.get(field.name, {}), types[field.name])
         elif field.metadata["legacy"] is not None:
             filled.setdefault(field.name, field.metadata["legacy"])
     return filled
+
+
+def _is_new(kind: type[Section]) -> bool:
+    """Whether a section did not exist in older versions: all its keys have a legacy value."""
+    return all(field.metadata["legacy"] is not None for field in dataclasses.fields(kind))

@@ -416,8 +416,15 @@ class SelfPlaySection(Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnalysisSection(Section):
-    """Diversity and quality of the questions."""
+    """Diversity and quality of the questions, and answers to read."""
 
+    saved_completions: int = setting(
+        8,
+        "students' answers of each outer step in `completions.jsonl`; 0: none",
+        at_least(0, "none"),
+        execution_only=True,
+        legacy=0,
+    )
     embeddings: str = setting(
         "model",
         "'model', or 'sentence-transformers:NAME' with the extra `embeddings`",
@@ -456,32 +463,3 @@ class EvaluationSection(Section):
     top_p: float = setting(1.0, "nucleus sampling; 1 is off", _TOP_P)
     validation_samples: int = setting(16, "answers to each hard validation problem", _ONE)
     problems_per_call: int = setting(32, "problems of one call of the compiled program", _ONE, execution_only=True)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MeshSection(Section):
-    """Sizes of the mesh axes; -1 takes the devices that are left."""
-
-    population: int = setting(4, "shards of the students", execution_only=True)
-    data: int = setting(1, "shards of a batch's rows, each with a copy of the parameters", execution_only=True)
-    fsdp: int = setting(-1, "shards of rows and of parameters", execution_only=True)
-    tensor: int = setting(2, "shards of heads, hidden dimension and vocabulary", execution_only=True)
-    cpu_devices: int = setting(2, "devices that a CPU is split into, at most its cores", execution_only=True)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SamplingSection(Section):
-    """How sampling uses a device."""
-
-    max_slots: int = setting(16, "rows that a device decodes at once", _ONE, execution_only=True)
-    population_batch: int = setting(
-        1, "students that a device runs at once: 1 on a CPU, more on accelerators", _ONE, execution_only=True
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CheckpointsSection(Section):
-    """Which checkpoints are kept."""
-
-    keep: int = setting(2, "number of newest checkpoints to keep", _ONE, execution_only=True)
-    keep_every: int = setting(0, "also keep every N-th step; 0 is off", at_least(0, "none"), execution_only=True)

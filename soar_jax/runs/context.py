@@ -16,6 +16,7 @@ from soar_jax.parallel import processes
 from soar_jax.runs.display import Display
 from soar_jax.runs.run_files import RunFiles
 from soar_jax.runs.source_run import SourceRun
+from soar_jax.runs.tracking import Tracking
 from soar_jax.soar.setup import Setup
 from soar_jax.storage.run_checkpoints import Checkpoints
 from soar_jax.telemetry.compilations import CompilationCounter, format_slowest
@@ -35,7 +36,12 @@ class RunClock:
 
     @property
     def wall_s(self) -> float:
-        return self.earlier_s + time.perf_counter() - self._started
+        return self.earlier_s + self.start_s
+
+    @property
+    def start_s(self) -> float:
+        """Wall time of this start."""
+        return time.perf_counter() - self._started
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,7 @@ class RunContext:
     transfer: tuple[Problem, ...]  # empty: none
     source: SourceRun | None  # the finished run that this one starts from
     files: RunFiles
+    tracking: Tracking
     checkpoints: Checkpoints
     display: Display
     peaks: Peaks
@@ -68,9 +75,9 @@ class RunContext:
             self.display.say(f"compiled: {slow}")
 
     def close(self) -> None:
-        """Waits for checkpoints, closes files and display, and unlocks the workdir."""
+        """Waits for checkpoints, closes trackers and display, and unlocks the workdir."""
         if not processes.is_distributed() or isinstance(sys.exception(), _COLLECTIVE_ENDS):
             self.checkpoints.close()  # has a barrier, which other processes never reach after an error of this one
-        self.files.close()
+        self.tracking.close()
         self.display.close()
         self.lock.close()

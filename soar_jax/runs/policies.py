@@ -29,6 +29,8 @@ class Policy:
 
     model: LoadedModel
     name: str
+    workdir: epath.Path | None = None  # of its run; None if it belongs to none
+    role: str = ""  # in its run, e.g. "teacher, after outer step 3"
 
 
 def load(source: str, dtype: str) -> Policy:
@@ -85,8 +87,12 @@ def _of_run(workdir: epath.Path, config: dict[str, Any], role: str, dtype: str) 
     check_base(workdir, source, record["base_sha256"], params_sha256(base.params))
     frozen_base = FrozenBase(base.params, jnp.float32(lora_config.scale)) if lora_config else None
     params = jax.tree.map(np.asarray, lora.merge(weights, frozen_base))
+    described = _described(role, record["progress"])
     return Policy(
-        model=dataclasses.replace(base, params=params), name=f"{workdir}: {_described(role, record['progress'])}"
+        model=dataclasses.replace(base, params=params),
+        name=f"{workdir}: {described}",
+        workdir=workdir,
+        role=described,
     )
 
 

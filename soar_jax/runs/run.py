@@ -20,8 +20,9 @@ from soar_jax.parallel import processes
 from soar_jax.problems import paper_pools
 from soar_jax.problems.answer_forms import describe_impossible_answers
 from soar_jax.problems.sources import NO_SOURCE, all_problems, left_out, load_problems
-from soar_jax.runs import judging, source_run, tasks
+from soar_jax.runs import judging, source_run, tasks, tracking
 from soar_jax.runs.build import build
+from soar_jax.runs.compile_ahead import compiling_ahead
 from soar_jax.runs.context import RunClock, RunContext
 from soar_jax.runs.display import Display
 from soar_jax.runs.final_evaluation import evaluate_run, remove_results
@@ -31,6 +32,7 @@ from soar_jax.runs.run_files import RunFiles
 from soar_jax.runs.search import search
 from soar_jax.runs.source_run import SourceRun
 from soar_jax.runs.summary import show_summary
+from soar_jax.runs.tracking import Tracking
 from soar_jax.runs.workdir import check_workdir, claim_workdir, has_begun
 from soar_jax.soar import curated
 from soar_jax.soar.setup import Setup
@@ -39,6 +41,7 @@ from soar_jax.soar.teacher import centre_embeddings
 from soar_jax.storage.run_checkpoints import Checkpoints
 from soar_jax.telemetry.compilations import CompilationCounter
 from soar_jax.telemetry.devices import peaks
+from soar_jax.telemetry.environment import environment
 from soar_jax.types import Problem, normalize_question
 
 
@@ -70,12 +73,14 @@ def run(config: RunConfig, workdir: epath.Path, profiled: bool = False) -> dict[
     clock, compilations, interrupts = RunClock(), CompilationCounter(), Interrupts()
     inputs = check(config, workdir, profiled)
     context = load(inputs, workdir, clock=clock, compilations=compilations, interrupts=interrupts)
-    with contextlib.closing(context):
+    with contextlib.closing(context), compiling_ahead(context) as compile_rest:
         split = find_hard_problems(context)
+        compile_rest(len(split.train) + len(split.validation) + len(split.test))
         context = dataclasses.replace(context, setup=centre_embeddings(context.setup))  # for the question ledger
         arrays, progress = restore(context, split)
         result = search(context, arrays, progress, split=split, profiled=profiled)
         summary = evaluate_run(context, result)
+        context.tracking.log_summary(summary)
         show_summary(context, summary)
     return summary
 
@@ -85,6 +90,7 @@ def check(config: RunConfig, workdir: epath.Path, profiled: bool) -> Inputs:
     require(not profiled or config.num_outer_steps > 0, "--profile traces an outer step, and num_outer_steps is 0")
     config = config.for_platform(jax.devices()[0].platform)
     changed = check_workdir(workdir, config)
+    tracking.check(config.tracking, workdir)
     processes.assert_equal("the config", config.to_dict())  # with execution-only keys, since they change programs
     cross_rules.check_whole_run(config)
     source = source_run.find(config)
@@ -102,8 +108,8 @@ def load(
     inputs: Inputs, workdir: epath.Path, *, clock: RunClock, compilations: CompilationCounter, interrupts: Interrupts
 ) -> RunContext:
     """Loads the model, and locks the workdir."""
-    config, source = inputs.config, inputs.source
-    setup = build(config)
+    setup, source = build(inputs.config), inputs.source
+    config = setup.config  # with what depends on the devices settled
     if source is not None:
         source.check_base(setup)
     judging.make_judge(setup, workdir)  # raises now, not at the end of the run, if a library or key is missing
@@ -111,13 +117,15 @@ def load(
     candidates = fitting if source is None else source.unseen(fitting)
     transfer, num_shared = transfer_problems(setup, inputs.transfer, candidates)
     ids = [[problem.id for problem in part] for part in (candidates, transfer)]
-    processes.assert_equal("model and problems", [setup.base_sha256, ids])
-    lock = claim_workdir(workdir, config)
+    processes.assert_equal("model, problems and slots", [setup.base_sha256, ids, config.sampling.max_slots])
+    lock = claim_workdir(workdir, inputs.config)
     if source is not None:
         source.write_record(workdir)
     selection = "validation" if config.hard_subset.validation_share else "hard train"
     display = Display(config.num_outer_steps, interrupts, selection)
     display.say(memory_summary(config, setup.sampler.model, setup.mesh))
+    evaluator = dataclasses.replace(setup.evaluator, show_progress=display.progress)
+    setup = dataclasses.replace(setup, evaluator=evaluator, show_progress=display.progress)
     context = RunContext(
         setup=setup,
         workdir=workdir,
@@ -125,6 +133,7 @@ def load(
         transfer=transfer,
         source=source,
         files=RunFiles(workdir),
+        tracking=Tracking(workdir, config, environment(setup.mesh), display.say),
         checkpoints=Checkpoints(workdir / "checkpoints", config.checkpoints.keep, config.checkpoints.keep_every),
         display=display,
         peaks=peaks(setup.mesh, setup.sampler.model.dtype),
@@ -192,13 +201,19 @@ def find_hard_problems(context: RunContext) -> HardSplit:
     problems, source = context.candidates, context.source
     if source is not None:
         source.copy_counts(context.workdir)
+
+    def report(num_solved: int, num_problems: int, num_asked: int, num_left: int) -> None:
+        each, note = section.samples_per_round, f"{num_solved} of {num_problems} problems solved"
+        context.display.progress("samples", num_asked * each, (num_asked + num_left) * each, note)
+        context.display.check()
+
     with context.phase("finding problems that the base model never solves"):
         counts = count_correct(
             setup.evaluator,
             setup.base_weights,
             tasks.hard_search(setup, problems),
             folder=context.workdir,
-            report=lambda *_: context.display.check(),
+            report=report,
             is_begun=has_begun(context.workdir),
         )
     processes.assert_equal("the hard problems", counts.tolist())
@@ -231,7 +246,8 @@ def restore(context: RunContext, split: HardSplit) -> tuple[RunArrays, Progress]
             f"starting from {context.source.workdir} after its outer step {context.source.step}, with "
             f"{len(progress.promotions)} promotions"
         )
-        context.files.open_at({}, 0)
+        context.files.open_at({})
+        context.tracking.open_at(0)
         return arrays, progress
     arrays = initial_arrays(context.setup)
     found = context.checkpoints.restore_newest(arrays, context.display.say)
@@ -244,7 +260,7 @@ def restore(context: RunContext, split: HardSplit) -> tuple[RunArrays, Progress]
         step, arrays, record = found
         progress = Progress.from_json(record["progress"])
         context.clock.earlier_s = record["wall_s"]
-        context.display.resume(progress.outer_step)
         context.display.say(f"resuming after outer step {step}")
-    context.files.open_at(progress.file_sizes, progress.outer_step)
+    context.files.open_at(progress.file_sizes)
+    context.tracking.open_at(progress.outer_step)
     return arrays, progress

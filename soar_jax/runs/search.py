@@ -31,7 +31,7 @@ def search(
     if profiled and (progress.finished or progress.outer_step == num_steps):
         context.display.say("--profile: no outer step is left to trace; profile a run in another --workdir")
     traced = min(progress.outer_step + 1, num_steps - 1) if profiled else None  # the second step compiles little
-    context.display.seconds.clear()  # drop phases before the first step
+    context.display.begin_search(progress.outer_step)
     setup.meter.take()
     began = time.perf_counter()
     while not progress.finished and progress.outer_step < num_steps:
@@ -49,11 +49,13 @@ def search(
         }
         context.say_compiled()
         processes.assert_equal(f"outer step {progress.outer_step}", [result.metrics, result.ledger, progress.to_json()])
-        sizes = context.files.write_step(result.metrics, result.ledger, timings)
+        sizes = context.files.write_step(result, timings)
+        context.tracking.log_step(result.metrics, timings)
         progress = dataclasses.replace(progress, file_sizes=sizes)
         _save(context, arrays, progress)
         context.display.step_done(result.metrics, timings["tokens_per_s"])
         _warn_of_lost_steps(context, result.metrics)
+    context.display.end_search()
     context.checkpoints.wait()
     return SearchResult(arrays=arrays, progress=progress, split=split)
 

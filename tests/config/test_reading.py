@@ -20,7 +20,9 @@ EXECUTION_ONLY = {
     "mesh",
     "sampling",
     "checkpoints",
+    "tracking",
     "inner.students_at_once",
+    "analysis.saved_completions",
     "evaluation.problems_per_call",
     "grading.num_workers",
     "model.attention",
@@ -72,7 +74,7 @@ def test_execution_only_keys_are_those_of_before():
 
 def test_identity_lacks_execution_only_keys(config):
     given, kept = config.to_dict(), config.identity()
-    assert given.keys() - kept.keys() == {"mesh", "sampling", "checkpoints"}
+    assert given.keys() - kept.keys() == {"mesh", "sampling", "checkpoints", "tracking"}
     assert given["grading"].keys() - kept["grading"].keys() == {"num_workers"}
     assert kept["lora"] == {"rank": 0}  # the rest has no effect
     for section in kept.keys() - {"lora"}:

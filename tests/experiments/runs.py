@@ -125,7 +125,8 @@ def outcome(workdir):
     summary = json.loads(read(workdir, "summary.json"))
     for name in ("wall_s", "search_s", "peak_rss_gib", "compilations", "compilations_s", "programs", "command"):
         summary.pop(name)
-    return read(workdir, "metrics.jsonl"), read(workdir, "ledger.jsonl"), summary
+    rows = [read(workdir, f"{name}.jsonl") for name in ("metrics", "ledger", "completions")]
+    return *rows, summary
 
 
 def start(command, workdir, *more, config="configs/soar_math.py"):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import huggingface_hub
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from soar_jax.checkpoints import base_model, export
 from soar_jax.errors import SettingsError
-from soar_jax.model import decoder
+from soar_jax.model import decoder, parameters
 from soar_jax.model.rounding import cast_params
 from soar_jax.runs import policies
 from tests.checkpoints import test_gguf_file as gguf_files
@@ -99,6 +100,7 @@ def test_the_program_writes_a_runs_policy(runs, program, policy):
     model = policies.load(str(runs / policy), "float32").model
     assert f"written to {out} in float32" in printed
     assert sorted(path.name for path in out.iterdir()) == [
+        "README.md",
         "config.json",
         "generation_config.json",
         "model.safetensors",
@@ -142,6 +144,50 @@ def test_several_stop_tokens_stay_stop_tokens(tmp_path):
     model = dataclasses.replace(model, tokenizer=dataclasses.replace(model.tokenizer, stop_ids=(2, 7)))
     export.save(model, tmp_path / "model", "float32")
     check_same(tmp_path / "model", model)
+
+
+def test_gemma_names_its_activation_as_transformers_and_other_engines_do(tmp_path):
+    """Their loaders of Gemma 3 compute the tanh approximation of GELU under this name alone."""
+    base = base_model.load_model("embedded:nano", "float32")
+    changes = {"num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "d_model": 32, "hidden_dim": 48}
+    fields = {"has_qk_norm": True, "has_post_norms": True, "norm_plus_one": True, "scale_embeddings": True}
+    windows = {"window_tokens": 4, "layers_with_window": (0,), "window_rope_theta": 1e4, "query_scale": 8**-0.5}
+    config = dataclasses.replace(
+        base.config, family="gemma3_text", activation="gelu", tie_embeddings=True, **changes, **fields, **windows
+    )
+    params = jax.tree.map(np.asarray, parameters.init_params(config, jax.random.key(0)))
+    model = dataclasses.replace(base, config=config, params=params)
+    export.save(model, tmp_path / "model", "float32")
+    raw = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert raw["hidden_activation"] == "gelu_pytorch_tanh"
+    assert "hidden_act" not in raw
+    check_same(tmp_path / "model", model)
+    check_transformers(tmp_path / "model", model)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--push_to_hub=tiny"], "--push_to_hub=tiny is no name of a model on the hub; give OWNER/NAME"),
+        (["--private"], "--private is of the model of --push_to_hub; give that too"),
+    ],
+)
+def test_a_name_that_cannot_be_on_the_hub_is_refused_first(tmp_path, flags, message):
+    code, _, err = run_program("export", "--model=embedded:nano", f"--out={tmp_path / 'model'}", *flags)
+    assert (code, err) == (2, f"error: {message}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_push_without_a_token_leaves_the_folder_complete(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    out = tmp_path / "model"
+    code, printed, err = run_program("export", "--model=embedded:nano", f"--out={out}", "--push_to_hub=me/tiny")
+    assert code == 2
+    assert err.startswith("error: the hub wants a token")
+    assert err.count("\n") == 1
+    assert "uploaded" not in printed
+    check_same(out, base_model.load_model("embedded:nano", "float32"))
+    assert "# tiny\n" in (out / "README.md").read_text()
 
 
 def test_a_folder_that_holds_something_is_kept(tmp_path):
