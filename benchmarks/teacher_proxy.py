@@ -136,7 +136,7 @@ def search(setup: Setup, table: StudentTable) -> Search:
         if decision.promoted_step is not None:
             break
         window = decision.window
-        net = subtract_teachers_kl(setup, rewards, datasets.rollouts)
+        net, _ = subtract_teachers_kl(setup, rewards, datasets.rollouts)
         advantages = rollout_advantages(net, datasets.is_valid, config.teacher.invalid_penalty)
         state, _ = teacher.teach(setup, state, datasets, advantages=advantages, step=step)
     promoted = None if decision.promoted_step is None else step + 1

@@ -74,5 +74,13 @@ class TrainBatch:
     advantages: Array  # [B] float32
 
 
+# Called with a unit's name, the number done in the current phase and in total, and a note: shows how far it is.
+ShowProgress = Callable[[str, int, int, str], None]
+
+
+def show_nothing(unit: str, done: int, total: int, note: str) -> None:
+    """Leaves progress unshown."""
+
+
 # Called with a phase's name; gives a context in which the phase runs (shown and timed).
 Phase = Callable[[str], contextlib.AbstractContextManager[None]]

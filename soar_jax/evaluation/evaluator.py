@@ -13,7 +13,7 @@ from soar_jax.grading.grader import Grader, Verdict
 from soar_jax.integers import ceil_div
 from soar_jax.model.parameters import Params
 from soar_jax.sampling.text import Draw, TextSampler
-from soar_jax.types import Problem, RolloutBatch
+from soar_jax.types import Problem, RolloutBatch, ShowProgress, show_nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class Evaluator:
     sampler: TextSampler
     grader: Grader
     prompts_per_call: int  # questions per call of the compiled program
+    show_progress: ShowProgress = show_nothing
 
     def iterate_texts(
         self,
@@ -67,14 +68,16 @@ class Evaluator:
                 prompts = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_students, axis=0), prompts)
             rollouts = self.sampler.sample(weights, prompts, draw, first_index + start, one_more=one_more)
             if pending:
-                yield self._texts(*pending, size)
+                yield self._texts(*pending, size, len(questions))
             pending = slice(start, start + len(batch)), rollouts
         if pending:
-            yield self._texts(*pending, size)
+            yield self._texts(*pending, size, len(questions))
 
-    def _texts(self, where: slice, rollouts: RolloutBatch, size: int) -> tuple[slice, np.ndarray]:
-        """Texts of a call, without those of padding rows."""
+    def _texts(self, where: slice, rollouts: RolloutBatch, size: int, total: int) -> tuple[slice, np.ndarray]:
+        """Texts of a call, without those of padding rows; shows how many of `total` questions are answered."""
         texts = np.array(self.sampler.texts(rollouts), object)
+        if total > size:  # a single call says nothing of progress
+            self.show_progress("questions", where.stop, total, "")
         num_students = rollouts.lengths.shape[0] if rollouts.lengths.ndim == 2 else 1
         return where, texts.reshape(num_students, size, -1)[:, : where.stop - where.start]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from soar_jax.errors import SettingsError, require
 from soar_jax.evaluation.quality import ERROR_CLASSES, UNKNOWN, Judgement
-from soar_jax.types import QuestionAnswer
+from soar_jax.types import QuestionAnswer, ShowProgress, show_nothing
 
 URL_VARIABLE, KEY_VARIABLE = "OPENAI_BASE_URL", "OPENAI_API_KEY"  # the client library's own
 TIMEOUT_S = 60.0
@@ -45,7 +45,13 @@ or N/A if it is not well posed"}
 class EndpointJudge:
     """Sends each question to a chat model; verdicts are cached in a file, so no question is sent twice."""
 
-    def __init__(self, model: str, cache: pathlib.Path, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        model: str,
+        cache: pathlib.Path,
+        timeout_s: float = TIMEOUT_S,
+        show_progress: ShowProgress = show_nothing,
+    ) -> None:
         """Reads the URL and the key from the environment, and the cache.
 
         Raises:
@@ -59,7 +65,7 @@ class EndpointJudge:
         except ImportError:
             raise SettingsError("analysis.judge is 'endpoint', which needs: pip install 'soar-jax[judge]'") from None
         self._client = OpenAI(timeout=timeout_s, max_retries=MAX_RETRIES)
-        self._model, self._cache = model, cache
+        self._model, self._cache, self._show_progress = model, cache, show_progress
         self._known = _read_cache(cache)
         self.num_failures = 0
 
@@ -68,7 +74,9 @@ class EndpointJudge:
         new = {self._name(pair): pair for pair in pairs if self._name(pair) not in self._known}
         with ThreadPoolExecutor(PARALLEL_REQUESTS) as pool, self._cache.open("a", encoding="utf-8") as file:
             file.write("\n")  # ends a line that a killed run may have left unfinished
-            for name, verdict in zip(new, pool.map(self._request, new.values()), strict=True):
+            verdicts = zip(new, pool.map(self._request, new.values()), strict=True)
+            for number, (name, verdict) in enumerate(verdicts, start=1):
+                self._show_progress("questions", number, len(new), "")
                 if verdict is None:
                     self.num_failures += 1
                     continue

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from soar_jax.parallel.sharding import constrain
+from soar_jax.parallel.sharding import constrain, take_rows
 
 SCALE_DTYPE = jnp.float32
 _LARGEST = 127
@@ -66,9 +66,8 @@ def for_rows(prompt_cache: KVCache, prompt_of: jax.Array, num_slots: int) -> KVC
     """Copies the cache of prompt `prompt_of[b]`, with `num_slots` empty slots behind it, for each row b."""
 
     def copy(slot_axis: int, leaf: jax.Array) -> jax.Array:
-        leaf = constrain(leaf, None, "kv_heads", *(None,) * (leaf.ndim - 2))  # each device needs all prompts
         padding = [(0, num_slots if axis == slot_axis else 0) for axis in range(leaf.ndim)]
-        return jnp.pad(leaf[prompt_of], padding)
+        return jnp.pad(take_rows(leaf, prompt_of), padding)
 
     return map_arrays(copy, prompt_cache)
 

@@ -27,7 +27,7 @@ class AheadJit(Generic[P, R]):
         functools.update_wrapper(self, function)
         self._jitted: Any = jax.jit(function, static_argnames=static_argnames, donate_argnames=donate_argnames)
         self._signature, self._static = inspect.signature(function), static_argnames
-        self._started: dict[Hashable, concurrent.futures.Future[Any]] = {}  # by `_key`
+        self._started: dict[Hashable, concurrent.futures.Future[None]] = {}  # by `_key`
 
     def __call__(self, *args: P.args, **named: P.kwargs) -> R:
         bound = self._bind(*args, **named)
@@ -47,9 +47,13 @@ class AheadJit(Generic[P, R]):
 
         An error of the compiler is left to the call, which meets it again.
         """
+
+        def compile_program() -> None:
+            self.lower(*args, **named).compile()  # JAX keeps it
+
         key = self._key(self._bind(*args, **named))
         if key not in self._started:
-            self._started[key] = threads.submit(lambda: self.lower(*args, **named).compile())
+            self._started[key] = threads.submit(compile_program)
 
     def _wait(self, key: Hashable) -> None:
         """Waits for a program that is being compiled; one that no thread has begun is left to the caller."""

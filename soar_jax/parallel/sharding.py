@@ -8,6 +8,7 @@ compiler gathers them one layer at a time where layers are scanned.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -117,6 +118,14 @@ def _lookup(table: jax.Array, tokens: jax.Array, vocab_sharded: bool) -> jax.Arr
     is_local = (index >= 0) & (index < table.shape[0])
     rows = table[jnp.where(is_local, index, 0)]
     return jax.lax.psum(jnp.where(is_local[..., None], rows, 0), TENSOR)
+
+
+def take_rows(table: jax.Array, index: jax.Array) -> jax.Array:
+    """Looks up table[index] for the rows of a batch, [B, ...], where each device needs all of the table.
+
+    Each device looks up its own rows: the compiler cannot partition such a gather within a shard of the population.
+    """
+    return per_row(operator.getitem, table, index)
 
 
 def per_row(function: Callable[..., jax.Array], shared: Any, *by_row: jax.Array) -> jax.Array:

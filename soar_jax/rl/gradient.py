@@ -15,8 +15,8 @@ from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
 from soar_jax.model.rounding import cast_params
 from soar_jax.rl.losses import (
+    Comparison,
     LossSettings,
-    Mismatch,
     PromptStates,
     completion_widths,
     policy_gradient_loss,
@@ -30,7 +30,7 @@ class Total(NamedTuple):
     """Sums over micro-batches."""
 
     loss: jax.Array  # [] float32, a mean over all rows at the end
-    mismatch: Mismatch
+    comparison: Comparison
     gradient: Params
 
 
@@ -45,7 +45,7 @@ def accumulated_gradient(
     rows_per_micro_batch: int,
     is_batched: bool = False,
 ) -> Total:
-    """Loss (mean over the B rows), comparison with the sampler, and gradient.
+    """Loss (mean over the B rows), comparison with sampler and reference, and gradient.
 
     Each prompt is computed once. A chunk of prompts goes forward; its rows read their keys and values a micro-batch at
     a time; and the sum of the gradients that these have for the prompts' states goes backward.
@@ -71,7 +71,7 @@ def accumulated_gradient(
         uses_kl=settings.kl_coef > 0,
         rows_per_micro_batch=rows_per_micro_batch,
     )
-    zero = Total(jnp.float32(0), Mismatch.zero(), jax.tree.map(jnp.zeros_like, weights))
+    zero = Total(jnp.float32(0), Comparison.zero(), jax.tree.map(jnp.zeros_like, weights))
     add_chunk = functools.partial(_add_chunk, policy, rows, 1 / batch.advantages.shape[0])
     return jax.lax.fori_loop(0, rows.num_active, add_chunk, zero)
 
@@ -113,7 +113,7 @@ def _add_chunk(policy: _Policy, rows: MicroBatches, scale: float, chunk: jax.Arr
         total, gradient_of_states = carry
         micro = rows.micro_batch(chunk, index, width)
 
-        def loss(trained: Params, states: PromptStates) -> tuple[jax.Array, Mismatch]:
+        def loss(trained: Params, states: PromptStates) -> tuple[jax.Array, Comparison]:
             return policy_gradient_loss(
                 policy.params(trained),
                 micro,
@@ -124,9 +124,9 @@ def _add_chunk(policy: _Policy, rows: MicroBatches, scale: float, chunk: jax.Arr
                 reference_states=reference_states,
             )
 
-        value, pull_back, mismatch = jax.vjp(loss, policy.trained, states, has_aux=True)
+        value, pull_back, comparison = jax.vjp(loss, policy.trained, states, has_aux=True)
         gradient, (of_states,) = policy.add_gradient(total.gradient, pull_back, jnp.float32(scale), states)
-        total = Total(total.loss + value * scale, jax.tree.map(jnp.add, total.mismatch, mismatch), gradient)
+        total = Total(total.loss + value * scale, jax.tree.map(jnp.add, total.comparison, comparison), gradient)
         return total, jax.tree.map(lambda total, leaf: total + leaf.astype(total.dtype), gradient_of_states, of_states)
 
     carry = total, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), states)

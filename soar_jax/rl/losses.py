@@ -14,7 +14,7 @@ from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.decoder import LayerCaches
 from soar_jax.model.parameters import Params
-from soar_jax.parallel.sharding import constrain, num_row_shards, per_row
+from soar_jax.parallel.sharding import num_row_shards, per_row, take_rows
 from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
 
@@ -68,7 +68,7 @@ def prompt_states(params: Params, model: ModelConfig, prompts: PromptBatch, rema
         remat=remat,
     )
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
-    return PromptStates(cache, constrain(last, None, None)[:num_prompts])
+    return PromptStates(cache, last[:num_prompts])
 
 
 def completion_hidden(
@@ -80,8 +80,8 @@ def completion_hidden(
       states: of the rollouts' prompts, by the same policy.
     """
     num_prompt_slots, tokens = rollouts.prompts.tokens.shape[1], rollouts.tokens[:, :-1]
-    prompt_lengths = rollouts.prompts.lengths[rollouts.prompt_of]
-    first = states.last_hidden[rollouts.prompt_of][:, None]
+    prompt_lengths = take_rows(rollouts.prompts.lengths, rollouts.prompt_of)
+    first = take_rows(states.last_hidden, rollouts.prompt_of)[:, None]
     if not tokens.shape[1]:
         return first
     slots = jnp.arange(num_prompt_slots + tokens.shape[1])
@@ -156,24 +156,32 @@ def _token_logprobs(
     return jnp.moveaxis(logprobs, 0, 1).reshape(num_rows, -1)[:, :num_slots]
 
 
-class Mismatch(NamedTuple):
-    """Sums over completion tokens that compare the trainer's log-probabilities with the sampler's; [] float32."""
+RATIO_BOUNDS = (0.001, 0.01, 0.05)  # distances of a token's ratio to 1 that tokens are counted within
 
-    num_tokens: jax.Array
-    absolute: jax.Array  # |difference|
-    k3: jax.Array  # exp(d) - d - 1 with d = policy's - sampler's: KL divergence of the sampler to the policy
+
+class Comparison(NamedTuple):
+    """Sums over trained tokens that compare the policy's log-probabilities with other ones; float32."""
+
+    num_tokens: jax.Array  # []
+    absolute: jax.Array  # [] |d| with d = policy's - sampler's
+    k3: jax.Array  # [] exp(d) - d - 1: KL divergence of the sampler to the policy
+    ratio_within: jax.Array  # [len(RATIO_BOUNDS)] tokens whose ratio exp(d) is no farther from 1
+    reference_k3: jax.Array  # [] KL divergence of the policy to the reference; 0 without a KL term in the loss
 
     @staticmethod
-    def zero() -> Mismatch:
+    def zero() -> Comparison:
         """The sums over no tokens."""
-        return Mismatch(*(jnp.float32(0),) * 3)
+        zero = jnp.float32(0)
+        return Comparison(zero, zero, zero, jnp.zeros(len(RATIO_BOUNDS), jnp.float32), zero)
 
     @staticmethod
-    def of(logprobs: jax.Array, sampler_logprobs: jax.Array, mask: jax.Array) -> Mismatch:
+    def of(logprobs: jax.Array, sampler_logprobs: jax.Array, mask: jax.Array, reference_k3: jax.Array) -> Comparison:
         """The sums over the tokens [B, C] where `mask` is 1."""
         difference = jax.lax.stop_gradient(logprobs - sampler_logprobs) * mask
         k3 = jnp.exp(difference) - difference - 1
-        return Mismatch(jnp.sum(mask), jnp.sum(jnp.abs(difference)), jnp.sum(k3))
+        distance = jnp.abs(jnp.expm1(difference))
+        within = jnp.stack([jnp.sum(jnp.where(distance <= bound, mask, 0)) for bound in RATIO_BOUNDS])
+        return Comparison(jnp.sum(mask), jnp.sum(jnp.abs(difference)), jnp.sum(k3), within, jnp.sum(reference_k3))
 
 
 # Many parameters: those of `policy_logprobs`, for two policies.
@@ -185,7 +193,7 @@ def policy_gradient_loss(
     settings: LossSettings,
     states: PromptStates | None = None,
     reference_states: PromptStates | None = None,
-) -> tuple[jax.Array, Mismatch]:
+) -> tuple[jax.Array, Comparison]:
     """Policy-gradient loss summed over rows and tokens; callers divide the scalar by the row count.
 
     So a row's loss is the sum over its tokens, not their mean: its gradient is that of the advantage times the log-
@@ -217,11 +225,14 @@ def policy_gradient_loss(
         per_token = -jnp.minimum(ratio * advantages, clipped * advantages)
     else:
         per_token = -_importance_weights(logprobs, batch, mask, settings) * advantages * logprobs
+    reference_k3 = jnp.zeros_like(mask)
     if reference is not None and settings.kl_coef > 0:
         ref_logprobs = jax.lax.stop_gradient(logprobs_of(reference, states=reference_states))
         difference = (ref_logprobs - logprobs) * mask  # masked first: exp of padding could overflow
-        per_token = per_token + settings.kl_coef * (jnp.exp(difference) - difference - 1)
-    return jnp.sum(per_token * mask), Mismatch.of(logprobs, batch.rollouts.sampler_logprobs, mask)
+        reference_k3 = jnp.exp(difference) - difference - 1
+        per_token = per_token + settings.kl_coef * reference_k3
+    comparison = Comparison.of(logprobs, batch.rollouts.sampler_logprobs, mask, jax.lax.stop_gradient(reference_k3))
+    return jnp.sum(per_token * mask), comparison
 
 
 def _importance_weights(

@@ -16,14 +16,13 @@ from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase
 from soar_jax.model.parameters import Params
 from soar_jax.rl.gradient import accumulated_gradient
-from soar_jax.rl.losses import LossSettings
+from soar_jax.rl.losses import RATIO_BOUNDS, Comparison, LossSettings
 from soar_jax.types import TrainBatch
 
-# float32: loss, grad_norm, active_share (of rows with a non-zero advantage), and over the trained tokens the mean
-# absolute difference of policy's and sampler's log-probabilities (mismatch) and the KL divergence of the sampler to the
-# policy by the k3 estimator (mismatch_kl); NaN if no token was trained on.
+# float32: those of an update, and `comparison_metrics`. `grad_norm` is before clipping, and `active_share` that of rows
+# with a non-zero advantage.
 Metrics = dict[str, jax.Array]
-MISMATCH = ("mismatch", "mismatch_kl")
+UPDATE_METRICS = ("loss", "grad_norm", "active_share")
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -107,19 +106,30 @@ def train_step(
         rows_per_micro_batch=rows_per_micro_batch,
         is_batched=is_batched,
     )
-    value, mismatch, gradient = shard_gradient(gradient_of)(state.weights, batch, reference, frozen_base)
+    value, comparison, gradient = shard_gradient(gradient_of)(state.weights, batch, reference, frozen_base)
     updates, opt_state = make_optimizer(optimizer).update(gradient, state.opt_state, state.weights)
     rate = learning_rate * optimizer.learning_rate_scale
     updates = jax.tree.map(lambda update: -rate * update, updates)
     updated = TrainState(weights=optax.apply_updates(state.weights, updates), opt_state=opt_state)
     has_signal = jnp.any(batch.advantages != 0)
     state = jax.tree.map(lambda new, old: jnp.where(has_signal, new, old), updated, state)
-    grad_norm = optax.tree.norm(gradient)  # before clipping
-    active_share = jnp.mean((batch.advantages != 0).astype(jnp.float32))
-    return state, {
+    metrics = {
         "loss": value,
-        "grad_norm": grad_norm,
-        "active_share": active_share,
-        "mismatch": mismatch.absolute / mismatch.num_tokens,
-        "mismatch_kl": mismatch.k3 / mismatch.num_tokens,
+        "grad_norm": optax.tree.norm(gradient),
+        "active_share": jnp.mean((batch.advantages != 0).astype(jnp.float32)),
     }
+    return state, metrics | comparison_metrics(comparison, has_reference=reference is not None)
+
+
+def comparison_metrics(comparison: Comparison, *, has_reference: bool) -> Metrics:
+    """Means over the trained tokens, NaN if there were none.
+
+    `mismatch` is the mean absolute difference of the policy's and the sampler's log-probabilities, `mismatch_kl` the
+    KL divergence of the sampler to the policy, and `ratio_within_D` the share of tokens whose ratio is at most D from
+    1. `reference_kl` is the divergence of the policy to the reference, where the loss has a KL term. Both divergences
+    are by the k3 estimator.
+    """
+    sums = {"mismatch": comparison.absolute, "mismatch_kl": comparison.k3}
+    sums |= {f"ratio_within_{bound}": comparison.ratio_within[index] for index, bound in enumerate(RATIO_BOUNDS)}
+    sums |= {"reference_kl": comparison.reference_k3} if has_reference else {}
+    return {name: value / comparison.num_tokens for name, value in sums.items()}

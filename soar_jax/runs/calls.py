@@ -1,6 +1,6 @@
 """What a run does: the one list of its calls of compiled programs, read off its config.
 
-`planning/plan.py` sums their costs, `planning/programs.py` lowers the largest call of each role for the compile check,
+`planning/plan.py` sums their costs, `runs/programs.py` lowers the largest call of each role for the compile check,
 and `tests/runs/test_calls.py` compares the list with the calls of small runs. The live display counts outer steps and
 does not need it.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -15,29 +15,48 @@ from rich.text import Text
 
 from soar_jax.parallel import processes
 from soar_jax.runs.interrupts import Interrupts
+from soar_jax.runs.progress import Pace, format_duration
 
+LINE_EVERY_S = 30.0  # where standard output is no terminal: the longest time between lines, as far as there is news
+_LEAST_SHOWN_S = 0.5  # of a phase in the times of a run
 _FEW_PARSABLE = 0.5  # a step's line shows the fraction of parsable questions if it is below this
 
 
 class Display:
-    """Shows phases, steps and messages, and times the phases."""
+    """Shows phases, steps and messages, and times the phases.
 
-    def __init__(self, total_steps: int, interrupts: Interrupts, selection: str = "validation") -> None:
+    Elsewhere than in a terminal, a phase or its progress is a line if there was none for `LINE_EVERY_S`. Nothing runs
+    beside the run, so that a line waits for the devices' current call.
+    """
+
+    def __init__(
+        self,
+        total_steps: int,
+        interrupts: Interrupts,
+        selection: str = "validation",
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         """Starts the live panel if standard output is a terminal.
 
         Args:
           selection: name of the problems that choose the promoted student.
+          clock: returns seconds.
         """
+        self._clock = clock
         self._console = Console(highlight=False, markup=False, soft_wrap=True, quiet=not processes.is_main())
         self._interrupts = interrupts
         self._total = total_steps
         self._selection = selection
         self._phase = "starting"
-        self._phase_started = time.perf_counter()
+        self._progress: dict[str, str] = {}  # of phases that have begun some work and not ended it
+        self._phase_started = self._last_line = clock()
+        self._paces: dict[tuple[str, str], Pace] = {}  # by phase and unit
         self._last: dict[str, Any] = {}
+        self._is_searching = False  # in the outer loop
         self._steps_done = 0
         self._step_seconds: list[float] = []
         self.seconds: dict[str, float] = {}  # per phase since the last `step_done`
+        self._totals: dict[str, float] = {}  # per phase since the start
         self._live: Live | None = None
         if self._console.is_terminal and processes.is_main():
             self._live = Live(get_renderable=self._panel, console=self._console, refresh_per_second=4)
@@ -47,18 +66,36 @@ class Display:
     def phase(self, name: str) -> Iterator[None]:
         """Shows and times a phase; raises `InterruptedRunError` instead if a stop signal has come."""
         self._interrupts.raise_if_stopped()
-        self._phase, self._phase_started = name, time.perf_counter()
+        self._phase, self._phase_started = name, self._clock()
+        self._say_if_due()
         yield
-        elapsed = time.perf_counter() - self._phase_started
-        self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
+        elapsed = self._clock() - self._phase_started
+        for seconds in (self.seconds, self._totals):
+            seconds[name] = seconds.get(name, 0.0) + elapsed
+
+    def progress(self, unit: str, done: int, total: int, note: str) -> None:
+        """Shows how far the current phase is, and from the second call on the time left.
+
+        A phase may end before its work does, and go on with it when it is next entered.
+        """
+        pace = self._paces.setdefault((self._phase, unit), Pace())
+        left = pace.time_left(self._clock(), done, total - done)
+        self._progress[self._phase] = ", ".join(filter(None, (f"{done:,} of {total:,} {unit}", note, left)))
+        self._say_if_due()
+        if done >= total:
+            del self._progress[self._phase]
 
     def check(self) -> None:
         """Raises `InterruptedRunError` if a stop signal has come."""
         self._interrupts.raise_if_stopped()
 
-    def resume(self, steps_done: int) -> None:
-        """Sets the number of outer steps that earlier starts have completed."""
-        self._steps_done = steps_done
+    def begin_search(self, steps_done: int) -> None:
+        """Shows outer steps from here on, and resets `seconds`; earlier starts have completed `steps_done`."""
+        self._is_searching, self._steps_done, self.seconds = True, steps_done, {}
+
+    def end_search(self) -> None:
+        """Shows no outer steps from here on."""
+        self._is_searching = False
 
     def step_done(self, metrics: dict[str, Any], tokens_per_s: float) -> None:
         """Prints a line about a finished outer step, and resets `seconds`."""
@@ -71,12 +108,27 @@ class Display:
     def say(self, message: str | Table) -> None:
         """Prints a message, above the panel if there is one."""
         self._console.print(message)
+        self._last_line = self._clock()
+
+    def times(self, elapsed_s: float) -> str:
+        """Names the phases since the start with their times, in order; the rest of `elapsed_s` is "other"."""
+        times = self._totals | {"other": elapsed_s - sum(self._totals.values())}
+        return ", ".join(f"{name} {format_duration(s)}" for name, s in times.items() if s >= _LEAST_SHOWN_S)
 
     def close(self) -> None:
         """Removes the live panel."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def _say_if_due(self) -> None:
+        """Prints the phase and its progress where no panel shows them, and no line was printed for a while."""
+        if self._console.is_terminal or self._clock() - self._last_line < LINE_EVERY_S:
+            return
+        step = f"step {self._steps_done + 1:>3}/{self._total}  " if self._is_searching else ""
+        elapsed, progress = self._clock() - self._phase_started, self._progress.get(self._phase, "")
+        since = f", {format_duration(elapsed)}" if elapsed >= 1 else ""
+        self.say(f"{step}{self._phase}{since}{': ' if progress else ''}{progress}")
 
     def _time_left(self) -> str:
         if not self._step_seconds:
@@ -86,12 +138,17 @@ class Display:
 
     def _panel(self) -> Group:
         last = self._last
-        elapsed = time.perf_counter() - self._phase_started
-        head = Text(f"outer step {min(self._steps_done + 1, self._total)}/{self._total}  ", style="bold")
+        elapsed = self._clock() - self._phase_started
+        step = f"outer step {min(self._steps_done + 1, self._total)}/{self._total}  " if self._is_searching else ""
+        head = Text(step, style="bold")
         head.append(f"{self._phase} {elapsed:.0f} s", style="cyan")
         bar = Table.grid()  # a bare ProgressBar does not end its line
         bar.add_row(ProgressBar(total=max(1, self._total), completed=self._steps_done, width=60))
-        rows: list[Any] = [head, bar]
+        rows: list[Any] = [head]
+        if progress := self._progress.get(self._phase):
+            rows.append(Text(progress))
+        if self._is_searching:
+            rows.append(bar)
         if last:
             bars = " ".join(f"{reward:+.2f}" for reward in last["rewards"])
             rows.append(Text(f"datasets' rewards  {bars}"))

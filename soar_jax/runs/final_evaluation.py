@@ -67,7 +67,8 @@ def test_policies(context: RunContext, search: SearchResult) -> tuple[dict[str, 
     """
     setup, meter = context.setup, context.setup.meter
     tokens_before, flops_before = meter.num_tokens, meter.num_flops
-    stages = curricula.method_stages(setup, search)
+    with context.phase("choosing the final students' questions"):
+        stages = curricula.method_stages(setup, search)
     written = Work(sampled_tokens=meter.num_tokens - tokens_before, flops=meter.num_flops - flops_before)
     search.split.test.unseal()
     tests: Tests = {"hard_test": search.split.test.problems}

@@ -38,7 +38,7 @@ def make_judge(setup: Setup, workdir: epath.Path) -> Judge | None:
             not files.is_in_bucket(workdir),
             f"analysis.judge is 'endpoint', which appends to a cache on disk; choose a local --workdir, not {workdir}",
         )
-        return EndpointJudge(analysis.judge_model, workdir / "judge_cache.jsonl")
+        return EndpointJudge(analysis.judge_model, workdir / "judge_cache.jsonl", show_progress=setup.show_progress)
     if analysis.judge == "self_consistency":
         return SelfConsistencyJudge(
             evaluator=setup.evaluator,

@@ -16,6 +16,24 @@ LINE_EVERY_S = 15.0
 MIN_WIDTH = 160
 
 
+class Pace:
+    """Estimates the time left from the units done since the first update, whose own time is much compilation."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None  # time and units done at the first update
+        self._last = 0.0  # units done at the last update
+
+    def time_left(self, now: float, done: float, left: float) -> str:
+        """Says how long the units that are left will take, from the second update on; fewer units done begin anew."""
+        if self._first is None or done < self._last:
+            self._first = now, done
+        self._last = done
+        started, done_then = self._first
+        if done <= done_then or not left:
+            return ""
+        return f"about {format_duration(left * (now - started) / (done - done_then))} left"
+
+
 class WorkProgress:
     """Shows the work done, the time left and messages, and ends the work after a stop signal."""
 
@@ -26,7 +44,7 @@ class WorkProgress:
         self._console = Console(highlight=False, soft_wrap=True, markup=False, quiet=not processes.is_main())
         if not self._console.is_terminal:
             self._console.width = max(self._console.width, MIN_WIDTH)
-        self._first: tuple[float, float] | None = None  # time and units done at the first update
+        self._pace = Pace()
         self._last_line = float("-inf")
         columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"))
         self._bar = Progress(*columns, console=self._console, transient=True)
@@ -35,16 +53,11 @@ class WorkProgress:
     def update(self, done: float, left: float, note: str) -> None:
         """Shows units done and left, and from the second update on the time left.
 
-        The first update's time is not used, since much of it is compilation.
-
         Raises:
           InterruptedRunError: a stop signal has come.
         """
         now = time.perf_counter()
-        self._first = self._first or (now, done)
-        started, done_then = self._first
-        if done > done_then and left:
-            note = f"{note}, about {format_duration(left * (now - started) / (done - done_then))} left"
+        note = ", ".join(filter(None, (note, self._pace.time_left(now, done, left))))
         if self._console.is_terminal:
             self._bar.update(self._task, completed=done, total=done + left, note=note)
             self._bar.start()

@@ -55,6 +55,8 @@ def write_summary(
     setup, workdir = context.setup, context.workdir
     arrays, progress = search.arrays, search.progress
     num_unjudged = _judge_questions(context)
+    with context.phase("analysing the final students' questions"):
+        curriculum = ledger.analyse_curriculum(setup, read_lines(workdir / "curriculum.jsonl"))
     summary = {
         **_identity(context, search),
         **_outcome(context, search, results),
@@ -64,7 +66,7 @@ def write_summary(
         "num_flops": progress.num_flops
         + int(written.flops)
         + sum(result.get("num_flops", 0) for result in results.values()),  # absent in results of older versions
-        "curriculum": ledger.analyse_curriculum(setup, read_lines(workdir / "curriculum.jsonl")),
+        "curriculum": curriculum,
         "num_unjudged": num_unjudged,
         "test_questions_written": count_test_questions(workdir, search.split.test, setup.config),
         "search_s": search_s,
@@ -128,7 +130,8 @@ def _judge_questions(context: RunContext) -> int:
     """Judges the questions, and shows if the teacher wrote too few; returns the number that the judge failed on."""
     setup, workdir = context.setup, context.workdir
     judge = judging.make_judge(setup, workdir)
-    num_unjudged = judging.judge_questions(setup, workdir, judge) if judge else 0
+    with context.phase("judging questions"):
+        num_unjudged = judging.judge_questions(setup, workdir, judge) if judge else 0
     curriculum, num_written = setup.config.curriculum, len(read_lines(workdir / "curriculum.jsonl"))
     if curriculum.source == "teacher" and num_written < curriculum.num_questions:
         context.display.say(
@@ -167,6 +170,7 @@ def show_summary(context: RunContext, summary: dict[str, Any]) -> None:
     display.say(
         f"{searched if 'promoted_student' in policies else ''}{summary['wall_s']:.0f} s, "
         f"{summary['peak_rss_gib']:.2f} GiB, {summary['compilations']} programs compiled\n"
+        f"time of this start: {display.times(context.clock.start_s)}\n"
         f"everything is in {context.workdir}"
     )
 

@@ -17,6 +17,7 @@ from soar_jax.rl.schedules import learning_rates
 from soar_jax.rl.train_step import TrainState
 from soar_jax.soar import curricula
 from soar_jax.soar.curricula import Stage
+from soar_jax.soar.indicators import means
 from soar_jax.soar.inner_loop import Episode, EpisodePlan, QuestionSets, continue_population
 from soar_jax.soar.setup import Setup, validation_accuracy
 from soar_jax.types import Phase
@@ -90,7 +91,7 @@ class FinalTrainer:
             size=config.final.num_replicas,
         )
         if not self._restore():
-            self._add_row("start", is_synthetic=True, means={})
+            self._add_row("start", is_synthetic=True, found={})
 
     def train(self, question_sets: QuestionSets, stage: Stage) -> None:
         """Trains on a stage's questions, of each replica, for its student steps; none beyond the last one reported.
@@ -129,9 +130,21 @@ class FinalTrainer:
         )
 
     def _train_episode(self, question_sets: QuestionSets, plan: EpisodePlan) -> Episode:
-        with self._hooks.phase(f"training {self._start.name}, {self._steps} of {self._last_step} student steps"):
+        steps_before, accuracies = self._steps, self._curve[-1].get("validation")
+        validated = f", validation {np.mean(accuracies):.2f}" if accuracies else ""
+
+        def report(num_done: int, mean_reward: float) -> None:
+            note = f"mean reward {mean_reward:.2f}{validated}"
+            self._setup.show_progress("student steps", steps_before + num_done, self._last_step, note)
+
+        with self._hooks.phase(f"training {self._start.name}"):
             episode = continue_population(
-                self._setup, self.states, self._start.weights, question_sets=question_sets, plan=plan
+                self._setup,
+                self.states,
+                self._start.weights,
+                question_sets=question_sets,
+                plan=plan,
+                report=report,
             )
         self.states = episode.states
         return episode
@@ -139,24 +152,26 @@ class FinalTrainer:
     def _record(self, stage: Stage, episode: Episode) -> None:
         """Adds an episode's row to the curve, and tests and saves the replicas where that is due."""
         self._rewards += episode.mean_rewards.mean(axis=1).tolist()
-        means = {
+        found: dict[str, float | None] = {
             "mean_reward": float(episode.mean_rewards.mean()),
             "right_share": float(episode.right_shares.mean()),
         }
-        self._add_row(stage.name, stage.is_synthetic, means)
+        self._add_row(stage.name, stage.is_synthetic, found | means(episode.indicators))
         test_every = self._setup.config.final.test_every
         if test_every and self._steps % test_every == 0:
             self._test()
             if self._steps < self._last_step:
                 self._save()
 
-    def _add_row(self, stage: str, is_synthetic: bool, means: dict[str, float]) -> None:
+    def _add_row(self, stage: str, is_synthetic: bool, found: dict[str, float | None]) -> None:
         """Adds a row to the curve, with the validation accuracy of each replica where there is a validation set."""
         row: dict[str, Any] = {"student_steps": self._steps, "stage": stage, "is_synthetic": is_synthetic}
         if self._split.validation:
             replicas = self._setup.config.final.num_replicas
-            row["validation"] = validation_accuracy(self._setup, self.states.weights, self._split, replicas).tolist()
-        self._curve.append(row | means)
+            with self._hooks.phase(f"validating {self._start.name}"):
+                accuracy = validation_accuracy(self._setup, self.states.weights, self._split, replicas)
+            row["validation"] = accuracy.tolist()
+        self._curve.append(row | found)
 
     def _test(self) -> None:
         """Tests the replicas, and adds the mean figures to the last row of the curve."""

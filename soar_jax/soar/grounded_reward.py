@@ -8,15 +8,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from soar_jax.evaluation.hard_subset import HardSplit
+from soar_jax.integers import ceil_div
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import processes
 from soar_jax.rl.population import changed_shares, take_student
 from soar_jax.rl.schedules import learning_rates
 from soar_jax.rng import stream_generator, stream_key
 from soar_jax.sampling.text import Draw
-from soar_jax.soar.inner_loop import Episode, EpisodePlan, QuestionSets, QuestionStats, train_population
+from soar_jax.soar.indicators import Indicators, join_students
+from soar_jax.soar.inner_loop import (
+    Episode,
+    EpisodePlan,
+    QuestionSets,
+    QuestionStats,
+    ReportStep,
+    train_population,
+)
 from soar_jax.soar.promotion import StepOutcome, candidate_index
 from soar_jax.soar.setup import Setup
+from soar_jax.soar.shown_answers import ShownAnswer, pick_answers
 from soar_jax.soar.state import Progress
 from soar_jax.soar.teacher_rewards import dataset_rewards
 from soar_jax.types import Phase
@@ -59,10 +69,11 @@ class TrainedStudents:
     stats: QuestionStats
     mean_rewards: np.ndarray  # [inner steps, P] mean reward of the rollouts
     right_shares: np.ndarray  # [inner steps, P] share of the rollouts that are right
-    mismatch: np.ndarray  # [inner steps, P] as in `Episode`
+    indicators: Indicators  # [inner steps, P] as in `Episode`
     changed_shares: np.ndarray  # [P] share of the weights that training changed; NaN for students without a signal
     measured: RewardEval
     candidate: Params  # the best dataset's student that `promotion.student` names
+    shown: tuple[ShownAnswer, ...]
 
     @property
     def num_steps(self) -> int:
@@ -139,13 +150,16 @@ def train_students(
     rates = learning_rates(config.student, config.episode_steps(len(progress.promotions)), config.student.warmup_steps)
     evaluator = RewardEvaluator(setup, split, step)
     size = config.students_at_once
-    waves = []
+    shown = pick_answers(setup, question_sets, outer_step=step, num_steps=len(rates))
+    plan = EpisodePlan(stream="inner", indices=(step,), learning_rates=rates, shown=shown)
+    waves: list[_Wave] = []
     candidate, best_reward = baseline, -np.inf
     for first in range(0, len(question_sets), size):
         wave = question_sets[first : first + size]
         with phase("training students"):
-            plan = EpisodePlan(stream="inner", indices=(step,), learning_rates=rates, first_student=first)
-            episode = train_population(setup, baseline, wave, plan)
+            report = _report(setup, len(rates), num_before=len(waves), num_waves=ceil_div(len(question_sets), size))
+            plan = dataclasses.replace(plan, first_student=first)
+            episode = train_population(setup, baseline, wave, plan, report)
         with phase("measuring improvement"):
             changed = _changed_shares(setup, episode, baseline)
             measured = evaluator.evaluate(episode.states.weights, baseline, wave)
@@ -157,13 +171,24 @@ def train_students(
                 stats=episode.stats,
                 mean_rewards=episode.mean_rewards,
                 right_shares=episode.right_shares,
-                mismatch=episode.mismatch,
+                indicators=episode.indicators,
                 changed_shares=changed,
                 measured=measured,
+                shown=episode.shown,
             )
         )
         del episode  # frees the wave's students
     return _joined(waves, candidate)
+
+
+def _report(setup: Setup, num_steps: int, *, num_before: int, num_waves: int) -> ReportStep:
+    """Makes the report of a wave's student steps, those of earlier waves before them."""
+
+    def report(num_done: int, mean_reward: float) -> None:
+        done = num_before * num_steps + num_done
+        setup.show_progress("student steps", done, num_waves * num_steps, f"mean reward {mean_reward:.2f}")
+
+    return report
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,9 +198,10 @@ class _Wave:
     stats: QuestionStats
     mean_rewards: np.ndarray
     right_shares: np.ndarray
-    mismatch: np.ndarray
+    indicators: Indicators
     changed_shares: np.ndarray
     measured: RewardEval
+    shown: tuple[ShownAnswer, ...]
 
 
 def _changed_shares(setup: Setup, episode: Episode, baseline: Params) -> np.ndarray:
@@ -193,7 +219,7 @@ def _joined(waves: Sequence[_Wave], candidate: Params) -> TrainedStudents:
         ),
         mean_rewards=np.concatenate([wave.mean_rewards for wave in waves], axis=1),
         right_shares=np.concatenate([wave.right_shares for wave in waves], axis=1),
-        mismatch=np.concatenate([wave.mismatch for wave in waves], axis=1),
+        indicators=join_students([wave.indicators for wave in waves]),
         changed_shares=np.concatenate([wave.changed_shares for wave in waves]),
         measured=RewardEval(
             baseline=waves[0].measured.baseline,
@@ -203,6 +229,8 @@ def _joined(waves: Sequence[_Wave], candidate: Params) -> TrainedStudents:
             has_questions=np.concatenate([wave.measured.has_questions for wave in waves]),
         ),
         candidate=candidate,
+        # In one order, however many waves there are.
+        shown=tuple(sorted((answer for wave in waves for answer in wave.shown), key=lambda answer: answer.pick)),
     )
 
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 
 from soar_jax import parallel
 from soar_jax.errors import NotFiniteError
+from soar_jax.grading.grader import Verdict
 from soar_jax.integers import ceil_div
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import processes
 from soar_jax.rl.advantages import ADVANTAGES
 from soar_jax.rl.policy import PolicySettings
 from soar_jax.rl.population import init_population, update_population
-from soar_jax.rl.train_step import TrainState
+from soar_jax.rl.train_step import UPDATE_METRICS, TrainState
 from soar_jax.rng import split_key, stream_generator, stream_key
 from soar_jax.sampling.text import Draw
+from soar_jax.soar.indicators import CompletionSums, Indicators, stack_steps
 from soar_jax.soar.kl_rewards import subtract_students_kl
 from soar_jax.soar.setup import Setup
+from soar_jax.soar.shown_answers import Pick, ShownAnswer
 from soar_jax.soar.student_rewards import student_rewards
 from soar_jax.telemetry.meter import TrainedRows
 from soar_jax.types import PromptBatch, QuestionAnswer, RolloutBatch, TrainBatch
@@ -39,6 +42,7 @@ class EpisodePlan:
     # An episode on the questions of an earlier one continues their order, which the earlier one's indices name.
     steps_before: int = 0  # student steps on the same questions
     order_indices: tuple[int, ...] = ()  # of the first episode on them; empty: this one's
+    shown: tuple[Pick, ...] = ()  # answers that are kept; those of other students do not count
 
     @property
     def num_steps(self) -> int:
@@ -63,7 +67,38 @@ class Episode:
     mean_rewards: np.ndarray  # [steps, P] of the rollouts of each step
     right_shares: np.ndarray  # [steps, P] share of right answers
     has_signal: np.ndarray  # [steps, P] bool, whether an answer had an advantage
-    mismatch: np.ndarray  # [steps, P] `train_step`'s metric in a step's first update
+    indicators: Indicators  # [steps, P]; those of updates are of a step's first one
+    shown: tuple[ShownAnswer, ...] = ()
+
+
+# Called after each student step with the number done and the mean reward of the last.
+ReportStep = Callable[[int, float], None]
+
+
+def report_nothing(num_done: int, mean_reward: float) -> None:
+    """Leaves the steps of an episode unreported."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Answers:
+    """The students' answers of a student step."""
+
+    rollouts: RolloutBatch  # [P, Q * G, ...]
+    asked: list[QuestionAnswer]  # [P * Q * G]
+    texts: list[str]  # [P * Q * G]
+    verdicts: list[Verdict]  # [P * Q * G]
+    is_right: np.ndarray  # [P, Q, G] bool
+    rewards: np.ndarray  # [P, Q, G] float32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Step:
+    """Statistics of a student step, as in `Episode`, each [P]."""
+
+    mean_rewards: np.ndarray
+    right_shares: np.ndarray
+    has_signal: np.ndarray
+    indicators: Indicators
 
 
 class _Batches:
@@ -94,10 +129,10 @@ class _Batches:
             lengths=np.stack([lengths[pick] for lengths, pick in zip(self._lengths, picks, strict=True)]),
         )
 
-    def references(self, step: int, group_size: int) -> list[str]:
-        """Returns the reference answers of a step's rollouts [P * Q * G]."""
+    def asked(self, step: int, group_size: int) -> list[QuestionAnswer]:
+        """Returns the questions and reference answers of a step's rollouts [P * Q * G]."""
         return [
-            items[index].answer
+            items[index]
             for items, order in zip(self._padded, self._orders, strict=True)
             for index in order[step]
             for _ in range(group_size)
@@ -120,7 +155,13 @@ def draw_order(setup: Setup, plan: EpisodePlan, student: int, num_questions: int
     return np.concatenate(rounds)[:need].reshape(-1, each)[plan.steps_before :]
 
 
-def train_population(setup: Setup, start: Params, question_sets: QuestionSets, plan: EpisodePlan) -> Episode:
+def train_population(
+    setup: Setup,
+    start: Params,
+    question_sets: QuestionSets,
+    plan: EpisodePlan,
+    report: ReportStep = report_nothing,
+) -> Episode:
     """Trains one copy of `start` on each set of questions; `start` is not donated.
 
     A student step samples `inner.group_size` answers to each of `inner.questions_per_step` questions, rewards them by
@@ -136,11 +177,16 @@ def train_population(setup: Setup, start: Params, question_sets: QuestionSets, p
         optimizer=setup.student.optimizer,
         size=len(question_sets),
     )
-    return continue_population(setup, states, start, question_sets=question_sets, plan=plan)
+    return continue_population(setup, states, start, question_sets=question_sets, plan=plan, report=report)
 
 
 def continue_population(
-    setup: Setup, states: TrainState, reference: Params, question_sets: QuestionSets, plan: EpisodePlan
+    setup: Setup,
+    states: TrainState,
+    reference: Params,
+    question_sets: QuestionSets,
+    plan: EpisodePlan,
+    report: ReportStep = report_nothing,
 ) -> Episode:
     """Trains existing students for one episode, see `train_population`; `states` is donated.
 
@@ -149,37 +195,48 @@ def continue_population(
         from. The paper is silent; the baseline student is in memory anyway, and towards the base model a KL term would
         undo what promotions have gained.
     """
-    config, population = setup.config, len(question_sets)
-    batches = _Batches(setup, question_sets, plan)
-    mean_rewards, right_shares, has_signal, mismatch = [], [], [], []
-    advantage = ADVANTAGES[config.inner.advantage]
-    for step, learning_rate in enumerate(plan.learning_rates):
-        rollouts = _sample(setup, states, batches.prompts(step), plan, step)
-        texts, references = setup.sampler.texts(rollouts), batches.references(step, config.inner.group_size)
-        is_right = setup.grader.is_right(texts, references)
-        rewards = student_rewards(config.student, texts, references, is_right)
-        shape = (population, -1, config.inner.group_size)  # [P, Q, G]
-        rewards, is_right = rewards.reshape(shape), is_right.reshape(shape)
-        net_rewards = subtract_students_kl(setup, rewards, rollouts, reference)
-        advantages = np.asarray(advantage(net_rewards), np.float32).reshape(population, -1)
-        batch = TrainBatch(rollouts=rollouts, advantages=parallel.shard_population(setup.mesh, advantages))
-        for update in range(setup.student.updates_per_batch):
-            states, metrics = _update(setup, states, batch, reference, learning_rate)
-            _require_finite(metrics, f"{plan.stream} {plan.indices}, inner step {step}", plan.first_student)
-            meter_training(setup, batch, setup.student)
-            if update == 0:  # later ones differ from the sampler by more than its rounding
-                mismatch.append(processes.to_host(metrics["mismatch"]))
-        has_signal.append((advantages != 0).any(axis=1))
-        batches.count(step, is_right)
-        mean_rewards.append(rewards.mean(axis=(1, 2)))
-        right_shares.append(is_right.mean(axis=(1, 2)))
+    batches, advantage = _Batches(setup, question_sets, plan), ADVANTAGES[setup.config.inner.advantage]
+    steps: list[_Step] = []
+    shown: list[ShownAnswer] = []
+    for step in range(plan.num_steps):
+        answers = _answer(setup, states, batches, plan, step)
+        net_rewards, kl = subtract_students_kl(setup, answers.rewards, answers.rollouts, reference)
+        advantages = np.asarray(advantage(net_rewards), np.float32)  # [P, Q, G]
+        flat = parallel.shard_population(setup.mesh, advantages.reshape(len(advantages), -1))
+        batch = TrainBatch(rollouts=answers.rollouts, advantages=flat)
+        states, metrics = _train_on(setup, states, batch, reference, plan, step)
+        batches.count(step, answers.is_right)
+        steps.append(_statistics(setup, answers, advantages, question_sets, metrics | kl))
+        shown += _shown(setup, answers, advantages, plan, step)
+        report(step + 1, float(answers.rewards.mean()))
     return Episode(
         states=states,
         stats=batches.stats,
-        mean_rewards=np.array(mean_rewards),
-        right_shares=np.array(right_shares),
-        has_signal=np.array(has_signal),
-        mismatch=np.array(mismatch),
+        mean_rewards=np.array([step.mean_rewards for step in steps]),
+        right_shares=np.array([step.right_shares for step in steps]),
+        has_signal=np.array([step.has_signal for step in steps]),
+        indicators=stack_steps([step.indicators for step in steps]),
+        shown=tuple(shown),
+    )
+
+
+def _answer(setup: Setup, states: TrainState, batches: _Batches, plan: EpisodePlan, step: int) -> _Answers:
+    """Samples, grades and rewards the answers of a student step."""
+    section = setup.config.inner
+    rollouts = _sample(setup, states, batches.prompts(step), plan, step)
+    texts, asked = setup.sampler.texts(rollouts), batches.asked(step, section.group_size)
+    references = [item.answer for item in asked]
+    verdicts = setup.grader.grade(texts, references)
+    is_right = np.array([verdict is Verdict.CORRECT for verdict in verdicts], bool)
+    rewards = student_rewards(setup.config.student, texts, references, is_right)
+    shape = (len(rollouts.lengths), -1, section.group_size)  # [P, Q, G]
+    return _Answers(
+        rollouts=rollouts,
+        asked=asked,
+        texts=texts,
+        verdicts=verdicts,
+        is_right=is_right.reshape(shape),
+        rewards=rewards.reshape(shape),
     )
 
 
@@ -193,6 +250,64 @@ def _sample(setup: Setup, states: TrainState, prompts: PromptBatch, plan: Episod
         num_samples=setup.config.inner.group_size,
     )
     return setup.sampler.sample(states.weights, prompts, draw)
+
+
+def _train_on(
+    setup: Setup, states: TrainState, batch: TrainBatch, reference: Params, plan: EpisodePlan, step: int
+) -> tuple[TrainState, dict[str, np.ndarray]]:
+    """Updates every student on a batch, `student.updates_per_batch` times.
+
+    Returns:
+      The new states, and the metrics [P] of the first update: later ones differ from the sampler by more than its
+      rounding.
+    """
+    first: dict[str, np.ndarray] = {}
+    for _ in range(setup.student.updates_per_batch):
+        states, metrics = _update(setup, states, batch, reference, plan.learning_rates[step])
+        found = {name: processes.to_host(values) for name, values in metrics.items()}
+        _require_finite(found, f"{plan.stream} {plan.indices}, inner step {step}", plan.first_student)
+        meter_training(setup, batch, setup.student)
+        first = first or found
+    return states, first
+
+
+def _statistics(
+    setup: Setup, answers: _Answers, advantages: np.ndarray, question_sets: QuestionSets, metrics: Indicators
+) -> _Step:
+    """Makes the statistics of a student step; answers of students without questions are no answers."""
+    has_signal = (advantages != 0).any(axis=(1, 2))
+    completions = CompletionSums.of(answers.rollouts, setup.student.sampling.stop_ids).indicators()
+    signal = {"signal_share": (advantages != 0).any(axis=2).mean(axis=1)}
+    has_questions = [bool(questions) for questions in question_sets]
+    indicators = {name: np.where(has_questions, values, np.nan) for name, values in (completions | signal).items()}
+    indicators["grad_norm"] = np.where(has_signal, metrics["grad_norm"], np.nan)
+    indicators |= {name: values for name, values in metrics.items() if name not in UPDATE_METRICS}
+    return _Step(
+        mean_rewards=answers.rewards.mean(axis=(1, 2)),
+        right_shares=answers.is_right.mean(axis=(1, 2)),
+        has_signal=has_signal,
+        indicators=indicators,
+    )
+
+
+def _shown(
+    setup: Setup, answers: _Answers, advantages: np.ndarray, plan: EpisodePlan, step: int
+) -> Iterator[ShownAnswer]:
+    """Yields the picked answers of a student step."""
+    num_students, each = len(advantages), advantages[0].size
+    for pick in plan.shown:
+        student = pick.student - plan.first_student
+        if pick.step == step and 0 <= student < num_students:
+            index = student * each + pick.row
+            yield ShownAnswer(
+                pick=pick,
+                asked=answers.asked[index],
+                completion=answers.texts[index],
+                answer=setup.grader.answer(answers.texts[index]),
+                verdict=answers.verdicts[index],
+                reward=float(answers.rewards.flat[index]),
+                advantage=float(advantages.flat[index]),
+            )
 
 
 def _update(
@@ -225,9 +340,9 @@ def meter_training(setup: Setup, batch: TrainBatch, policy: PolicySettings) -> N
     setup.meter.add_training(TrainedRows.of(batch.rollouts, is_trained), has_reference)
 
 
-def _require_finite(metrics: dict[str, jax.Array], where: str, first_student: int) -> None:
+def _require_finite(metrics: dict[str, np.ndarray], where: str, first_student: int) -> None:
     for name in ("loss", "grad_norm"):
-        values = processes.to_host(metrics[name])
+        values = metrics[name]
         if not np.isfinite(values).all():
             students = (first_student + np.flatnonzero(~np.isfinite(values))).tolist()
             raise NotFiniteError(

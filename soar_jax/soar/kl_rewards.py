@@ -15,12 +15,15 @@ from soar_jax.model.parameters import Params
 from soar_jax.parallel import processes
 from soar_jax.rl.policy import PolicySettings
 from soar_jax.rl.population import policy_kl, population_kl
+from soar_jax.soar.indicators import Indicators
 from soar_jax.soar.setup import Setup
 from soar_jax.telemetry.meter import TrainedRows
 from soar_jax.types import RolloutBatch
 
 
-def subtract_students_kl(setup: Setup, rewards: np.ndarray, rollouts: RolloutBatch, reference: Params) -> np.ndarray:
+def subtract_students_kl(
+    setup: Setup, rewards: np.ndarray, rollouts: RolloutBatch, reference: Params
+) -> tuple[np.ndarray, Indicators]:
     """Subtracts `student.kl_coef` times each completion's KL divergence from its reward.
 
     Args:
@@ -28,16 +31,18 @@ def subtract_students_kl(setup: Setup, rewards: np.ndarray, rollouts: RolloutBat
       rollouts: [P, Q * G] rows.
 
     Returns:
-      [P, Q, G]; the rewards themselves where the students' KL is not in the reward.
+      [P, Q, G], and the divergence per token `reference_kl` [P]. The rewards themselves and no divergence where the
+      students' KL is not in the reward.
     """
     section = setup.config.student
     if not section.kl_in_reward:
-        return rewards
+        return rewards, {}
     divergence = population_kl(rollouts, reference, setup.sampler.frozen_base, **_options(setup, setup.student))
-    return rewards - section.kl_coef * _to_host(setup, divergence, rollouts).reshape(rewards.shape)
+    found = _to_host(setup, divergence, rollouts)
+    return rewards - section.kl_coef * found.reshape(rewards.shape), _per_token(found, rollouts)
 
 
-def subtract_teachers_kl(setup: Setup, rewards: np.ndarray, rollouts: RolloutBatch) -> np.ndarray:
+def subtract_teachers_kl(setup: Setup, rewards: np.ndarray, rollouts: RolloutBatch) -> tuple[np.ndarray, Indicators]:
     """Subtracts `teacher.kl_coef` times the KL divergence of the teacher's rollouts to the base model.
 
     The n rollouts of a dataset share one reward, so that it is reduced by their mean.
@@ -47,15 +52,23 @@ def subtract_teachers_kl(setup: Setup, rewards: np.ndarray, rollouts: RolloutBat
       rollouts: g * n rows for each turn; the divergence of a pair is the sum over its turns.
 
     Returns:
-      The shape of `rewards`; the rewards themselves where the teacher's KL is not in the reward, or it does not learn.
+      The shape of `rewards`, and the divergence per token `reference_kl` []. The rewards themselves and no divergence
+      where the teacher's KL is not in the reward, or it does not learn.
     """
     section = setup.config.teacher
     if not section.kl_in_reward or not section.train:
-        return rewards
+        return rewards, {}
     rollouts = parallel.replicate(setup.mesh, rollouts)
     divergence = policy_kl(rollouts, setup.base_weights, setup.sampler.frozen_base, **_options(setup, setup.teacher))
-    each = _to_host(setup, divergence, rollouts).reshape(section.turns, len(rewards), -1).sum(axis=0)  # [g, n]
-    return rewards - section.kl_coef * (each if rewards.ndim > 1 else each.mean(axis=1))
+    found = _to_host(setup, divergence, rollouts)
+    each = found.reshape(section.turns, len(rewards), -1).sum(axis=0)  # [g, n]
+    net = rewards - section.kl_coef * (each if rewards.ndim > 1 else each.mean(axis=1))
+    return net, _per_token(found, rollouts)
+
+
+def _per_token(divergences: np.ndarray, rollouts: RolloutBatch) -> Indicators:
+    """Divergence per token of completions [..., B]."""
+    return {"reference_kl": divergences.sum(axis=-1) / processes.to_host(rollouts.lengths).sum(axis=-1)}
 
 
 def _options(setup: Setup, policy: PolicySettings) -> dict[str, Any]:

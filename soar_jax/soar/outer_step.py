@@ -43,6 +43,7 @@ from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
 from soar_jax.soar import intrinsic_rewards, ledger, teacher
 from soar_jax.soar.grounded_reward import TrainedStudents, solve_rates, train_students
+from soar_jax.soar.indicators import mean, means
 from soar_jax.soar.kl_rewards import subtract_teachers_kl
 from soar_jax.soar.promotion import decide
 from soar_jax.soar.setup import Setup, selection_accuracy
@@ -63,6 +64,7 @@ class Scored:
     advantages: np.ndarray  # [g, n] float32
     solve_rates: np.ndarray  # [g, n] fraction of answers that equal the teacher's; NaN if there are none
     metrics: dict[str, Any]
+    completions: list[dict[str, Any]]  # rows of the students' answers that are shown
 
 
 def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardSplit, phase: Phase) -> StepResult:
@@ -89,11 +91,13 @@ def outer_step(setup: Setup, arrays: RunArrays, progress: Progress, split: HardS
     spent = {"num_tokens": meter.num_tokens - tokens_before, "num_flops": meter.num_flops - flops_before}
     after = _advance(setup, progress, scored, **spent)
     metrics = _metrics(progress, after, scored) | {"valid_share": datasets.valid_share}
+    metrics |= means(datasets.completions.indicators(), "teacher_")
     return StepResult(
         arrays=dataclasses.replace(scored.arrays, teacher=teacher_state),
         progress=after,
         metrics=metrics | analysis | scored.metrics | teacher_metrics,
         ledger=rows,
+        completions=scored.completions,
     )
 
 
@@ -111,14 +115,13 @@ def score_by_improvement(
         )
     measured = trained.measured
     num_student_steps = progress.num_student_steps + config.num_students * trained.num_steps
+    net_rewards, kl = subtract_teachers_kl(setup, measured.rewards, datasets.rollouts)
     return Scored(
         arrays=arrays,
         progress=dataclasses.replace(progress, num_student_steps=num_student_steps),
         rewards=np.repeat(measured.rewards[:, None], is_valid.shape[1], axis=1),
         dataset_rewards=measured.rewards,
-        advantages=rollout_advantages(
-            subtract_teachers_kl(setup, measured.rewards, datasets.rollouts), is_valid, config.teacher.invalid_penalty
-        ),
+        advantages=rollout_advantages(net_rewards, is_valid, config.teacher.invalid_penalty),
         solve_rates=solve_rates(trained.stats, is_valid, repeats),
         metrics={
             "baseline_accuracy": measured.baseline,
@@ -132,9 +135,11 @@ def score_by_improvement(
             "inner_reward_gain": float((trained.mean_rewards[-1] - trained.mean_rewards[0]).mean()),
             "inner_right_first": float(trained.right_shares[0].mean()),
             "inner_right_last": float(trained.right_shares[-1].mean()),
-            "inner_mismatch": _mean(trained.mismatch),
-            "inner_changed_share": _mean(trained.changed_shares),
-        },
+            "inner_changed_share": mean(trained.changed_shares),
+        }
+        | means(trained.indicators, "inner_")
+        | means(kl, "teacher_"),
+        completions=[answer.row(progress.outer_step, repeats) for answer in trained.shown],
     )
 
 
@@ -147,18 +152,19 @@ def score_by_votes(setup: Setup, arrays: RunArrays, progress: Progress, *, datas
     with phase("answering questions"):
         values, agreement = intrinsic_rewards.question_rewards(setup, arrays.baseline, datasets, progress.outer_step)
     is_valid, section = datasets.is_valid, setup.config.teacher
-    means = values.sum(axis=1) / np.maximum(1, is_valid.sum(axis=1))  # over well-formed questions
+    of_datasets = values.sum(axis=1) / np.maximum(1, is_valid.sum(axis=1))  # over well-formed questions
     is_shared = section.reward_unit == "dataset"
-    learned = subtract_teachers_kl(setup, means if is_shared else values, datasets.rollouts)
+    net_rewards, kl = subtract_teachers_kl(setup, of_datasets if is_shared else values, datasets.rollouts)
     compare = rollout_advantages if is_shared else question_advantages
     return Scored(
         arrays=arrays,
         progress=progress,
-        rewards=np.repeat(means[:, None], is_valid.shape[1], axis=1) if is_shared else values,
-        dataset_rewards=means,
-        advantages=compare(learned, is_valid, section.invalid_penalty),
+        rewards=np.repeat(of_datasets[:, None], is_valid.shape[1], axis=1) if is_shared else values,
+        dataset_rewards=of_datasets,
+        advantages=compare(net_rewards, is_valid, section.invalid_penalty),
         solve_rates=agreement,
-        metrics={},
+        metrics=means(kl, "teacher_"),
+        completions=[],
     )
 
 
@@ -235,11 +241,6 @@ def _advance(setup: Setup, before: Progress, scored: Scored, *, num_tokens: int,
         num_flops=before.num_flops + num_flops,
         finished=num_steps == config.num_outer_steps or reached,
     )
-
-
-def _mean(values: np.ndarray) -> float | None:
-    """The mean of the values that are not NaN; None if there are none."""
-    return None if np.isnan(values).all() else float(np.nanmean(values))
 
 
 def _metrics(before: Progress, after: Progress, scored: Scored) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 from soar_jax.errors import SettingsError
 from soar_jax.model.parameters import Params
 from soar_jax.problems.prompts import Malformed
+from soar_jax.soar.indicators import CompletionSums
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.teacher_draws import TeacherDraw, draw_completions
 from soar_jax.types import QuestionAnswer, RolloutBatch, map_rows
@@ -31,6 +32,7 @@ class Accepted:
     turns: tuple[RolloutBatch, ...]  # as in `TeacherDraw`
     items: tuple[QuestionAnswer, ...]
     num_rejected: int  # malformed completions before the last accepted one
+    completions: CompletionSums  # over all draws
 
 
 def draw_until_well_formed(setup: Setup, policy: Params, step: int) -> Accepted:
@@ -43,16 +45,19 @@ def draw_until_well_formed(setup: Setup, policy: Params, step: int) -> Accepted:
     turns: tuple[RolloutBatch, ...] = ()
     items: list[QuestionAnswer] = []
     rejected: list[tuple[Malformed, str]] = []  # with the beginning of the text
+    completions = CompletionSums()
     for number in range(setup.config.teacher.max_draws):
         stream, indices = ("teacher_resample", (step, number)) if number else ("teacher_sample", (step,))
         draw = draw_completions(setup, policy, stream, *indices)
+        completions += draw.completion_sums(setup)
         taken = [index for index, item in enumerate(draw.items) if isinstance(item, QuestionAnswer)]
         taken = taken[: count - len(items)]
         turns = _take_rows(turns or draw.turns, draw.turns, _sources(taken, len(items), count))
         items += [item for index in taken if isinstance(item := draw.items[index], QuestionAnswer)]
+        setup.show_progress("well-formed questions", len(items), count, "")
         if len(items) == count:
             num_rejected = len(rejected) + taken[-1] + 1 - len(taken)
-            return Accepted(turns=turns, items=tuple(items), num_rejected=num_rejected)
+            return Accepted(turns=turns, items=tuple(items), num_rejected=num_rejected, completions=completions)
         rejected += _malformed(draw)
     raise SettingsError(_too_few(step, len(items), count, rejected))
 

@@ -18,6 +18,7 @@ from soar_jax.rng import stream_key
 from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.sampling.text import Draw, TextSampler
 from soar_jax.telemetry.meter import WorkMeter
+from soar_jax.types import ShowProgress, show_nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class Setup:
     meter: WorkMeter
     teacher: PolicySettings
     student: PolicySettings
+    show_progress: ShowProgress = show_nothing
 
     @property
     def grader(self) -> Grader:

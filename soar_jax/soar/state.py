@@ -89,6 +89,7 @@ class StepResult:
     progress: Progress
     metrics: dict[str, Any]  # one row of metrics.jsonl
     ledger: list[dict[str, Any]]  # one row per question
+    completions: list[dict[str, Any]]  # rows of completions.jsonl
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

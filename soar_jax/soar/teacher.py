@@ -17,7 +17,8 @@ from soar_jax.model.parameters import Params
 from soar_jax.parallel import processes
 from soar_jax.rl.population import update_policy
 from soar_jax.rl.schedules import learning_rates
-from soar_jax.rl.train_step import MISMATCH, TrainState
+from soar_jax.rl.train_step import UPDATE_METRICS, TrainState
+from soar_jax.soar.indicators import CompletionSums, means
 from soar_jax.soar.inner_loop import QuestionSets, meter_training
 from soar_jax.soar.rejection_sampling import draw_until_well_formed
 from soar_jax.soar.setup import Setup
@@ -35,6 +36,7 @@ class Datasets:
     rollouts: RolloutBatch  # g * n rows for each turn; dataset k has rows k*n .. k*n + n-1 of each turn
     items: tuple[tuple[QuestionAnswer | None, ...], ...]  # [g][n]; None where a completion is malformed
     num_rejected: int = 0  # malformed completions in whose place others were sampled
+    completions: CompletionSums = dataclasses.field(default_factory=CompletionSums)  # over all that were sampled
 
     @property
     def is_valid(self) -> np.ndarray:
@@ -81,10 +83,11 @@ def sample_datasets(setup: Setup, policy: Params, step: int) -> Datasets:
     num_datasets = setup.config.outer.num_datasets
     if setup.config.teacher.malformed == "penalise":
         draw = draw_completions(setup, policy, "teacher_sample", step)
-        return cut(_join_turns(draw.turns), _pairs_or_none(draw), num_datasets)
+        datasets = cut(_join_turns(draw.turns), _pairs_or_none(draw), num_datasets)
+        return dataclasses.replace(datasets, completions=draw.completion_sums(setup))
     accepted = draw_until_well_formed(setup, policy, step)
     datasets = cut(_join_turns(accepted.turns), accepted.items, num_datasets)
-    return dataclasses.replace(datasets, num_rejected=accepted.num_rejected)
+    return dataclasses.replace(datasets, num_rejected=accepted.num_rejected, completions=accepted.completions)
 
 
 def _pairs_or_none(draw: TeacherDraw) -> list[QuestionAnswer | None]:
@@ -124,6 +127,7 @@ def sample_questions(setup: Setup, policy: Params, count: int) -> tuple[Question
     found: list[QuestionAnswer] = []
     for draw in range(MAX_DRAWS_OVER_NEED * ceil_div(count, setup.config.num_written)):
         found += filter(None, _pairs_or_none(draw_completions(setup, policy, "teacher_curriculum", draw)))
+        setup.show_progress("questions", min(len(found), count), count, "")
         if len(found) >= count:
             break
     return tuple(found[:count])
@@ -166,8 +170,9 @@ def teach(
         found.append({name: float(processes.to_host(value)) for name, value in metrics.items()})
     # Later updates differ from the sampler by more than its rounding.
     first, last = found[0], found[-1]
-    values: dict[str, float | None] = {f"teacher_{name}": last[name] for name in last if name not in MISMATCH}
-    values |= {f"teacher_{name}": None if np.isnan(first[name]) else first[name] for name in MISMATCH}
+    comparisons = {name: value for name, value in first.items() if name not in UPDATE_METRICS}
+    values: dict[str, float | None] = {f"teacher_{name}": last[name] for name in UPDATE_METRICS}
+    values |= means(comparisons, "teacher_")
     if not all(np.isfinite(last[name]) for name in ("loss", "grad_norm")):
         raise NotFiniteError(
             f"the teacher's loss or gradient is not finite at outer step {step}: {values}. Start anew in another "

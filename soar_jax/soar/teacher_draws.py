@@ -14,6 +14,7 @@ from soar_jax.problems.prompts import Malformed, parse_question_answer, teacher_
 from soar_jax.rng import stream_key
 from soar_jax.sampling.text import Draw
 from soar_jax.soar import two_turns
+from soar_jax.soar.indicators import CompletionSums
 from soar_jax.soar.setup import Setup
 from soar_jax.types import QuestionAnswer, RolloutBatch, map_rows
 
@@ -28,6 +29,11 @@ class TeacherDraw:
     turns: tuple[RolloutBatch, ...]  # one batch a turn, row i of each is of completion i
     texts: tuple[str, ...]  # of the first turn
     items: tuple[QuestionAnswer | Malformed, ...]
+
+    def completion_sums(self, setup: Setup) -> CompletionSums:
+        """Sums over the completions of all turns."""
+        stop_ids = setup.teacher.sampling.stop_ids
+        return sum((CompletionSums.of(turn, stop_ids) for turn in self.turns), CompletionSums())
 
 
 def draw_completions(setup: Setup, policy: Params, stream: str, *indices: int) -> TeacherDraw:

@@ -68,10 +68,15 @@ class JsonLines:
         self.path = path
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Appends rows, on disk when this returns, and returns the file's size in bytes."""
-        if processes.is_main():
-            files.append(self.path, "".join(map(to_line, rows)).encode())
-        return int(processes.broadcast_from_main(lambda: files.size(self.path)))  # other processes may see it late
+        """Appends rows, on disk when this returns, and returns the file's size in bytes.
+
+        No rows leave everything as it is.
+        """
+        content = "".join(map(to_line, rows)).encode()
+        if content and processes.is_main():
+            files.append(self.path, content)
+        # Other processes may see it late.
+        return int(processes.broadcast_from_main(lambda: files.size(self.path) if self.path.exists() else 0))
 
     def truncate(self, size: int) -> None:
         """Truncates the file to `size` bytes, which drops rows of a step that was never saved.

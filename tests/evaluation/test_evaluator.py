@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +50,18 @@ def test_answers_are_graded_and_do_not_depend_on_batch_size(nano_sampler, proble
     assert len({answer.verdict for drawn in answers for answer in drawn}) >= 2
     assert evaluate(nano_sampler, problems, 10) == answers
     assert evaluate(nano_sampler, problems[4:], 2, first_index=4) == answers[4:]
+
+
+@pytest.mark.parametrize(
+    ("prompts_per_call", "expected"), [(4, [("questions", done, 10, "") for done in (4, 8, 10)]), (10, [])]
+)
+def test_calls_are_shown_unless_there_is_one_alone(nano_sampler, problems, prompts_per_call, expected):
+    shown = []
+    sampler, weights = nano_sampler
+    evaluator, draw = make_evaluator(sampler, prompts_per_call)
+    evaluator = dataclasses.replace(evaluator, show_progress=lambda *progress: shown.append(progress))
+    evaluator.count_correct(weights, problems, draw)
+    assert shown == expected
 
 
 def test_no_problems_give_no_answers(nano_sampler):

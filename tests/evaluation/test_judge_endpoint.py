@@ -62,7 +62,8 @@ def endpoint(monkeypatch):
 def test_verdicts_are_cached_and_failures_counted(endpoint, tmp_path):
     pytest.importorskip("openai")
     cache = tmp_path / "cache.jsonl"
-    judge = EndpointJudge("m", cache)
+    shown = []
+    judge = EndpointJudge("m", cache, show_progress=lambda *progress: shown.append(progress))
     expected = [
         Judgement(**reply_to("2")),
         Judgement(**reply_to("5")),
@@ -72,11 +73,14 @@ def test_verdicts_are_cached_and_failures_counted(endpoint, tmp_path):
     ]
     assert judge.judge([GOOD, WRONG, SILENT, REFUSED, GOOD]) == expected
     assert judge.num_failures == 2
+    assert shown == [("questions", number, 4, "") for number in (1, 2, 3, 4)]
     assert sorted(endpoint) == sorted(pair.question for pair in (GOOD, WRONG, SILENT, REFUSED))
 
     cache.write_text(cache.read_text() + '{"name": "half')  # as a killed run leaves it
-    again = EndpointJudge("m", cache)
+    shown = []
+    again = EndpointJudge("m", cache, show_progress=lambda *progress: shown.append(progress))
     assert again.judge([GOOD, WRONG]) == expected[:2]
+    assert shown == []
     assert len(endpoint) == 4  # nothing was sent again
     other = EndpointJudge("another", cache)
     assert other.judge([GOOD]) == expected[:1]

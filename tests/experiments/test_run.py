@@ -63,6 +63,32 @@ def test_the_ledger_has_a_row_for_every_question(whole_run):
     assert all(0 <= row["solve_rate"] <= 1 for row in asked)
 
 
+def test_some_answers_of_each_outer_step_are_kept(whole_run):
+    workdir, _ = whole_run
+    ledger, completions = (read_lines(workdir, f"{name}.jsonl") for name in ("ledger", "completions"))
+    assert [row["outer_step"] for row in completions] == [step for step in range(3) for _ in range(8)]
+    asked = {(row["outer_step"], row["dataset"], row["question"], row["answer"]) for row in ledger}
+    for row in completions:
+        assert (row["outer_step"], row["dataset"], row["question"], row["reference_answer"]) in asked
+        assert (row["verdict"] == "correct") == (row["reward"] == 1)
+        assert 0 <= row["student_step"] < 2
+    assert {row["verdict"] for row in completions} > {"correct"}
+
+
+def test_a_run_says_at_its_end_how_long_its_phases_took(whole_run):
+    (line,) = [line for line in whole_run[1].splitlines() if line.startswith("time of this start: ")]
+    assert re.search(r" other \d+ s$", line)
+
+
+@pytest.mark.slow
+def test_a_run_without_kept_answers_is_the_same_run(whole_run, tmp_path):
+    code, _, err = run_tiny(tmp_path / "run", *PROMOTE, "--config.analysis.saved_completions=0")
+    assert code == 0, err
+    assert not (tmp_path / "run" / "completions.jsonl").exists()
+    for name in ("metrics.jsonl", "ledger.jsonl"):
+        assert read(tmp_path / "run", name) == read(whole_run[0], name)
+
+
 def test_nothing_is_compiled_after_the_first_steps(whole_run):
     timings = read_lines(whole_run[0], "timings.jsonl")
     assert timings[0]["compilations"] > 0

@@ -9,9 +9,15 @@ import pytest
 
 from soar_jax import parallel
 from soar_jax.rl.gradient import accumulated_gradient
-from soar_jax.rl.losses import LossSettings, completion_mask, policy_gradient_loss, policy_logprobs
+from soar_jax.rl.losses import Comparison, LossSettings, completion_mask, policy_gradient_loss, policy_logprobs
 from soar_jax.rl.population import init_population, update_policy, update_population
-from soar_jax.rl.train_step import OptimizerSettings, init_train_state, make_optimizer, train_step
+from soar_jax.rl.train_step import (
+    OptimizerSettings,
+    comparison_metrics,
+    init_train_state,
+    make_optimizer,
+    train_step,
+)
 
 LOSS = LossSettings(temperature=0.8, clip_ratio=0.0, kl_coef=0.0, chunk_tokens=5)
 ADAMW = OptimizerSettings(b1=0.9, b2=0.99, eps=1e-5, weight_decay=0.1, max_grad_norm=1.0)
@@ -45,16 +51,48 @@ def test_importance_weights_are_truncated_and_constant(tiny_model, tiny_params, 
         return jnp.sum(-weights * batch.advantages[:, None] * logprobs * completion_mask(batch.rollouts))
 
     value, gradient = jax.value_and_grad(by_hand)(tiny_params)
-    (loss, mismatch), found = jax.value_and_grad(policy_gradient_loss, has_aux=True)(
+    (loss, comparison), found = jax.value_and_grad(policy_gradient_loss, has_aux=True)(
         tiny_params, shifted, None, tiny_model, capped
     )
     assert loss == pytest.approx(float(value), rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, gradient)
     num_tokens = int(batch.rollouts.lengths.sum())
     in_tokens = np.arange(5) < np.asarray(batch.rollouts.lengths)[:, None]
-    assert mismatch.num_tokens == num_tokens
-    assert mismatch.absolute == pytest.approx(float((shift * in_tokens).sum()), rel=1e-4)
-    assert mismatch.k3 == pytest.approx(float(((np.exp(shift) - shift - 1) * in_tokens).sum()), rel=1e-4)
+    assert comparison.num_tokens == num_tokens
+    assert comparison.absolute == pytest.approx(float((shift * in_tokens).sum()), rel=1e-4)
+    assert comparison.k3 == pytest.approx(float(((np.exp(shift) - shift - 1) * in_tokens).sum()), rel=1e-4)
+    assert comparison.reference_k3 == 0
+
+
+def test_tokens_are_counted_by_the_distance_of_their_ratio_to_1():
+    """Ratios on both sides of each bound, below and above 1; the last two are of no token."""
+    ratios = np.array([1.0, 1.0009, 0.9991, 1.0011, 0.991, 1.009, 0.989, 1.049, 0.951, 1.051, 2.0, 1.0, 3.0])
+    mask = np.array([1.0] * 11 + [0.0] * 2, np.float32)
+    comparison = Comparison.of(np.log(ratios, dtype=np.float32)[None], np.zeros((1, 13)), mask[None], np.zeros((1, 13)))
+    assert comparison.ratio_within.tolist() == [3, 6, 9]
+    metrics = comparison_metrics(comparison, has_reference=False)
+    assert {name: float(value) for name, value in metrics.items() if name.startswith("ratio")} == {
+        "ratio_within_0.001": pytest.approx(3 / 11),
+        "ratio_within_0.01": pytest.approx(6 / 11),
+        "ratio_within_0.05": pytest.approx(9 / 11),
+    }
+    assert "reference_kl" not in metrics
+
+
+def test_the_divergence_to_the_reference_is_per_token(tiny_model, tiny_params, batch):
+    reference = jax.tree.map(lambda leaf: leaf * 1.1, tiny_params)
+    settings = dataclasses.replace(LOSS, kl_coef=0.1)
+    _, comparison, _ = accumulated_gradient(
+        tiny_params, batch, reference, None, tiny_model, settings, rows_per_micro_batch=2
+    )
+    own, other = (
+        policy_logprobs(params, tiny_model, batch.rollouts, LOSS.temperature, LOSS.chunk_tokens)
+        for params in (tiny_params, reference)
+    )
+    k3 = (np.exp(other - own) - (other - own) - 1) * completion_mask(batch.rollouts)
+    metrics = comparison_metrics(comparison, has_reference=True)
+    assert metrics["reference_kl"] == pytest.approx(float(k3.sum() / batch.rollouts.lengths.sum()), rel=1e-3)
+    assert metrics["reference_kl"] > 1e-3
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])

@@ -55,9 +55,11 @@ def test_tables_are_means_over_several_reported_tests():
 def test_tables_without_problems_are_not_shown():
     """Of a run without transfer that trains nobody."""
     said = []
-    display = SimpleNamespace(close=lambda: None, say=said.append)
+    display = SimpleNamespace(close=lambda: None, say=said.append, times=lambda elapsed_s: f"testing {elapsed_s} s")
     config = make_config("inference", **{"source_run": "runs/before", "evaluation.pass_at": (1,)})
-    context = SimpleNamespace(display=display, workdir="w", setup=SimpleNamespace(config=config))
+    context = SimpleNamespace(
+        display=display, workdir="w", setup=SimpleNamespace(config=config), clock=SimpleNamespace(start_s=7)
+    )
     policies = {"base": {"hard_test": {"pass@1": 0.5}}, "promoted_student": {"hard_test": {"pass@1": 0.75}}}
     counts = dict.fromkeys(
         ("num_promotions", "outer_steps", "student_steps", "wall_s", "peak_rss_gib", "compilations"), 1
@@ -66,3 +68,4 @@ def test_tables_without_problems_are_not_shown():
     table, closing = said
     assert table.title == TESTS["hard_test"]
     assert "1 promotions in runs/before; the promoted student has 1 student steps behind it; 1 s" in closing
+    assert closing.endswith("1 programs compiled\ntime of this start: testing 7 s\neverything is in w")

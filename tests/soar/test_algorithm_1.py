@@ -143,7 +143,7 @@ def episodes(monkeypatch):
     """Replaces training: students are named by their step, dataset and number. Lists starts and lengths of episodes."""
     calls = []
 
-    def train_population(setup, start, question_sets, plan):
+    def train_population(setup, start, question_sets, plan, report):
         (step,), repeats = plan.indices, setup.config.outer.students_per_dataset
         students = range(plan.first_student, plan.first_student + len(question_sets))
         for student, questions in zip(students, question_sets, strict=True):
@@ -158,7 +158,8 @@ def episodes(monkeypatch):
             mean_rewards=np.zeros(size),
             right_shares=np.zeros(size),
             has_signal=np.zeros(size, bool),
-            mismatch=np.zeros(size),
+            indicators={},
+            shown=(),
         )
 
     monkeypatch.setattr(grounded_reward, "train_population", train_population)

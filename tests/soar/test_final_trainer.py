@@ -23,6 +23,7 @@ def stage(name, num_steps, is_synthetic):
 
 
 def make_setup(**changes):
+    shown = []  # progress
     return SimpleNamespace(
         config=make_config(
             **{"final.num_replicas": 2, "evaluation.pass_at": (1,), "curriculum.schedule": "then_hard"} | changes
@@ -30,6 +31,8 @@ def make_setup(**changes):
         mesh=None,
         sampler=SimpleNamespace(model=None),
         student=SimpleNamespace(optimizer=None),
+        shown=shown,
+        show_progress=lambda *progress: shown.append(progress),
     )
 
 
@@ -47,11 +50,15 @@ def episodes(monkeypatch):
     """Replaces training: a policy is the number of its episodes. Lists questions, plans and references of episodes."""
     calls = []
 
-    def continue_population(setup, states, reference, question_sets, plan):
+    def continue_population(setup, states, reference, question_sets, plan, report):
         calls.append(([questions[0].question for questions in question_sets], plan, reference))
         rewards = np.arange(2.0 * plan.num_steps).reshape(-1, 2) + 10 * states.weights
+        report(plan.num_steps, 0.125)
         return SimpleNamespace(
-            states=SimpleNamespace(weights=states.weights + 1), mean_rewards=rewards, right_shares=rewards / 100
+            states=SimpleNamespace(weights=states.weights + 1),
+            mean_rewards=rewards,
+            right_shares=rewards / 100,
+            indicators={"entropy_estimate": rewards / 10, "mismatch": np.full(rewards.shape, np.nan)},
         )
 
     monkeypatch.setattr(final_trainer, "continue_population", continue_population)
@@ -100,7 +107,11 @@ def test_stages_are_trained_in_episodes_that_end_with_a_validation(episodes):
     assert [row.get("mean_reward") for row in students.curve] == [None, 9.5, 19.5, 29.5]
     assert [row.get("right_share") for row in students.curve] == [None, *map(pytest.approx, (0.095, 0.195, 0.295))]
     assert students.rewards.tolist() == [10 * episode + 2 * step + 0.5 for episode in range(3) for step in range(10)]
-    assert phases == [f"training promoted, {steps} of 60 student steps" for steps in (30, 40, 50)]
+    assert [row.get("entropy_estimate") for row in students.curve] == [None, *map(pytest.approx, (0.95, 1.95, 2.95))]
+    assert [row.get("mismatch", 0) for row in students.curve] == [0, None, None, None]
+    assert phases == ["validating promoted", *["training promoted", "validating promoted"] * 3]
+    notes = [f"mean reward 0.12, validation {number}.25" for number in range(3)]
+    assert setup.shown == [("student steps", steps, 60, note) for steps, note in zip((40, 50, 60), notes, strict=True)]
     assert students.tests == {60: counts(3)}  # tested at the end alone
     assert [row.get("tests") for row in students.curve] == [None] * 3 + [
         {"hard_test": {"pass@1": pytest.approx(0.0325), "num_problems": 2}}

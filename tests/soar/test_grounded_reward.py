@@ -63,11 +63,18 @@ def test_waves_keep_the_candidate_of_the_best_dataset(monkeypatch, at_once):
     accuracy = np.array([[0.9, 0.0, 0.0], [0.2, 0.5, 0.8], [0.4, 0.4, 0.4]])
     changes = {"outer.num_datasets": 3, "outer.students_per_dataset": 3, "promotion.student": "step_median"}
     config = make_config(**changes | {"inner.students_at_once": at_once} if at_once != 6 else changes)
-    setup = SimpleNamespace(config=config, mesh=None, sampler=SimpleNamespace(model=None))
+    shown = []
+    setup = SimpleNamespace(
+        config=config,
+        mesh=None,
+        sampler=SimpleNamespace(model=None),
+        show_progress=lambda *progress: shown.append(progress),
+    )
     plans = []
 
-    def train_population(setup, start, question_sets, plan):
+    def train_population(setup, start, question_sets, plan, report):
         plans.append(plan)
+        report(plan.num_steps, 0.25)
         students = np.arange(plan.first_student, plan.first_student + len(question_sets))
         shape = (len(plan.learning_rates), len(question_sets))
         return SimpleNamespace(
@@ -76,7 +83,8 @@ def test_waves_keep_the_candidate_of_the_best_dataset(monkeypatch, at_once):
             mean_rewards=np.tile(students, (shape[0], 1)),
             right_shares=np.zeros(shape),
             has_signal=np.zeros(shape, bool),
-            mismatch=np.zeros(shape),
+            indicators={"mismatch": np.tile(students / 10, (shape[0], 1))},
+            shown=tuple(SimpleNamespace(pick=-student) for student in students.tolist()),
         )
 
     class Evaluator:
@@ -99,6 +107,11 @@ def test_waves_keep_the_candidate_of_the_best_dataset(monkeypatch, at_once):
     np.testing.assert_array_equal(trained.mean_rewards[0], np.arange(9))
     assert (trained.num_steps, trained.right_shares.shape) == (10, (10, 9))
     assert [plan.indices for plan in plans] == [(2,)] * len(plans)
+    np.testing.assert_array_equal(trained.indicators["mismatch"][9], np.arange(9) / 10)
+    assert [answer.pick for answer in trained.shown] == sorted(-student for student in range(9))
+    assert shown == [
+        ("student steps", 10 * wave, 10 * len(plans), "mean reward 0.25") for wave in range(1, len(plans) + 1)
+    ]
 
 
 def test_episodes_become_longer_with_promotions(monkeypatch):
@@ -107,7 +120,7 @@ def test_episodes_become_longer_with_promotions(monkeypatch):
     config = make_config(**changes, **{"student.warmup_steps": 2, "student.learning_rate": 1.0})
     setup, plans = SimpleNamespace(config=config), []
 
-    def train_population(setup, start, question_sets, plan):
+    def train_population(setup, start, question_sets, plan, report):
         plans.append(plan)
         raise StopIteration
 

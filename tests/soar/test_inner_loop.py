@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from soar_jax.grading.grader import Verdict
 from soar_jax.runs.build import build
 from soar_jax.soar.inner_loop import EpisodePlan, draw_order, train_population
+from soar_jax.soar.shown_answers import Pick
 from soar_jax.types import QuestionAnswer
 from tests.configs import make_config
 
@@ -107,3 +109,53 @@ def test_an_episode_is_a_function_of_its_name(setup, questions):
     )
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(other), strict=True))
+
+
+def test_an_episode_has_indicators_of_each_step_and_student(setup, questions):
+    """The second student has no questions, the third no right answer: of these there is nothing to compare."""
+    nonsense = (QuestionAnswer(question="sum 1 2 3 . . . . . . . .", answer="no such answer"),)
+    reports = []
+    episode = train_population(
+        setup, setup.base_weights, (questions, (), nonsense, questions), TEST, lambda *step: reports.append(step)
+    )
+    found = episode.indicators
+    assert {values.shape for values in found.values()} == {(2, 4)}
+    has_answers, has_update = [True, False, True, True], [True, False, False, True]
+    for name in ("entropy_estimate", "truncated_share", "completion_tokens", "signal_share"):
+        assert (~np.isnan(found[name])).all(axis=0).tolist() == has_answers
+    for name in ("grad_norm", "mismatch", "mismatch_kl", "ratio_within_0.001", "ratio_within_0.05"):
+        assert (~np.isnan(found[name])).all(axis=0).tolist() == has_update
+    assert "reference_kl" not in found
+    np.testing.assert_array_equal(found["signal_share"][:, 2], 0)
+    assert (found["entropy_estimate"][:, 0] > 0).all()
+    assert (found["ratio_within_0.001"][:, 0] > 0.99).all()  # the sampler's arithmetic is the trainer's
+    assert reports == [
+        (1, pytest.approx(episode.mean_rewards[0].mean())),
+        (2, pytest.approx(episode.mean_rewards[1].mean())),
+    ]
+
+
+@pytest.mark.parametrize("how", ["k3_in_loss", "k1_in_reward"])
+def test_the_divergence_to_the_start_grows_from_zero(nano_model, questions, how):
+    changes = {"student.kl": how, "student.kl_coef": 0.01, "student.learning_rate": 3e-3}
+    setup = build(make_config(**SHORT, **changes), nano_model)
+    plan = dataclasses.replace(TEST, learning_rates=(3e-3,) * 2)
+    kl = train_population(setup, setup.base_weights, (questions,) * 2, plan).indicators["reference_kl"]
+    np.testing.assert_allclose(kl[0], 0, atol=1e-5)
+    assert (kl[1] > 1e-4).all()
+
+
+def test_picked_answers_are_kept_wherever_their_student_is(setup, questions):
+    """Of a wave that begins with the fifth student."""
+    picks = tuple(
+        Pick(step=step, student=student, row=row) for step in (0, 1) for student in (4, 5, 6) for row in (0, 63)
+    )
+    plan = dataclasses.replace(TEST, first_student=4, shown=picks)
+    episode = train_population(setup, setup.base_weights, (questions, questions[:1]), plan)
+    assert [answer.pick for answer in episode.shown] == [pick for pick in picks if pick.student < 6]
+    assert {answer.asked for answer in episode.shown if answer.pick.student == 5} == {questions[0]}
+    for answer in episode.shown:
+        (verdict,) = setup.grader.grade([answer.completion], [answer.asked.answer])
+        assert (answer.verdict, answer.answer) == (verdict, setup.grader.answer(answer.completion))
+        assert answer.reward == (verdict is Verdict.CORRECT)
+        assert answer.advantage * (answer.reward - 0.5) >= 0

@@ -59,19 +59,22 @@ def test_a_students_rewards_are_reduced_by_its_completions(setup, reference):
     flat = sampled(setup, 16)
     by_student = map_rows(lambda leaf: np.asarray(leaf).reshape(2, 8, *leaf.shape[1:]), flat)
     by_student = by_student.replace(prompts=jax.tree.map(lambda leaf: np.stack([leaf] * 2), flat.prompts))
-    found = subtract_students_kl(setup, rewards, parallel.shard_population(setup.mesh, by_student), reference)
+    found, kl = subtract_students_kl(setup, rewards, parallel.shard_population(setup.mesh, by_student), reference)
     expected = divergences(reference, setup, flat)
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(found, rewards - COEF * expected.reshape(2, 2, 4), atol=1e-4)
+    tokens = np.asarray(flat.lengths).reshape(2, 8).sum(axis=1)
+    np.testing.assert_allclose(kl["reference_kl"], expected.reshape(2, 8).sum(axis=1) / tokens, atol=1e-5)
 
 
 def test_a_dataset_is_reduced_by_the_mean_of_its_pairs(setup, reference):
     moved = dataclasses.replace(setup, base_weights=reference)
     rollouts = sampled(setup, 6)
     expected = divergences(reference, setup, rollouts).reshape(2, 3)
-    found = subtract_teachers_kl(moved, np.array([1.0, 2.0]), rollouts)
+    found, kl = subtract_teachers_kl(moved, np.array([1.0, 2.0]), rollouts)
     np.testing.assert_allclose(found, np.array([1.0, 2.0]) - COEF * expected.mean(axis=1), atol=1e-4)
-    each = subtract_teachers_kl(moved, np.ones((2, 3)), rollouts)
+    assert kl["reference_kl"] == pytest.approx(expected.sum() / int(rollouts.lengths.sum()), abs=1e-5)
+    each, _ = subtract_teachers_kl(moved, np.ones((2, 3)), rollouts)
     np.testing.assert_allclose(each, 1 - COEF * expected, atol=1e-4)
 
 
@@ -81,7 +84,7 @@ def test_both_turns_of_a_pair_count(setup, reference):
     moved = dataclasses.replace(setup, base_weights=reference, config=config)
     rollouts = sampled(setup, 12)
     expected = divergences(reference, setup, rollouts).reshape(2, 2, 3).sum(axis=0)  # [turns, g, n] -> [g, n]
-    found = subtract_teachers_kl(moved, np.zeros((2, 3)), rollouts)
+    found, _ = subtract_teachers_kl(moved, np.zeros((2, 3)), rollouts)
     np.testing.assert_allclose(found, -COEF * expected, atol=1e-4)
 
 
@@ -90,10 +93,14 @@ def test_nothing_runs_where_kl_is_not_in_the_reward(setup):
     rewards = np.zeros(2)
     in_loss = {"student.kl": "k3_in_loss", "teacher.kl": "k3_in_loss"}
     other = dataclasses.replace(setup, config=make_config(**KL | SMALL | in_loss))
-    assert subtract_students_kl(other, rewards, nothing, None) is rewards
-    assert subtract_teachers_kl(other, rewards, nothing) is rewards
     frozen = dataclasses.replace(setup, config=make_config(**KL | SMALL | {"teacher.train": False}))
-    assert subtract_teachers_kl(frozen, rewards, nothing) is rewards
+    for found, kl in (
+        subtract_students_kl(other, rewards, nothing, None),
+        subtract_teachers_kl(other, rewards, nothing),
+        subtract_teachers_kl(frozen, rewards, nothing),
+    ):
+        assert found is rewards
+        assert kl == {}
 
 
 def test_students_stay_nearer_to_their_start(setup, nano_model, make_questions):

@@ -35,10 +35,11 @@ def step_parts(step, rewards):
         stats=QuestionStats(asked=[], agreed=[]),
         mean_rewards=np.zeros((0, 0)),
         right_shares=np.zeros((0, 0)),
-        mismatch=np.zeros((0, 0)),
+        indicators={},
         changed_shares=np.zeros(0),
         measured=measured,
         candidate=policy(10 * step + int(np.argmax(rewards))),
+        shown=(),
     )
     return {"datasets": Datasets(rollouts=None, items=items), "trained": trained}
 
@@ -141,12 +142,16 @@ def test_training_metrics_are_of_the_first_and_the_last_student_step(monkeypatch
         stats=QuestionStats(asked=[np.array([4])] * 2, agreed=[np.array([1])] * 2),
         mean_rewards=np.array([[10.0, 30.0], [0.0, 0.0], [120.0, 60.0]]),
         right_shares=np.array([[0.0, 0.25], [0.0, 0.0], [1.0, 0.5]]),
-        mismatch=np.array([[0.02, np.nan], [np.nan, np.nan], [0.01, 0.03]]),
+        indicators={
+            "mismatch": np.array([[0.02, np.nan], [np.nan, np.nan], [0.01, 0.03]]),
+            "grad_norm": np.full((3, 2), np.nan),
+        },
         changed_shares=np.array([0.5, np.nan]),
+        shown=(SimpleNamespace(row=lambda *numbers: numbers),),
     )
     monkeypatch.setattr(outer_step, "train_students", lambda *_, **__: trained)
     arrays = RunArrays(teacher=None, baseline=policy(-1), best=policy(-1), window=(policy(-1),) * 2)
-    before = Progress(num_student_steps=7)
+    before = Progress(outer_step=4, num_student_steps=7)
     scored = outer_step.score_by_improvement(
         setup, arrays, before, split=None, datasets=parts["datasets"], phase=contextlib.nullcontext
     )
@@ -159,9 +164,11 @@ def test_training_metrics_are_of_the_first_and_the_last_student_step(monkeypatch
         "inner_right_first": 0.125,
         "inner_right_last": 0.75,
         "inner_mismatch": pytest.approx(0.02),
+        "inner_grad_norm": None,
         "inner_changed_share": 0.5,
     }
     assert scored.progress.num_student_steps == 7 + 2 * 3
+    assert scored.completions == [(4, 1)]  # outer step, students of a dataset
 
 
 @pytest.mark.parametrize(

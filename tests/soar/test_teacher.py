@@ -10,9 +10,10 @@ import pytest
 from soar_jax.problems.prompts import Malformed
 from soar_jax.rng import stream_key
 from soar_jax.soar import teacher
+from soar_jax.soar.indicators import CompletionSums
 from soar_jax.soar.teacher import Datasets
 from soar_jax.soar.teacher_draws import TeacherDraw
-from soar_jax.types import QuestionAnswer
+from soar_jax.types import PromptBatch, QuestionAnswer, RolloutBatch
 from tests.configs import make_config
 
 FOUR = {"outer.num_datasets": 2, "outer.questions_per_dataset": 2}
@@ -46,42 +47,66 @@ class Writer:
 
 
 def sample_questions(count, *written):
-    """Returns the curriculum of a `Writer`, and the writer."""
-    writer = Writer(*written)
+    """Returns the curriculum of a `Writer`, the writer, and the progress that was shown."""
+    writer, shown = Writer(*written), []
     setup = SimpleNamespace(
         config=make_config(**FOUR),
         sampler=writer,
         grader=SimpleNamespace(extraction=("after_equals",)),
         teacher=SimpleNamespace(sampling=None),
+        show_progress=lambda *progress: shown.append(progress),
     )
-    return teacher.sample_questions(setup, "policy", count), writer
+    return teacher.sample_questions(setup, "policy", count), writer, shown
 
 
 def test_a_curriculum_is_the_first_well_formed_questions():
-    written, writer = sample_questions(6, "a bc", "defg", "hijk")
+    written, writer, shown = sample_questions(6, "a bc", "defg", "hijk")
+    assert shown == [("questions", 3, 6, ""), ("questions", 6, 6, "")]
     assert "".join(item.question for item in written) == "abcdef"
     wanted = [jax.random.key_data(stream_key(0, "teacher_curriculum", draw)) for draw in range(2)]
     np.testing.assert_array_equal([jax.random.key_data(key) for key in writer.keys], wanted)
 
 
 def test_a_teacher_without_format_writes_a_short_curriculum():
-    written, writer = sample_questions(6, "  a ")
+    written, writer, _ = sample_questions(6, "  a ")
     assert written == (pair("a"),)
     assert len(writer.keys) == 2 * teacher.MAX_DRAWS_OVER_NEED
 
 
-def test_rollouts_cycle_over_subjects_and_are_cut_in_order():
+def numbered(count):
+    """Rollouts whose rows have their numbers as lengths."""
+    rows = np.arange(count, dtype=np.int32)
+    prompts = PromptBatch(tokens=np.zeros((1, 1), np.int32), lengths=np.ones(1, np.int32))
+    tokens = np.zeros((count, 1), np.int32)
+    return RolloutBatch(
+        prompts=prompts,
+        prompt_of=np.zeros_like(rows),
+        tokens=tokens,
+        lengths=rows,
+        sampler_logprobs=tokens.astype(np.float32),
+    )
+
+
+@pytest.fixture
+def completions(monkeypatch):
+    """Sums over the completions of a draw whose rollouts are no real ones."""
+    sums = CompletionSums(completions=4, tokens=8)
+    monkeypatch.setattr(TeacherDraw, "completion_sums", lambda draw, setup: sums)
+    return sums
+
+
+def test_rollouts_cycle_over_subjects_and_are_cut_in_order(completions):
     texts = [" x0 ? = 1", " x1 ? = 2", " x2 is cut short", " y0 ? = 4", " y1, too long ? = 5", " y2 ? = 6"]
 
     def sample(policy, asked, draw):
         assert asked == (["x:", "y:"], ("Q", "Q"))
         assert draw.num_samples == 3
-        return {"row": np.arange(6)}
+        return numbered(6)
 
     sampler = SimpleNamespace(
         encode_prompts=lambda *asked: asked,
         sample=sample,
-        texts=lambda rollouts: [texts[row] for row in rollouts["row"]],
+        texts=lambda rollouts: [texts[row] for row in rollouts.lengths.tolist()],
         fits=lambda question: "too long" not in question,
     )
     prompts = {"prompts.teacher": "{subject}:", "prompts.subjects": ("x", "y"), "prompts.teacher_opening": "Q"}
@@ -92,7 +117,8 @@ def test_rollouts_cycle_over_subjects_and_are_cut_in_order():
         teacher=SimpleNamespace(sampling=None),
     )
     datasets = teacher.sample_datasets(setup, None, 0)
-    assert datasets.rollouts["row"].tolist() == [0, 3, 1, 4, 2, 5]
+    assert datasets.rollouts.lengths.tolist() == [0, 3, 1, 4, 2, 5]
+    assert datasets.completions is completions
     assert datasets.items == (
         (
             QuestionAnswer(question="Q x0", answer="1"),
@@ -104,17 +130,17 @@ def test_rollouts_cycle_over_subjects_and_are_cut_in_order():
     assert datasets.is_valid.tolist() == [[True, True, True], [False, False, True]]
 
 
-def test_rollouts_beyond_the_datasets_are_dropped():
+def test_rollouts_beyond_the_datasets_are_dropped(completions):
     """Three subjects do not divide four questions."""
     sampler = SimpleNamespace(
         encode_prompts=lambda *asked: asked,
-        sample=lambda policy, asked, draw: np.arange(3 * draw.num_samples),
-        texts=lambda rows: [""] * len(rows),
+        sample=lambda policy, asked, draw: numbered(3 * draw.num_samples),
+        texts=lambda rollouts: [""] * len(rollouts.lengths),
     )
     config = make_config(**FOUR, **{"prompts.teacher": "{subject}", "prompts.subjects": ("x", "y", "z")})
     grader = SimpleNamespace(extraction=("after_equals",))
     setup = SimpleNamespace(config=config, sampler=sampler, grader=grader, teacher=SimpleNamespace(sampling=None))
-    assert teacher.sample_datasets(setup, None, 0).rollouts.tolist() == [0, 2, 4, 1]
+    assert teacher.sample_datasets(setup, None, 0).rollouts.lengths.tolist() == [0, 2, 4, 1]
 
 
 def test_shares_count_completions_in_whose_place_others_were_sampled():
