@@ -1,6 +1,6 @@
-"""A run's programs compile in threads, and its calls find them."""
+"""A run's programs are compiled ahead, and its calls find them."""
 
-import threading
+import concurrent.futures
 
 import jax
 import pytest
@@ -15,15 +15,31 @@ SIZES = {"student.max_completion_tokens": 23, "teacher.max_completion_tokens": 3
 AHEAD = {"sample_policy", "sample_population", "update_policy", "update_population", "init_population"}
 
 
+class AtOnce(concurrent.futures.Executor):
+    """Compiles when it is asked to, so that a call has nothing to wait for or to take over."""
+
+    is_compiling = False
+
+    def __init__(self, max_workers=None, thread_name_prefix=""):
+        pass
+
+    def submit(self, function, /, *args, **named):
+        future = concurrent.futures.Future()
+        AtOnce.is_compiling = True
+        future.set_result(function(*args, **named))
+        AtOnce.is_compiling = False
+        return future
+
+
 @pytest.fixture
 def compiled():
-    """(name, thread) of each program that is compiled, or loaded from the cache of compiled programs."""
+    """(name, whether it was compiled ahead) of each large program that is compiled or loaded."""
     found, is_on = [], True
 
     def listen(event, _seconds, **named):
-        if is_on and event == "/jax/core/compile/backend_compile_duration":
-            name = str(named.get("fun_name", "")).removeprefix("jit(").removesuffix(")")
-            found.append((name, threading.current_thread().name.split("_")[0]))
+        name = str(named.get("fun_name", "")).removeprefix("jit(").removesuffix(")")
+        if is_on and event == "/jax/core/compile/backend_compile_duration" and name in AHEAD:
+            found.append((name, AtOnce.is_compiling))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield found
@@ -31,18 +47,17 @@ def compiled():
 
 
 @pytest.mark.slow
-def test_all_large_programs_of_a_run_are_compiled_in_threads(compiled, tmp_path):
-    config = make_config(**TINY | SIZES)
-    runs.run(config, epath.Path(tmp_path))
-    large = [(name, thread) for name, thread in compiled if name in AHEAD]
-    assert {name for name, _ in large} == AHEAD
-    assert {thread for _, thread in large} == {"compile"}
+def test_calls_of_a_run_find_their_programs(compiled, tmp_path, monkeypatch):
+    monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", AtOnce)
+    runs.run(make_config(**TINY | SIZES), epath.Path(tmp_path))
+    assert {name for name, _ in compiled} == AHEAD
+    assert all(is_ahead for _, is_ahead in compiled), compiled
 
 
-def test_a_finished_run_compiles_none_of_them_again(compiled, tmp_path):
+def test_a_finished_run_compiles_nothing(compiled, tmp_path):
     config = make_config(**TINY | SIZES | {"student.max_completion_tokens": 22, "final.students": ()})
     runs.run(config, epath.Path(tmp_path))
-    assert [name for name, _ in compiled if name in AHEAD]
+    assert compiled
     compiled.clear()
     runs.run(config, epath.Path(tmp_path))
-    assert not [name for name, _ in compiled if name in AHEAD]
+    assert not compiled
