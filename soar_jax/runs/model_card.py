@@ -56,7 +56,7 @@ def _front_matter(base: str, licence: dict[str, Any]) -> str:
     return f"---\n{data.to_yaml()}\n---"
 
 
-def _licence(base: str) -> dict[str, str]:
+def _licence(base: str) -> dict[str, Any]:
     """The licence that the base model's files name; "unknown" if they name none."""
     if base == EMBEDDED:
         return {"license": "apache-2.0"}  # that of this package
@@ -79,7 +79,7 @@ def _origin(policy: Policy, config: dict[str, Any], base: str) -> str:
     )
 
 
-def _licence_text(licence: dict[str, str]) -> str:
+def _licence_text(licence: dict[str, Any]) -> str:
     if licence["license"] == "unknown":
         said = "Unknown: the files of the base model name none. Ask its authors before you share this model."
     else:

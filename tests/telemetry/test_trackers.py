@@ -218,7 +218,7 @@ def test_wandbs_files_tell_their_last_step_also_when_they_are_cut(tracked):
     tracker = TRACKERS["wandb"](run)
     for step in range(3):
         tracker.log_step(step, {f"metric {n}": float(n) for n in range(1500)})  # more than a block
-    tracker.close(finished=False)
+    tracker.close(finished=False)  # waits until all is on disk
     assert last_step(folder, run.run_id) == 2
     (file,) = folder.glob("offline-run-*/*.wandb")
     content = file.read_bytes()

@@ -21,7 +21,7 @@ from soar_jax.telemetry.trackers.tracker import (
     redact,
     safe_reason,
 )
-from soar_jax.telemetry.trackers.wandb_files import last_step
+from soar_jax.telemetry.trackers.wandb_files import last_step, wait_for_step
 
 _SETTINGS: dict[str, Any] = {
     "silent": True,
@@ -64,11 +64,12 @@ class WandbTracker(Tracker):
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        self._wandb, offline = wandb, _is_offline(run.offline)
+        self._wandb, self._offline = wandb, _is_offline(run.offline)
+        self._folder, self._run_id, self._newest = pathlib.Path(run.folder) / "wandb", run.run_id, -1
         # A bucket cannot hold what waits to be sent.
         self._scratch = tempfile.TemporaryDirectory() if files.is_in_bucket(run.folder) else None
         # W&B keeps what it was given for some seconds before it writes, so only the files know what a kill has lost.
-        stored = last_step(pathlib.Path(run.folder) / "wandb", run.run_id) if offline else None
+        stored = last_step(self._folder, run.run_id) if self._offline else None
         self._run = wandb.init(
             project=run.project,
             id=run.run_id,
@@ -79,13 +80,14 @@ class WandbTracker(Tracker):
             config=run.config | {"environment": run.environment},
             settings=wandb.Settings(**_SETTINGS),
         )
-        self.last_step = stored if offline else self._run.starting_step - 1
-        self.where = f"wandb sync {run.folder}/wandb/offline-run-*-{run.run_id}"
-        if not offline:
+        self.last_step = stored if self._offline else self._run.starting_step - 1
+        self.where = f"wandb sync {self._folder}/offline-run-*-{run.run_id}"
+        if not self._offline:
             self.where = redact(self._run.url or "")
 
     def log_step(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
+        self._newest = step
 
     def log_report(self, report: Report) -> None:
         logged: dict[str, Any] = {}
@@ -95,10 +97,13 @@ class WandbTracker(Tracker):
         if (figure := report.figure()) is not None:
             logged["learning_curve"] = self._wandb.Image(figure)
         self._run.log(logged, step=report.step)
+        self._newest = report.step
         self._run.summary.update(report.results)
 
     def close(self, finished: bool) -> None:
         self._run.finish(exit_code=0 if finished else 1)
+        if self._offline:
+            wait_for_step(self._folder, self._run_id, self._newest)
         if self._scratch is not None:
             self._scratch.cleanup()
 

@@ -9,10 +9,12 @@ import importlib
 import json
 import pathlib
 import struct
+import time
 from collections.abc import Iterator
 
 _HEADER_BYTES = 7  # of the file, and of each part of a record: checksum, length, kind
 _BLOCK_BYTES = 32768
+_WRITE_TIMEOUT_S = 20.0
 _WHOLE, _LAST = 1, 4  # kinds of parts that end a record
 
 
@@ -28,6 +30,19 @@ def last_step(folder: pathlib.Path, run_id: str) -> int | None:
     except Exception:  # another format than that of the versions known here
         return None
     return max(steps)
+
+
+def wait_for_step(folder: pathlib.Path, run_id: str, step: int) -> None:
+    """Waits until a step is on disk: the package ends a run a moment before it has written all of it.
+
+    Raises:
+      TimeoutError: it is not written in time.
+    """
+    deadline = time.monotonic() + _WRITE_TIMEOUT_S
+    while (found := last_step(folder, run_id)) is not None and found < step:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"wandb has not written step {step} to {folder}")
+        time.sleep(0.05)
 
 
 def _records(content: bytes) -> Iterator[bytes]:
