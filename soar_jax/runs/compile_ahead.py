@@ -24,15 +24,15 @@ def compiling_ahead(context: RunContext) -> Iterator[Callable[[int], None]]:
     """Compiles the programs of a run's start and outer steps in other threads, in the order of their first calls.
 
     On leaving, programs that no thread has begun are given up. Prompts of other buckets than the first problems', and
-    texts to embed, are left to their calls. Processes that share GPUs tune their kernels together, so that all of them
-    must compile in the same order: these compile at their calls. A finished run compiles nothing.
+    texts to embed, are left to their calls. So are all programs of several processes, except on TPUs: processes that
+    share GPUs tune their kernels together, and must compile in the same order. A finished run compiles nothing.
 
     Yields:
       A function that goes on with the programs of the rest of the run, given the number of hard problems.
     """
     setup, workdir = context.setup, context.workdir
     threads = concurrent.futures.ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compile")
-    is_off = (processes.is_distributed() and jax.default_backend() == "gpu") or (workdir / "summary.json").exists()
+    is_off = (processes.is_distributed() and jax.default_backend() != "tpu") or (workdir / "summary.json").exists()
     programs = RunPrograms(_abstract_run(setup, context.candidates))
 
     def start(parts: Sequence[str], hard_share: float) -> None:
