@@ -50,12 +50,13 @@ def inputs(num_heads, num_kv_heads, num_slots, head_dim, seed):
     return query, key, value, valid, cotangent * valid[:, None, :, None]
 
 
-def check_against_plain_attention(name, num_heads, num_kv_heads, num_slots, head_dim):
-    """Compares a kernel's values and gradients with those of plain attention."""
+def check_against_plain_attention(name, num_heads, num_kv_heads, num_slots, head_dim, first=0):
+    """Compares a kernel's values and gradients with those of plain attention, for the queries from slot `first` on."""
     query, key, value, valid, cotangent = inputs(
         num_heads, num_kv_heads, num_slots=num_slots, head_dim=head_dim, seed=num_slots
     )
-    mask = valid[:, None] & jnp.tril(jnp.ones((num_slots, num_slots), bool))
+    query, cotangent = query[:, :, first:], cotangent[:, :, first:]
+    mask = valid[:, None] & jnp.tril(jnp.ones((num_slots, num_slots), bool))[first:]
 
     def weighted(attended):
         return jnp.sum(attended * cotangent), attended * (cotangent != 0)
@@ -91,6 +92,21 @@ def test_the_call_of_the_gpu_kernel_equals_plain_attention(monkeypatch, sizes):
     monkeypatch.setattr(jax.nn, "dot_product_attention", on_the_cpu)
     check_against_plain_attention(CUDNN, *sizes)
     assert set(calls) == {("cudnn", 0)}
+
+
+@pytest.mark.parametrize(("slots", "first"), [(37, 12), (38, 13)])
+def test_the_call_of_the_gpu_kernel_takes_completions_behind_prompts(monkeypatch, slots, first):
+    compute = jax.nn.dot_product_attention
+    on_the_cpu = functools.partial(compute, implementation="xla")
+    monkeypatch.setattr(
+        jax.nn, "dot_product_attention", lambda *args, implementation, **named: on_the_cpu(*args, **named)
+    )
+    check_against_plain_attention(CUDNN, 4, 2, num_slots=slots, head_dim=8, first=first)
+
+
+@pytest.mark.parametrize(("slots", "first"), [(37, 12), pytest.param(300, 140, marks=pytest.mark.slow)])
+def test_the_tpu_kernel_takes_completions_behind_prompts(interpreted, slots, first):
+    check_against_plain_attention(SPLASH, 2, 2, num_slots=slots, head_dim=16, first=first)
 
 
 @pytest.mark.slow
