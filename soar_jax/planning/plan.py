@@ -159,7 +159,9 @@ def _with_slots(config: RunConfig, model: ModelConfig, topology: Topology) -> Ru
     if config.sampling.max_slots:
         return config
     taken = _state_bytes(config, model) / topology.num_chips
-    return with_max_slots(config, fitting_slots(config, model, topology.device.memory_bytes, taken))
+    num_tensor_shards = max(1, config.mesh.tensor)
+    num_slots = fitting_slots(config, model, topology.device.memory_bytes, taken, num_tensor_shards)
+    return with_max_slots(config, num_slots)
 
 
 def _policies_in_training(config: RunConfig) -> int:

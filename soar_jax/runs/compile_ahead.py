@@ -23,12 +23,12 @@ from soar_jax.types import Problem
 def compiling_ahead(context: RunContext) -> Iterator[Callable[[int], None]]:
     """Compiles the programs of a run's start and outer steps in other threads, in the order of their first calls.
 
-    On leaving, programs that no thread has begun are given up. Prompts of other buckets than the first problems', and
+    At exit, programs that no thread has begun are cancelled. Prompts of other buckets than the first problems', and
     texts to embed, are left to their calls. So are all programs of several processes, except on TPUs: processes that
     share GPUs tune their kernels together, and must compile in the same order. A finished run compiles nothing.
 
     Yields:
-      A function that goes on with the programs of the rest of the run, given the number of hard problems.
+      A function that starts to compile the programs of the rest of the run, given the number of hard problems.
     """
     setup, workdir = context.setup, context.workdir
     threads = concurrent.futures.ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compile")

@@ -76,7 +76,7 @@ class Display:
     def progress(self, unit: str, done: int, total: int, note: str) -> None:
         """Shows how far the current phase is, and from the second call on the time left.
 
-        A phase may end before its work does, and go on with it when it is next entered.
+        A phase may end before its work does, and continue when it is next entered.
         """
         pace = self._paces.setdefault((self._phase, unit), Pace())
         left = pace.time_left(self._clock(), done, total - done)

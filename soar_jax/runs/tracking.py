@@ -177,8 +177,8 @@ class Tracking:
             use(name, *arguments)
         except Exception as error:  # a tracker's package, server or network may fail in any way
             self._say(
-                f"warning: the tracker {name} failed ({safe_reason(error)}); the run goes on without it, and the next "
-                "start sends what it lacks"
+                f"warning: the tracker {name} failed ({safe_reason(error)}); the run continues without it, and the "
+                "next start sends what it lacks"
             )
             self._open.pop(name, None)
 

@@ -253,7 +253,7 @@ SAMPLES = pathlib.Path(__file__).parents[3] / "shared" / "data"
 )
 def test_real_rows(name, file, gradable, left_out):
     if not (SAMPLES / file).exists():
-        pytest.skip(f"{SAMPLES / file} is not there")
+        pytest.skip(f"{file} is not there: real rows are no part of the project")
     loaded = benchmarks.load(name, str(SAMPLES / file), NO_FIELDS)
     assert len(loaded.problems) == gradable
     assert loaded.left_out == left_out
@@ -277,7 +277,7 @@ def test_real_rows_of_harp_in_its_zip(tmp_path):
     """The sample has proofs only; one of them with an answer is read."""
     file = SAMPLES / "harp_format_sample.jsonl"
     if not file.exists():
-        pytest.skip(f"{file} is not there")
+        pytest.skip(f"{file.name} is not there: real rows are no part of the project")
     first, *others = file.read_text().splitlines()
     with zipfile.ZipFile(tmp_path / "HARP.jsonl.zip", "w") as archive:
         archive.writestr("HARP.jsonl", "\n".join([json.dumps(json.loads(first) | {"answer": "12"}), *others]))

@@ -134,7 +134,7 @@ def test_a_failure_is_one_line_and_the_next_start_sends_the_rest(memory, start, 
     monkeypatch.setattr(memory, "fails_at", fails_at)
     (said,) = start(0, 3, is_done=True, trackers=("memory", "tensorboard"))
     assert said == (
-        "warning: the tracker memory failed (ConnectionError: no route to https://…@host and more); the run goes on "
+        "warning: the tracker memory failed (ConnectionError: no route to https://…@host and more); the run continues "
         "without it, and the next start sends what it lacks"
     )
     monkeypatch.setattr(memory, "fails_at", "")

@@ -3,7 +3,7 @@
     @TRACKERS.register("mine")
     class MyTracker(Tracker): ...
 
-The run catches what a tracker raises, and goes on without it. A tracker imports its package only when it is opened.
+The run catches what a tracker raises, and continues without it. A tracker imports its package only when it is opened.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Tracker(abc.ABC):
 
     @abc.abstractmethod
     def __init__(self, run: TrackedRun) -> None:
-        """Begins the tracker's run, or goes on with the one that has the same `run_id`."""
+        """Begins the tracker's run, or resumes the one with the same `run_id`."""
 
     @abc.abstractmethod
     def log_step(self, step: int, values: Mapping[str, float]) -> None:
