@@ -1,11 +1,12 @@
-"""Questions and per-problem results for the page's browsers: columns with interned strings, compressed."""
+"""Questions, completions and per-problem results for the page's browsers: columns with interned strings, compressed."""
 
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from soar_jax.integers import ceil_div
@@ -13,7 +14,9 @@ from soar_jax.report.read import Run
 from soar_jax.report.scores import POLICY_NAMES
 
 MAX_ROWS, MAX_BYTES = 100_000, 6 * 2**20  # of the questions of a page
+MAX_COMPLETION_BYTES = 3 * 2**20  # of the completions of a page
 _QUESTION_STRINGS = ("question", "answer", "true_answer", "subject")
+_COMPLETION_STRINGS = ("question", "completion", "answer", "reference_answer", "verdict")
 
 
 def pack(value: Any) -> str:
@@ -31,17 +34,40 @@ def packed_questions(runs: Sequence[Run], max_rows: int = MAX_ROWS, max_bytes: i
       What `unpack` reads, and a sentence on what is left out; empty if nothing is.
     """
     total = sum(len(run.ledger) + len(run.curriculum) for run in runs)
-    stride = max(1, ceil_div(total, max_rows))
-    last = max((row["outer_step"] for run in runs for row in run.ledger), default=0)
-    packed = pack(questions(runs, stride))
-    while len(packed) > max_bytes and stride <= last:
-        stride *= 2
-        packed = pack(questions(runs, stride))
+    packed, stride = _pack_within(functools.partial(questions, runs), runs, ceil_div(total, max_rows), max_bytes)
     note = (
         f"Of {total:,} questions, here are those of promoted datasets, of final students, and of one in {stride} outer "
         "steps. The files `ledger.jsonl` of the workdirs have all."
     )
     return packed, note if stride > 1 else ""
+
+
+def packed_completions(runs: Sequence[Run], max_bytes: int = MAX_COMPLETION_BYTES) -> tuple[str, str]:
+    """Packs the students' completions that runs have kept; where they are too many, those of some outer steps.
+
+    Returns:
+      What `unpack` reads, and a sentence on what is left out; empty if nothing is.
+    """
+    packed, stride = _pack_within(functools.partial(completions, runs), runs, 1, max_bytes)
+    note = f"Of one in {stride} outer steps. The files `completions.jsonl` of the workdirs have all."
+    return packed, note if stride > 1 else ""
+
+
+def _pack_within(
+    select: Callable[[int], dict[str, Any]], runs: Sequence[Run], stride: int, max_bytes: int
+) -> tuple[str, int]:
+    """Packs what `select` takes of every `stride`-th outer step, doubling the stride until it is small enough.
+
+    Returns:
+      What `unpack` reads, and the stride.
+    """
+    last = max((row["outer_step"] for run in runs for row in run.ledger), default=0)
+    stride = max(1, stride)
+    packed = pack(select(stride))
+    while len(packed) > max_bytes and stride <= last:
+        stride *= 2
+        packed = pack(select(stride))
+    return packed, stride
 
 
 def questions(runs: Sequence[Run], stride: int = 1) -> dict[str, Any]:
@@ -58,6 +84,24 @@ def questions(runs: Sequence[Run], stride: int = 1) -> dict[str, Any]:
         for row in run.curriculum:
             rows.append((number, None, row.get("stage"), *_question(row, table)))
     return _columns(runs, table, _QUESTION_COLUMNS, rows)
+
+
+def completions(runs: Sequence[Run], stride: int = 1) -> dict[str, Any]:
+    """Columns of the kept completions of every `stride`-th outer step."""
+    table = _StringTable()
+    rows = [
+        (
+            number,
+            row["outer_step"] + 1,
+            *(table.index(row.get(name)) for name in _COMPLETION_STRINGS),
+            *(None if row.get(name) is None else round(row[name], 3) for name in ("reward", "advantage")),
+            *(row[name] for name in ("dataset", "student", "student_step")),
+        )
+        for number, run in enumerate(runs)
+        for row in run.completions
+        if row["outer_step"] % stride == 0
+    ]
+    return _columns(runs, table, _COMPLETION_COLUMNS, rows)
 
 
 def problems(runs: Sequence[Run]) -> dict[str, Any]:
@@ -92,6 +136,16 @@ _QUESTION_COLUMNS = (
     "solve_rate",
     "reward",
     "promoted",
+)
+_COMPLETION_COLUMNS = (
+    "run",
+    "step",
+    *_COMPLETION_STRINGS,
+    "reward",
+    "advantage",
+    "dataset",
+    "student",
+    "student_step",
 )
 _PROBLEM_COLUMNS = ("run", "policy", "test", "question", "answer", "level", "solved")
 

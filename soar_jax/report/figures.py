@@ -17,6 +17,16 @@ from soar_jax.report.tables import AVERAGED_STEPS, moving_average
 
 _SHOWN_RUNS = 6  # panels of the search before a reader asks for more
 _SHOWN_TOPICS = len(charts.HUES) - 1
+_MEANS = "Line: mean over seeds, up to the last step that all reach; band: its 95% interval."
+# Indicators of training in rows of metrics: key without its prefix, title, name of the y axis.
+_INDICATORS = (
+    ("entropy_estimate", "entropy", "nats per token"),
+    ("truncated_share", "truncated", "share of completions"),
+    ("completion_tokens", "length", "tokens"),
+    ("grad_norm", "gradient", "norm before clipping"),
+    ("mismatch_kl", "sampler against update", "KL per token"),
+    ("reference_kl", "KL to the reference", "KL per token"),
+)
 Row = dict[str, Any]
 Value = Callable[[Row], float | None]
 Series = Sequence[Point]
@@ -34,7 +44,7 @@ class Figure:
 
 def of_search(groups: Sequence[Group]) -> list[Figure]:
     """Figures over outer steps; those without values are left out."""
-    made = (rewards(groups), baselines(groups), questions(groups), topics(groups))
+    made = (rewards(groups), baselines(groups), questions(groups), topics(groups), training(groups))
     return [figure for figure in made if figure.panels]
 
 
@@ -161,9 +171,8 @@ def questions(groups: Sequence[Group]) -> Figure:
     return Figure(
         title="Questions over the search",
         note=(
-            "Of each outer step's questions. Line: mean over seeds, up to the last step that all reach; band: its 95% "
-            "interval. With the model's own embeddings the cosine distance is about 1 for the untrained teacher, whose "
-            "mean question is their origin."
+            f"Of each outer step's questions. {_MEANS} With the model's own embeddings the cosine distance is about 1 "
+            "for the untrained teacher, whose mean question is their origin."
         ),
         panels=tuple(filter(None, panels)),
     )
@@ -221,6 +230,28 @@ def _mean(series: Sequence[Series]) -> tuple[list[float], np.ndarray]:
 
 def _points(steps: Sequence[float], values: Iterable[float]) -> Series:
     return list(zip(steps, values, strict=True))
+
+
+def training(groups: Sequence[Group]) -> Figure:
+    """Indicators of the students' and the teacher's training over outer steps: a panel each, a line per method."""
+    signal = _over_steps(groups, _indicator("inner_signal_share"), "Students: signal", "share of groups")
+    students, teachers = (
+        [_over_steps(groups, _indicator(prefix + key), f"{who}: {title}", name) for key, title, name in _INDICATORS]
+        for prefix, who in (("inner_", "Students"), ("teacher_", "Teacher"))
+    )
+    return Figure(
+        title="Training",
+        note=(
+            "Of each outer step: means over the students' steps and the students, and the teacher's update. A group "
+            f"has a signal where its answers have different rewards. {_MEANS}"
+        ),
+        panels=tuple(filter(None, (signal, *students))),
+        more=tuple(filter(None, teachers)),
+    )
+
+
+def _indicator(key: str) -> Value:
+    return lambda row: row.get(key)
 
 
 def topics(groups: Sequence[Group]) -> Figure:

@@ -2,9 +2,15 @@
 // Tables of many rows: only rows in view are in the DOM. Text from runs is only ever set as textContent.
 const ROW_HEIGHT = 26, MARGIN_ROWS = 8;
 const WIDTHS = { run: 210, step: 60, dataset: 70, question: 420, answer: 110, true_answer: 100, subject: 100, level: 60,
-  right: 60, well_posed: 90, solve_rate: 90, reward: 80, promoted: 80, policy: 150, test: 90, solved: 80 };
-const NAMES = { true_answer: "true answer", well_posed: "well posed", solve_rate: "solve rate", solved: "solved %" };
-const STRINGS = new Set(["question", "answer", "true_answer", "subject", "policy", "test"]);
+  right: 60, well_posed: 90, solve_rate: 90, reward: 80, promoted: 80, policy: 150, test: 90, solved: 80, student: 70,
+  student_step: 110, reference_answer: 150, completion: 330, verdict: 80, advantage: 90 };
+const NAMES = { true_answer: "true answer", well_posed: "well posed", solve_rate: "solve rate", solved: "solved %",
+  student_step: "student step", reference_answer: "reference answer" };
+const STRINGS = new Set(["question", "answer", "true_answer", "subject", "policy", "test", "reference_answer",
+  "completion", "verdict"]);
+const CHOICES = new Set(["run", "subject", "policy", "test", "verdict"]);
+const RANGES = new Set(["step", "reward", "level", "solved", "advantage"]);
+const SEARCHED = ["question", "answer", "completion"];
 const FLAGS = new Set(["right", "well_posed", "promoted"]);
 
 async function unpack(id) {
@@ -37,6 +43,7 @@ class Browser {
     this.makeHead();
     this.body = element(this.view, "div", undefined, "rows");
     this.makeControls();
+    this.detail = element(root, "dl", undefined, "detail");
     this.view.addEventListener("scroll", () => this.draw());
     this.update();
   }
@@ -79,18 +86,18 @@ class Browser {
   makeControls() {
     const search = element(this.controls, "input");
     search.type = "search";
-    search.placeholder = "search questions and answers";
+    search.placeholder = "search the texts";
     search.dataset.filter = "search";
     search.addEventListener("input", () => {
       const wanted = search.value.trim().toLowerCase();
       const hit = this.lower.map((text) => text.includes(wanted));
-      const { question, answer } = this.columns;
-      this.setFilter("search", wanted && ((row) => hit[question[row]] || hit[answer[row]]));
+      const columns = SEARCHED.filter((name) => this.names.includes(name)).map((name) => this.columns[name]);
+      this.setFilter("search", wanted && ((row) => columns.some((column) => hit[column[row]])));
     });
     for (const name of this.names) {
-      if (name === "run" || name === "subject" || name === "policy" || name === "test") this.makeChoice(name);
+      if (CHOICES.has(name)) this.makeChoice(name);
       else if (FLAGS.has(name)) this.makeFlag(name);
-      else if (name === "step" || name === "reward" || name === "level" || name === "solved") this.makeRange(name);
+      else if (RANGES.has(name)) this.makeRange(name);
     }
     this.count = element(this.controls, "span", "", "count");
   }
@@ -160,6 +167,7 @@ class Browser {
     this.body.style.height = `${shown.length * ROW_HEIGHT}px`;
     this.body.style.width = `${this.width}px`;
     this.view.scrollTop = 0;
+    this.detail.replaceChildren();
     this.draw();
   }
 
@@ -176,9 +184,19 @@ class Browser {
         cell.style.width = `${WIDTHS[name]}px`;
         if (STRINGS.has(name)) cell.title = cell.textContent;
       }
+      line.addEventListener("click", () => this.show(this.shown[place]));
       lines.push(line);
     }
     this.body.replaceChildren(...lines);
+  }
+
+  // Shows all of a row below the table, where long texts have room.
+  show(row) {
+    this.detail.replaceChildren();
+    for (const name of this.names) {
+      element(this.detail, "dt", NAMES[name] ?? name);
+      element(this.detail, "dd", this.text(name, row), STRINGS.has(name) ? "text" : undefined);
+    }
   }
 }
 

@@ -114,6 +114,7 @@ def _page(report: Report, version: str) -> str:
     environment.tests["interval"] = lambda cell: isinstance(cell, Interval)
     groups, runs = report.groups, report.runs
     questions, questions_note = bulk.packed_questions(runs)
+    completions, completions_note = bulk.packed_completions(runs)
     return environment.get_template("page.html.jinja").render(
         css=charts.STYLE_SHEET.read_text("utf-8") + (HERE / "page.css").read_text("utf-8"),
         js=(HERE / "page.js").read_text("utf-8") + ((HERE / "live.js").read_text("utf-8") if version else ""),
@@ -129,6 +130,8 @@ def _page(report: Report, version: str) -> str:
         lineage=[(run.label, promotions) for run in runs if (promotions := _promotions(run))],
         questions=questions,
         questions_note=questions_note,
+        completions=completions if any(run.completions for run in runs) else "",
+        completions_note=completions_note,
         problems=bulk.pack(bulk.problems(runs)),
     )
 

@@ -34,6 +34,7 @@ _RESULT = ("student_steps", "curve", "tests")
 _METRICS = ("outer_step", "validation_accuracy", "promoted", "valid_share", "vendi", "subjects", "levels")
 _LEDGER = ("outer_step", "dataset", "question", "answer", "reward")
 _CURRICULUM = ("stage", "question", "answer")
+_COMPLETIONS = ("outer_step", "dataset", "student", "student_step", "question", "completion", "verdict")
 _METHODS_OF_SOAR = ("soar_math", "two_turn_teacher")
 
 
@@ -57,6 +58,7 @@ class Run:
     metrics: list[Row]  # one per outer step
     ledger: list[Row]  # one per question of the outer loop; `promoted` is 1 where its dataset's student was promoted
     curriculum: list[Row]  # one per question of the final students
+    completions: list[Row]  # a few answers of students in each outer step
     problems: dict[str, Row]  # hard and transfer problems by id
     is_running: bool
     damage: tuple[str, ...]  # problems with its files
@@ -158,6 +160,7 @@ def _read(workdir: pathlib.Path) -> Run:
         metrics=metrics,
         ledger=[{**row, "promoted": int((row["outer_step"], row["dataset"]) in promoted)} for row in ledger],
         curriculum=_lines(workdir / "curriculum.jsonl", _CURRICULUM, damage),
+        completions=_lines(workdir / "completions.jsonl", _COMPLETIONS, damage),
         problems={str(row["id"]): row for row in problems if "id" in row},
         is_running=_is_locked(workdir / ".lock"),
         damage=tuple(damage),

@@ -1,5 +1,6 @@
 """Handwritten workdirs with few seeds, known numbers and hostile text."""
 
+import itertools
 import json
 import pathlib
 
@@ -65,6 +66,22 @@ def question(rng, step, dataset):
     }
 
 
+def completion(step, sample):
+    return {
+        "outer_step": step,
+        "dataset": 1,
+        "student": 0,
+        "student_step": 3,
+        "question": f"dial {step} rotate",
+        "reference_answer": "7",
+        "completion": f"turn it\n{HOSTILE}\nso {sample}",
+        "answer": None if sample % 2 else "7",
+        "verdict": "wrong" if sample % 2 else "correct",
+        "reward": 1.0 - sample % 2,
+        "advantage": 0.123456,
+    }
+
+
 def note_source(workdir, source):
     """Writes what a run notes of the one that it starts from."""
     config, summary = (json.loads((source / f"{name}.json").read_text()) for name in ("config", "summary"))
@@ -106,6 +123,10 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
                 "distinct_share": 1.0,
                 "subjects": {"dial": 3, "sum": 5},
                 "levels": {"1": 5, "7": 3},
+                "inner_signal_share": 0.1 * step / num_steps,
+                "inner_entropy_estimate": 0.5,
+                "teacher_entropy_estimate": 1.5,
+                "inner_reference_kl": None,
             }
             for step in range(num_steps)
         ]
@@ -113,6 +134,9 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
         pairs = [(step, dataset) for step in range(num_steps) for dataset in range(num_questions // 2)]
         rows = [question(rng, *pair) for pair in pairs for _ in range(2)]
         (workdir / "ledger.jsonl").write_text(lines(rows))
+        (workdir / "completions.jsonl").write_text(
+            lines(completion(*pair) for pair in itertools.product(range(num_steps), range(num_questions)))
+        )
     if not finished:
         return
     (workdir / "results").mkdir()

@@ -79,7 +79,7 @@ def test_panels_without_values_are_left_out(groups):
         for group in groups
     ]
     found = {figure.title: figure for figure in figures.of_search(plain)}
-    assert list(found) == ["Search and exploitation", "Questions over the search"]
+    assert list(found) == ["Search and exploitation", "Questions over the search", "Training"]
     assert titles(found["Questions over the search"]) == ["Diversity", "Distance"]
 
 
@@ -119,3 +119,11 @@ def test_a_single_outer_step_is_drawn(tmp_path):
     write_run(tmp_path / "run", "soar_math", 0, num_steps=1)
     for figure in figures.of_search(group_runs(read_runs([tmp_path]))):
         assert all("nan" not in panel for panel in figure.panels)
+
+
+def test_indicators_of_training_have_a_panel_each(groups):
+    found = figures.training(groups)
+    assert titles(found) == ["Students: signal", "Students: entropy", "Teacher: entropy"]
+    assert len(found.more) == 1
+    line = re.search(r'class="curve blue solid" points="([^"]*)"', found.panels[0])[1]
+    assert len(line.split()) == 6

@@ -109,6 +109,20 @@ def test_hostile_text_adds_no_element_and_runs_no_script(opened):
     assert page.query_selector("img") is None
 
 
+def test_a_row_is_shown_whole_below_its_table(opened):
+    page, messages = opened
+    page.wait_for_selector("#completions .browser[data-ready]")
+    assert count(page, "completions").endswith(f" of {9 * 48 + 200 * 256:,}")
+    page.select_option("#completions [data-filter=verdict]", label="wrong")
+    page.locator("#completions .rows .line").nth(1).click()
+    shown = page.inner_text("#completions .detail")
+    assert f"turn it\n{HOSTILE}\nso 3" in shown
+    assert "reference answer" in shown
+    page.select_option("#completions [data-filter=verdict]", "")
+    assert page.inner_text("#completions .detail") == ""
+    assert messages == []
+
+
 def test_filtering_a_large_run_is_fast(opened):
     page, _ = opened
     elapsed = page.evaluate(

@@ -512,3 +512,33 @@ def test_outer_loop_and_hard_subsets_have_tables(study, written):
     with written.with_name("report_subsets.csv").open() as file:
         (subset,) = csv.DictReader(file)
     assert (subset["train"], subset["test"]) == ("30.0", "30.0")
+
+
+def test_kept_completions_are_columns_and_of_fewer_steps_where_they_are_too_many(tmp_path):
+    write_run(tmp_path / "run", "soar_math", 0)
+    with (tmp_path / "run" / "completions.jsonl").open("a") as file:
+        file.write('{"outer_step": 5, "comp')  # a half-written last line
+    runs = read_runs([tmp_path])
+    assert runs[0].damage == ()
+    made = bulk.completions(runs)
+    columns, strings = made["columns"], made["strings"]
+    assert len(columns["run"]) == 6 * 8
+    assert sorted(set(columns["step"])) == [1, 2, 3, 4, 5, 6]
+    assert [strings[columns[name][0]] for name in ("question", "answer", "verdict")] == [
+        "dial 0 rotate",
+        "7",
+        "correct",
+    ]
+    assert HOSTILE in strings[columns["completion"][0]]
+    assert (columns["answer"][1], columns["reward"][1], columns["advantage"][1]) == (None, 0.0, 0.123)
+    assert bulk.packed_completions(runs)[1] == ""
+    packed, note = bulk.packed_completions(runs, max_bytes=len(bulk.pack(bulk.completions(runs, stride=2))))
+    assert packed == bulk.pack(bulk.completions(runs, stride=2))
+    assert note.startswith("Of one in 2 outer steps.")
+
+
+def test_runs_without_kept_completions_have_no_section_of_them(study, tmp_path):
+    write_run(tmp_path / "run", "curated", 0)
+    for folder, count in ((study, 1), (tmp_path, 0)):
+        report.write([folder], tmp_path / "report.html")
+        assert (tmp_path / "report.html").read_text().count('id="completions"') == count
