@@ -1,15 +1,21 @@
-"""Writes the results of a suite: Markdown tables and JSON lines."""
+"""Writes the results of a suite: Markdown tables, and rows of benchmarks/results.jsonl."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.interleave import shown
 
 FOLDER = pathlib.Path(__file__).parent
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Formats rows of texts as a Markdown table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [columns, ["---"] * len(columns), *rows])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,14 +29,13 @@ class Section:
     def markdown(self) -> str:
         """Formats the table as Markdown."""
         columns = list(self.rows[0])
-        lines = [columns, ["---"] * len(columns), *([shown(row[name]) for name in columns] for row in self.rows)]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        table = markdown_table(columns, ([shown(row[name]) for name in columns] for row in self.rows))
         return "\n\n".join(filter(None, (f"### {self.title}", self.note, table))) + "\n"
 
 
 @dataclasses.dataclass(kw_only=True)
 class SuiteReport:
-    """The results of a suite, written table by table, so that an interrupted suite keeps its finished tables."""
+    """The results of a suite, recorded table by table, so that an interrupted suite keeps its finished tables."""
 
     suite: str
     command: str
@@ -39,15 +44,17 @@ class SuiteReport:
     has_heading: bool = False
 
     def add(self, section: Section, keep: bool) -> str:
-        """Returns the Markdown of a table, with a heading before the first one; `keep` also appends it to the files."""
+        """Returns the Markdown of a table, with a heading before the first one; `keep` also records its rows."""
         text = ("" if self.has_heading else self._heading()) + f"\n{section.markdown()}"
         self.has_heading = True
         if keep:
-            with (self.folder / "RESULTS.md").open("a", encoding="utf-8") as file:
-                file.write(text)
-            with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
-                file.writelines(self._line(section, row) for row in section.rows)
+            self.record(section)
         return text
+
+    def record(self, section: Section) -> None:
+        """Appends the rows of a table to results.jsonl."""
+        with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(self._line(section, row) for row in section.rows)
 
     def _heading(self) -> str:
         facts = {**self.environment, **self.environment["versions"]}

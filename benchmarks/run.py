@@ -1,4 +1,6 @@
-"""Measures speed: `python benchmarks/run.py --suite=NAME`. Appends to benchmarks/RESULTS.md and results.jsonl.
+"""Measures speed: `python benchmarks/run.py --suite=NAME`.
+
+Appends rows to benchmarks/results.jsonl, and writes RESULTS.md from them (benchmarks/results.py).
 
 The sides of a comparison are interleaved in one run (A B A B ...), and figures are medians over the rounds. All sides
 use the same cores and dtype, and one works at a time. Suites:
@@ -43,7 +45,7 @@ SUITES = (
     "gpu",
 )
 SUITE = flags.DEFINE_enum("suite", None, SUITES, "Suite to run.", required=True)
-APPEND = flags.DEFINE_bool("append", True, "Append the results to RESULTS.md and results.jsonl.")
+APPEND = flags.DEFINE_bool("append", True, "Append the results to results.jsonl, and write RESULTS.md from it.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Counted rounds, after a warm-up round that compiles.", lower_bound=1)
 CORES = flags.DEFINE_integer("cores", min(2, os.cpu_count() or 1), "Cores that all sides are pinned to.", lower_bound=1)
 PEERS = flags.DEFINE_list("peers", ["torch", "tunix"], "Peers to compare with: torch, tunix; empty: none.")
@@ -97,8 +99,8 @@ def _suite() -> Any:
 
 
 def measure() -> None:
-    """Runs the suite; prints and appends each table when it is finished."""
-    from benchmarks import environment, report
+    """Runs the suite; prints and records each table when it is finished, and writes the page of results at the end."""
+    from benchmarks import environment, report, results
     from benchmarks.peers import environments
     from soar_jax import parallel
     from soar_jax.parallel.compilation_cache import keep_compiled_programs
@@ -112,8 +114,12 @@ def measure() -> None:
     suite_report = report.SuiteReport(
         suite=SUITE.value, command=shlex.join(["python", *sys.argv]), environment=environment.describe(versions)
     )
-    for section in suite.measure(chosen):
-        print(suite_report.add(section, APPEND.value), flush=True)
+    try:
+        for section in suite.measure(chosen):
+            print(suite_report.add(section, APPEND.value), flush=True)
+    finally:  # an interrupted suite has recorded its finished tables
+        if APPEND.value:
+            results.write()
 
 
 def main(_: list[str]) -> None:

@@ -4,7 +4,7 @@
 
 Hardware: 2 CPU cores
 Time: not measured
-Expect: 0.00% pass@1 with earlier settings (benchmarks/RESULTS.md)
+Expect: 0.00% pass@1 with earlier settings (benchmarks/HISTORY.md)
 
 Shows: what learning to teach adds, which is SOAR's gain over this. This method's gain over Hard-Only is due to picking
 the best of g datasets. Not one of the paper's methods.

@@ -4,7 +4,7 @@
 
 Hardware: 2 CPU cores
 Time: not measured
-Expect: 1.2% pass@1 with earlier settings (benchmarks/RESULTS.md)
+Expect: 1.2% pass@1 with earlier settings (benchmarks/HISTORY.md)
 
 Shows: whether more compute does what SOAR does. Makes Hard-Only with groups of 128 of the paper's Table 4.
 """

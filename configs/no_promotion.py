@@ -4,7 +4,7 @@
 
 Hardware: 2 CPU cores
 Time: not measured
-Expect: 32.3% pass@1 with earlier settings (benchmarks/RESULTS.md)
+Expect: 32.3% pass@1 with earlier settings (benchmarks/HISTORY.md)
 
 Shows: what promotion is worth. The teacher is rewarded as in SOAR, but no student ever becomes the baseline. Fresh
 students then train on questions of this teacher and on hard train.

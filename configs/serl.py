@@ -4,7 +4,7 @@
 
 Hardware: 2 CPU cores
 Time: not measured
-Expect: 0.00% pass@1 with earlier settings (benchmarks/RESULTS.md)
+Expect: 0.00% pass@1 with earlier settings (benchmarks/HISTORY.md)
 
 Shows: how far students get by questions of their own. In every episode, each student continues openings of hard train
 problems to questions of its own. It keeps those that are new, and neither too easy nor too hard by its own votes, and

@@ -4,7 +4,7 @@
 
 Hardware: 2 CPU cores
 Time: not measured
-Expect: 0.0% pass@1 on 2026-11-28 (benchmarks/RESULTS.md)
+Expect: 0.0% pass@1 on 2026-11-28
 
 Shows: what a reward of middling difficulty teaches. The reward of a question is 1 - |2p - 1|, where p is the share of
 the base model's answers that agree with the teacher's. Fresh students then train on questions of this teacher and on

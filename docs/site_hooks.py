@@ -18,6 +18,8 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "benchmarks/RESULTS.md": "results.md",
+    "benchmarks/nano_study.md": "nano_study.md",
+    "benchmarks/HISTORY.md": "history.md",
     "LICENSE": "LICENSE",
     "examples/quickstart.ipynb": "quickstart.ipynb",
 }

@@ -72,18 +72,15 @@ def headline(groups: Sequence[Group], test: str, ks: Sequence[int]) -> Table:
     """Pass@k, student steps and compute of every method and policy on a test set, beside the paper's figures."""
     rows: list[tuple[Cell, ...]] = []
     has_paper = test == "hard_test"
-    for group, policy in _shown(groups):
+    for group, policy in headline_policies(groups):
         passed = [scores(group, policy, test=test, k=k) for k in ks]
         if passed[0] is None:
             continue
-        steps = _steps(group, policy)
         rows += _rows_on_the_way(group, policy, ks) if has_paper else []
-        name = "base model" if policy == "base" else group.row_name(policy)
-        steps_text = str(steps[0]) if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
         measured = [score.interval() if score else None for score in passed]
-        known = [_paper_cell(group, policy, steps=steps[-1], ks=ks)] if has_paper else []
-        counts = (str(len(passed[0].by_seed)), steps_text, _solved(passed[0]))
-        rows.append((name, *measured, *known, *counts, *_costs(group, policy)))
+        known = [_paper_cell(group, policy, steps=_steps(group, policy)[-1], ks=ks)] if has_paper else []
+        counts = (str(len(passed[0].by_seed)), steps_text(group, policy), _solved(passed[0]))
+        rows.append((policy_name(group, policy), *measured, *known, *counts, *_costs(group, policy)))
     title = {
         "hard_test": "Hard test problems solved within k samples, %",
         "transfer": "Transfer problems (never trained on) solved within k samples, %",
@@ -92,6 +89,37 @@ def headline(groups: Sequence[Group], test: str, ks: Sequence[int]) -> Table:
     counted = ("seeds", "student steps", "ever solved")
     columns = ("", *(f"pass@{k}" for k in ks), *paper_column, *counted, *costs.COLUMNS)
     return Table(name=test, title=title[test], note=_HEADLINE_NOTE, columns=columns, rows=tuple(rows))
+
+
+def headline_policies(groups: Sequence[Group]) -> list[tuple[Group, str]]:
+    """Lists the headline's rows: the base model, then the policies of each method; Hard-Only only where it is run."""
+    base = next(((group, "base") for group in groups if "base" in group.policies()), None)
+    hidden = {"base", "true_answers", "random_answers"}
+    has_hard_only = any(group.method == "hard_only" and group.policies() for group in groups)
+    own = [
+        (group, policy)
+        for group in groups
+        for policy in group.policies()
+        if policy not in hidden and not (policy == "hard_only" and group.method != "hard_only" and has_hard_only)
+    ]
+    others = [
+        (group, policy)
+        for group in groups
+        for policy in group.policies()
+        if policy == "hard_only" and group.method in ("hard_only_large_group", "hard_only_long")
+    ]
+    return [*([base] if base else []), *own, *(pair for pair in others if pair not in own)]
+
+
+def policy_name(group: Group, policy: str) -> str:
+    """Returns the name of a policy's row."""
+    return "base model" if policy == "base" else group.row_name(policy)
+
+
+def steps_text(group: Group, policy: str) -> str:
+    """Returns the student steps of a policy's tests: a number, or the least and the most as in 20–30."""
+    steps = _steps(group, policy)
+    return str(steps[0]) if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
 
 
 def compute(groups: Sequence[Group]) -> Table:
@@ -238,26 +266,6 @@ _HEADLINE_NOTE = (
 )
 _SHARES = ("right_share", "well_posed_share", "distinct_share")
 _DIVERSITY = ("vendi", "vendi_sd", "cosine_distance")
-
-
-def _shown(groups: Sequence[Group]) -> list[tuple[Group, str]]:
-    """Rows of the headline: the base model once, then the policies of each method; Hard-Only only where it is run."""
-    base = next(((group, "base") for group in groups if "base" in group.policies()), None)
-    hidden = {"base", "true_answers", "random_answers"}
-    has_hard_only = any(group.method == "hard_only" and group.policies() for group in groups)
-    own = [
-        (group, policy)
-        for group in groups
-        for policy in group.policies()
-        if policy not in hidden and not (policy == "hard_only" and group.method != "hard_only" and has_hard_only)
-    ]
-    others = [
-        (group, policy)
-        for group in groups
-        for policy in group.policies()
-        if policy == "hard_only" and group.method in ("hard_only_large_group", "hard_only_long")
-    ]
-    return [*([base] if base else []), *own, *(pair for pair in others if pair not in own)]
 
 
 def _steps(group: Group, policy: str) -> list[int]:

@@ -39,19 +39,19 @@ def test_table_values_are_rounded(value, text):
     assert shown(value) == text
 
 
-def test_report_appends_tables_under_one_heading(tmp_path):
+def test_report_records_rows_and_has_one_heading(tmp_path):
     environment = {"date": "2026-01-02 03:04", "versions": {"jax": "1.2"}}
     report = SuiteReport(suite="sampler", command="python run.py", environment=environment, folder=tmp_path)
-    report.add(Section(title="first", rows=[{"batch": 1, "rate": 2.5}]), keep=True)
-    report.add(Section(title="second", rows=[{"batch": 3, "rate": 4.5}], note="Medians."), keep=True)
+    text = report.add(Section(title="first", rows=[{"batch": 1, "rate": 2.5}]), keep=True)
+    text += report.add(Section(title="second", rows=[{"batch": 3, "rate": 4.5}], note="Medians."), keep=True)
     report.add(Section(title="third", rows=[{"batch": 5}]), keep=False)
-    text = (tmp_path / "RESULTS.md").read_text()
     assert text.count("## sampler, 2026-01-02") == 1
     assert "| batch | rate |\n| --- | --- |\n| 1 | 2.5 |\n" in text
     assert "Medians.\n\n| batch" in text
     rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert [(row["table"], row["batch"]) for row in rows] == [("first", 1), ("second", 3)]
     assert rows[0]["environment"] == environment
+    assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
 
 
 def test_worker_answers_errors_and_sends_prints_to_stderr():

@@ -21,8 +21,8 @@ def fact(header, name):
 
 
 def table(heading):
-    """Rows of the first table of RESULTS.md under a heading: values by column, by the row's name."""
-    section = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8").partition(f"\n### {heading}\n")[2]
+    """Rows of the table of the nano study under a heading: values by column, by the row's name."""
+    section = (ROOT / "benchmarks" / "nano_study.md").read_text(encoding="utf-8").partition(f"\n### {heading}\n")[2]
     lines = [line.strip("| ") for line in section.partition("\n|")[2].partition("\n\n")[0].splitlines()]
     columns, _, *rows = [[cell.strip() for cell in line.split("|")] for line in lines]
     return {row[0]: dict(zip(columns[-len(row) + 1 :], row[1:], strict=True)) for row in rows}
@@ -39,10 +39,19 @@ def test_header_says_what_to_run_and_to_expect(name):
 
 
 @pytest.mark.parametrize("name", [name for name, header in HEADERS.items() if "(row `" in header])
-def test_figures_of_a_header_are_those_of_the_results(name):
+def test_figures_of_a_header_are_those_of_the_study(name):
     """After a new study: bring the headers up to date with its tables."""
     seconds, row = ROW.fullmatch(fact(HEADERS[name], "Time")).groups()
     assert seconds == table("Total compute")[row]["seconds"]
     pass_at_1, row = ROW.fullmatch(fact(HEADERS[name], "Expect")).groups()
     assert pass_at_1 == table("Hard test problems solved within k samples, %")[row]["pass@1"].split()[0]
-    assert "benchmarks/RESULTS.md" in HEADERS[name]
+    assert "Rows are those of benchmarks/nano_study.md" in HEADERS[name]
+
+
+@pytest.mark.parametrize("name", [name for name, header in HEADERS.items() if "earlier settings" in header])
+def test_figures_with_earlier_settings_are_in_the_history(name):
+    mean, page = re.fullmatch(
+        r"([\d.]+)% pass@1 with earlier settings \((.+)\)", fact(HEADERS[name], "Expect")
+    ).groups()
+    earlier = (ROOT / page).read_text(encoding="utf-8").partition("# Earlier settings")[2]
+    assert float(mean) == 0 or f" {mean} / " in earlier
