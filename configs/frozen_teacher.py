@@ -3,8 +3,8 @@
     python experiments/run.py --config=configs/frozen_teacher.py
 
 Hardware: 2 CPU cores
-Time: not measured
-Expect: 0.00% pass@1 with earlier settings (benchmarks/HISTORY.md)
+Time: about 15 minutes, two runs at a time
+Expect: 0.00% pass@1 (benchmarks/nano_study.md)
 
 Shows: what learning to teach adds, which is SOAR's gain over this. This method's gain over Hard-Only is due to picking
 the best of g datasets. Not one of the paper's methods.

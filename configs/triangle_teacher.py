@@ -3,8 +3,9 @@
     python experiments/run.py --config=configs/triangle_teacher.py
 
 Hardware: 2 CPU cores
-Time: not measured
-Expect: 0.0% pass@1 on 2026-11-28
+Time: 86.7 s (row `triangle teacher`)
+Expect: 0.00% pass@1 (row `triangle teacher`)
+Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano.
 
 Shows: what a reward of middling difficulty teaches. The reward of a question is 1 - |2p - 1|, where p is the share of
 the base model's answers that agree with the teacher's. Fresh students then train on questions of this teacher and on
