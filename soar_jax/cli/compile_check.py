@@ -62,6 +62,7 @@ def main() -> None:
         console.print(f"compiled {compiled.program.name} in {compiled.compile_s:.0f} s")
         if JSON.value:
             print(json.dumps(_values(compiled)), flush=True)
+    found.sort(key=lambda compiled: compiled.place)
     require(bool(found), f"no program's name holds {ONLY.value!r}; leave out --only to see all names")
     console.print(_memory_table(found, device))
     console.print(_work_table(found))

@@ -44,6 +44,7 @@ class Compiled:
     """
 
     program: Program
+    place: int  # of the program in the order of a run
     compile_s: float
     arguments: int
     outputs: int  # that do not lie where arguments lay
@@ -97,21 +98,23 @@ def abstract_run(config: RunConfig, model: ModelConfig, device: Device, devices:
 
 
 def compile_all(run: AbstractRun, device: Device, only: str = "", num_threads: int = 1) -> Iterator[Compiled]:
-    """Compiles the programs whose names hold `only`, side by side in threads, and yields them in the order of a run.
+    """Compiles the programs whose names hold `only`, side by side in threads, and yields each when it is done.
 
     Raises:
       SettingsError: as `compile_program`, or the compiler's text cannot be read.
     """
     state, population = run.state(), run.population()
 
-    def compile(program: Program) -> Compiled:
+    def compile(place: int, program: Program) -> Compiled:
         alive = state | population if program.has_population else state
         beside = {name: size for name, size in alive.items() if name not in program.inputs}
-        return _compile(program, beside, device)
+        return _compile(program, place, beside=beside, device=device)
 
     programs = [program for program in RunPrograms(run).programs() if only in program.name]
     with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
-        yield from threads.map(compile, programs)
+        compiling = [threads.submit(compile, place, program) for place, program in enumerate(programs)]
+        for done in concurrent.futures.as_completed(compiling):
+            yield done.result()
 
 
 def compile_program(program: Program, device: Device) -> jax.stages.Compiled:
@@ -142,7 +145,7 @@ def _text(compiled: jax.stages.Compiled) -> str:
         ) from None
 
 
-def _compile(program: Program, beside: dict[str, int], device: Device) -> Compiled:
+def _compile(program: Program, place: int, beside: dict[str, int], device: Device) -> Compiled:
     started = time.perf_counter()
     try:
         compiled = compile_program(program, device)
@@ -154,6 +157,7 @@ def _compile(program: Program, beside: dict[str, int], device: Device) -> Compil
         compile_s = time.perf_counter() - started
         return Compiled(
             program=program,
+            place=place,
             compile_s=compile_s,
             arguments=0,
             outputs=0,
@@ -168,6 +172,7 @@ def _compile(program: Program, beside: dict[str, int], device: Device) -> Compil
     assert memory is not None
     return Compiled(
         program=program,
+        place=place,
         compile_s=time.perf_counter() - started,
         arguments=memory.argument_size_in_bytes,
         outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
