@@ -86,10 +86,10 @@ SHOWN = (
         only="nano",
     ),
     Shown(
-        suite="short_episodes",
-        title="Share of float32's effect that bfloat16 keeps, rounded to nearest and with the dither",
-        columns=("trained", "learning rate", "nearest: share in float32", "dither: share in float32"),
-        only="smollm2",
+        suite="start",
+        title="From the command to the end of the first outer step, s",
+        columns=("compile cache", "imports and model", "finding hard problems", "first outer step", "in all"),
+        only="nano: s",
     ),
     Shown(
         suite="gpu",

@@ -26,6 +26,7 @@ ROWS = (
     ("Intrinsic-T", "intrinsic_teacher", "Intrinsic-T"),
     ("frozen teacher: PQ", "frozen_teacher", "frozen teacher"),
     ("Base-T", "base_teacher", "Base-T"),
+    ("Grounded-T, no promotion: PQ", "no_promotion", "Grounded-T, no promotion"),
     ("Grounded-T: PQ", "grounded_teacher", "Grounded-T"),
     ("SOAR: PS", "soar_math", "SOAR, promoted student"),
     ("SOAR: PQ", "soar_math", "SOAR, promotion questions"),

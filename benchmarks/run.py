@@ -6,7 +6,7 @@ The sides of a comparison are interleaved in one run (A B A B ...), and figures 
 use the same cores and dtype, and one works at a time. Suites:
 
   sampler     sampled tokens/s against transformers' `generate` and Tunix's sampler
-  rl_step     one RLOO step of 8 prompts x 16 samples against TRL's RLOOTrainer and Tunix's learner
+  rl_step     one RLOO step of 8 prompts against TRL's RLOOTrainer and Tunix's learner
   population  16 students x 10 inner steps, in one program against one student at a time; memory of a student
   outer_step  time of each phase in an outer step of the shipped config
   grading     pairs graded per second against math-verify
@@ -14,6 +14,8 @@ use the same cores and dtype, and one works at a time. Suites:
   roofline    copy and matmul rates of this device, and the fraction that prefill, decoding and update reach
   int8_cache  effect of an int8 cache on the sampling rate and on log-probabilities
   short_episodes  share of ten steps' effect that bfloat16 keeps, with the dither and with rounding to nearest
+  start       time to the first outer step, by phase, without and with compiled programs on disk
+  compile     compile time of each program for a TPU slice
   implied     FLOPs and bytes of a step compiled for a TPU, and the implied time of a 3B run; runs nothing
   gpu         one accelerator: sampling, a 3B model, MFU of the update, a LoRA population; at most 9 minutes
 
@@ -41,6 +43,8 @@ SUITES = (
     "roofline",
     "int8_cache",
     "short_episodes",
+    "start",
+    "compile",
     "implied",
     "gpu",
 )

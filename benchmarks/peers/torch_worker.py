@@ -65,7 +65,7 @@ def sample(prompts, new_tokens, stop_ids, threads, cache, seed):
     return {"seconds": seconds, "tokens": int((num_stops_before == 0).sum())}
 
 
-def rl_start(folder, prompts, group_size, max_completion_tokens, learning_rate):
+def rl_start(folder, prompts, group_size, max_completion_tokens, micro_batch_rows, learning_rate):
     """Starts an RLOO trainer, whose first step waits for `rl_step`."""
     import datasets  # slow to import, and used here only: so the classes are local
     import trl
@@ -94,7 +94,8 @@ def rl_start(folder, prompts, group_size, max_completion_tokens, learning_rate):
     rows = len(prompts) * group_size
     settings = trl.RLOOConfig(
         output_dir=tempfile.mkdtemp(),
-        per_device_train_batch_size=rows,
+        per_device_train_batch_size=micro_batch_rows,
+        gradient_accumulation_steps=rows // micro_batch_rows,
         num_generations=group_size,
         max_completion_length=max_completion_tokens,
         learning_rate=learning_rate,

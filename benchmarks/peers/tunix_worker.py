@@ -115,7 +115,8 @@ def _sampler(slots, stop_ids):
     return SAMPLERS[slots, stop_ids]
 
 
-def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, learning_rate):
+# Many parameters: those of a request.
+def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, micro_batch_rows, learning_rate):
     """Starts a learner, whose first step waits for `rl_step`."""
     import optax
     import transformers
@@ -152,6 +153,11 @@ def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, 
                 actor_optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate)),
                 eval_every_n_steps=1_000_000,
                 max_steps=1_000_000,
+                # In prompts. All are sampled at once.
+                mini_batch_size=len(prompts),
+                train_micro_batch_size=micro_batch_rows // group_size,
+                rollout_micro_batch_size=len(prompts),
+                compute_logps_micro_batch_size=len(prompts),
             ),
             rollout_config=base_rollout.RolloutConfig(
                 max_tokens_to_generate=max_completion_tokens,

@@ -26,7 +26,8 @@ from soar_jax.sampling.text import Draw
 
 READS = ("cores", "peers", "models", "smollm2", "batches", "new_tokens")
 PROMPT_TOKENS = 128
-MIXED_BATCH = 64
+MIXED_BATCH = SHARED_BATCH = 64
+SHARING = (8, 32)  # samples of each prompt
 CALIBRATION_TOKENS = 16
 NEAR = 1.15  # ways at most this much slower with short completions are measured with the case's own length
 Way = tuple[Worker, dict[str, Any]]  # a worker, and arguments of its `sample`
@@ -39,11 +40,18 @@ class Case:
     batch: int
     new_tokens: int
     stop_ids: tuple[int, ...] = ()  # none: every completion has `new_tokens` tokens
+    samples_per_prompt: int = 1
 
     @property
     def title(self) -> str:
         """Name of the case in the table."""
-        return f"mixed, up to {self.new_tokens}" if self.stop_ids else f"all {self.new_tokens}"
+        title = f"mixed, up to {self.new_tokens}" if self.stop_ids else f"all {self.new_tokens}"
+        return title if self.samples_per_prompt == 1 else f"{title}, {self.samples_per_prompt} of a prompt"
+
+    @property
+    def num_prompts(self) -> int:
+        """Number of different prompts."""
+        return self.batch // self.samples_per_prompt
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -70,10 +78,10 @@ class Ours:
         """Samples the completions [B, C] of a round."""
         mesh = parallel.make_mesh(self.num_devices)
         sampler = workloads.row_sampler(mesh, self.base.config, self.max_slots)
-        prompts = workloads.random_prompts(self.base.config, case.batch, PROMPT_TOKENS)
+        prompts = workloads.random_prompts(self.base.config, case.num_prompts, PROMPT_TOKENS)
         params = workloads.on_mesh(mesh, self.base.params)
         settings = workloads.sampling(case.new_tokens, case.stop_ids or workloads.NEVER)
-        draw = Draw(key=jax.random.key(number), settings=settings, num_samples=1)
+        draw = Draw(key=jax.random.key(number), settings=settings, num_samples=case.samples_per_prompt)
         started = time.perf_counter()
         rollouts = sampler.sample(params, prompts, draw)
         tokens, lengths = np.asarray(rollouts.tokens), np.asarray(rollouts.lengths)
@@ -119,10 +127,10 @@ class Peer:
 
     def _rate(self, way: str, case: Case, number: int) -> float:
         worker, arguments = self.ways[way]
-        prompts = workloads.random_tokens(self.vocab_size, case.batch, PROMPT_TOKENS).tolist()
-        stops = list(case.stop_ids)
+        prompts = workloads.random_tokens(self.vocab_size, case.num_prompts, PROMPT_TOKENS)
+        repeated, stops = np.repeat(prompts, case.samples_per_prompt, axis=0).tolist(), list(case.stop_ids)
         answer = worker.call(
-            "sample", prompts=prompts, new_tokens=case.new_tokens, stop_ids=stops, seed=number, **arguments
+            "sample", prompts=repeated, new_tokens=case.new_tokens, stop_ids=stops, seed=number, **arguments
         )
         return answer["tokens"] / answer["seconds"]
 
@@ -194,6 +202,8 @@ def _cases(options: Options, ours: Ours) -> Iterator[Case]:
     for new_tokens in options.new_tokens:
         for batch in options.batches:
             yield Case(batch=batch, new_tokens=new_tokens)
+    for samples in SHARING:
+        yield Case(batch=SHARED_BATCH, new_tokens=min(options.new_tokens), samples_per_prompt=samples)
     longest = max(options.new_tokens)
     drawn = ours.tokens(Case(batch=MIXED_BATCH, new_tokens=longest), number=0)
     yield Case(batch=MIXED_BATCH, new_tokens=longest, stop_ids=stops_for_mean_length(drawn, longest / 4))
