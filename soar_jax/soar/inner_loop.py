@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
-import jax
 import numpy as np
 
 from soar_jax import parallel
@@ -17,7 +16,7 @@ from soar_jax.parallel import processes
 from soar_jax.rl.advantages import ADVANTAGES
 from soar_jax.rl.policy import PolicySettings
 from soar_jax.rl.population import init_population, update_population
-from soar_jax.rl.train_step import UPDATE_METRICS, TrainState
+from soar_jax.rl.train_step import UPDATE_METRICS, Metrics, TrainState
 from soar_jax.rng import split_key, stream_generator, stream_key
 from soar_jax.sampling.text import Draw
 from soar_jax.soar.indicators import CompletionSums, Indicators, stack_steps
@@ -198,14 +197,18 @@ def continue_population(
     batches, advantage = _Batches(setup, question_sets, plan), ADVANTAGES[setup.config.inner.advantage]
     steps: list[_Step] = []
     shown: list[ShownAnswer] = []
+    rollouts = _sample(setup, states, batches, plan, 0)
     for step in range(plan.num_steps):
-        answers = _answer(setup, states, batches, plan, step)
+        answers = _graded(setup, rollouts, batches.asked(step, setup.config.inner.group_size))
         net_rewards, kl = subtract_students_kl(setup, answers.rewards, answers.rollouts, reference)
         advantages = np.asarray(advantage(net_rewards), np.float32)  # [P, Q, G]
         flat = parallel.shard_population(setup.mesh, advantages.reshape(len(advantages), -1))
         batch = TrainBatch(rollouts=answers.rollouts, advantages=flat)
-        states, metrics = _train_on(setup, states, batch, reference, plan, step)
+        states, updates = _train_on(setup, states, batch, reference, plan, step)
+        if step + 1 < plan.num_steps:  # before the metrics are waited for, so that the devices work meanwhile
+            rollouts = _sample(setup, states, batches, plan, step + 1)
         batches.count(step, answers.is_right)
+        metrics = _metrics(updates, plan, step)
         steps.append(_statistics(setup, answers, advantages, question_sets, metrics | kl))
         shown += _shown(setup, answers, advantages, plan, step)
         report(step + 1, float(answers.rewards.mean()))
@@ -220,16 +223,14 @@ def continue_population(
     )
 
 
-def _answer(setup: Setup, states: TrainState, batches: _Batches, plan: EpisodePlan, step: int) -> _Answers:
-    """Samples, grades and rewards the answers of a student step."""
-    section = setup.config.inner
-    rollouts = _sample(setup, states, batches.prompts(step), plan, step)
-    texts, asked = setup.sampler.texts(rollouts), batches.asked(step, section.group_size)
+def _graded(setup: Setup, rollouts: RolloutBatch, asked: list[QuestionAnswer]) -> _Answers:
+    """Grades and rewards the answers of a student step."""
+    texts = setup.sampler.texts(rollouts)
     references = [item.answer for item in asked]
     verdicts = setup.grader.grade(texts, references)
     is_right = np.array([verdict is Verdict.CORRECT for verdict in verdicts], bool)
     rewards = student_rewards(setup.config.student, texts, references, is_right)
-    shape = (len(rollouts.lengths), -1, section.group_size)  # [P, Q, G]
+    shape = (len(rollouts.lengths), -1, setup.config.inner.group_size)  # [P, Q, G]
     return _Answers(
         rollouts=rollouts,
         asked=asked,
@@ -240,8 +241,9 @@ def _answer(setup: Setup, states: TrainState, batches: _Batches, plan: EpisodePl
     )
 
 
-def _sample(setup: Setup, states: TrainState, prompts: PromptBatch, plan: EpisodePlan, step: int) -> RolloutBatch:
+def _sample(setup: Setup, states: TrainState, batches: _Batches, plan: EpisodePlan, step: int) -> RolloutBatch:
     """Samples the rollouts [P, Q * G, ...] of a student step."""
+    prompts = batches.prompts(step)
     key = stream_key(setup.config.seed, f"{plan.stream}_sample", *plan.indices, step)
     last = plan.first_student + len(prompts.lengths)
     draw = Draw(
@@ -254,21 +256,28 @@ def _sample(setup: Setup, states: TrainState, prompts: PromptBatch, plan: Episod
 
 def _train_on(
     setup: Setup, states: TrainState, batch: TrainBatch, reference: Params, plan: EpisodePlan, step: int
-) -> tuple[TrainState, dict[str, np.ndarray]]:
-    """Updates every student on a batch, `student.updates_per_batch` times.
-
-    Returns:
-      The new states, and the metrics [P] of the first update: later ones differ from the sampler by more than its
-      rounding.
-    """
-    first: dict[str, np.ndarray] = {}
+) -> tuple[TrainState, list[Metrics]]:
+    """Updates every student on a batch, `student.updates_per_batch` times; returns the metrics [P] of each update."""
+    updates = []
     for _ in range(setup.student.updates_per_batch):
         states, metrics = _update(setup, states, batch, reference, plan.learning_rates[step])
-        found = {name: processes.to_host(values) for name, values in metrics.items()}
-        _require_finite(found, f"{plan.stream} {plan.indices}, inner step {step}", plan.first_student)
         meter_training(setup, batch, setup.student)
-        first = first or found
-    return states, first
+        updates.append(metrics)
+    return states, updates
+
+
+def _metrics(updates: Sequence[Metrics], plan: EpisodePlan, step: int) -> dict[str, np.ndarray]:
+    """Waits for the updates of a step, and returns the metrics [P] of the first.
+
+    Later ones differ from the sampler by more than its rounding.
+
+    Raises:
+      NotFiniteError: a loss or gradient norm of one is not finite.
+    """
+    found = [{name: processes.to_host(values) for name, values in metrics.items()} for metrics in updates]
+    for metrics in found:
+        _require_finite(metrics, f"{plan.stream} {plan.indices}, inner step {step}", plan.first_student)
+    return found[0]
 
 
 def _statistics(
@@ -312,7 +321,7 @@ def _shown(
 
 def _update(
     setup: Setup, states: TrainState, batch: TrainBatch, reference: Params, learning_rate: float
-) -> tuple[TrainState, dict[str, jax.Array]]:
+) -> tuple[TrainState, Metrics]:
     """Updates every student once."""
     student = setup.student
     states, metrics = update_population(
