@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from benchmarks import interleave
@@ -63,15 +63,22 @@ def _start(workdir: pathlib.Path, cache: pathlib.Path, options: Options) -> dict
     command = [sys.executable, "experiments/run.py", "--config=configs/soar_math.py", f"--workdir={workdir}"]
     command += [f"--config.{key}={value}" for key, value in values.items()]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}
-    ends, last = {}, time.perf_counter()
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as run:
         assert run.stdout is not None
-        for line in run.stdout:
-            now = time.perf_counter()
-            for phase, part in PHASES.items():
-                if part in line:
-                    ends[phase], last = now - last, now
-    require(run.returncode == 0 and len(ends) == len(PHASES), f"the run failed; try it: {' '.join(command)}")
-    return ends
+        found = phase_seconds(run.stdout, time.perf_counter)
+    require(run.returncode == 0 and len(found) == len(PHASES), f"the run failed; try it: {' '.join(command)}")
+    return found
+
+
+def phase_seconds(lines: Iterable[str], clock: Callable[[], float]) -> dict[str, float]:
+    """Seconds from one phase's last line to the next one's, as the lines arrive; phases without a line are left out."""
+    found: dict[str, float] = {}
+    last = clock()
+    for line in lines:
+        for phase, part in PHASES.items():
+            if part in line and phase not in found:
+                now = clock()
+                found[phase], last = now - last, now
+    return found

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -8,7 +9,8 @@ import pytest
 
 from benchmarks.interleave import interleave, ratio, shown
 from benchmarks.report import Section, SuiteReport
-from benchmarks.suites import grading, outer_step, sampler
+from benchmarks.suites import grading, outer_step, rl_step, sampler, start
+from soar_jax.checkpoints.base_model import EMBEDDED, load_model
 from soar_jax.grading.grader import Grader, Verdict
 from soar_jax.telemetry.devices import Peaks
 from soar_jax.telemetry.meter import Work
@@ -98,3 +100,25 @@ def test_outer_step_table_summarises_the_timings():
         {"phase": "grading", "s": 2.0, "share, %": 50.0, "devices idle, %": 100.0},
         {"phase": "sampling", "s": 2.0, "share, %": 50.0, "devices idle, %": 25.0},
     ]
+
+
+def test_phases_of_a_start_end_at_their_lines():
+    times = iter([0.0, 4.0, 15.0, 35.0])
+    lines = ["=== start ===", "mesh: population 2", "381 of 384 problems were solved 0 times in 128", "compiled: x"]
+    lines += ["step   1/1  reward mean +0.003", "step   2/2  reward mean +0.1"]
+    found = start.phase_seconds(lines, lambda: next(times))
+    assert found == {"imports and model": 4.0, "finding hard problems": 11.0, "first outer step": 20.0}
+    assert start.phase_seconds(lines[:1], lambda: 0.0) == {}
+
+
+def test_samples_share_prompts():
+    case = sampler.Case(batch=64, new_tokens=128, samples_per_prompt=8)
+    assert (case.num_prompts, case.title) == (8, "all 128, 8 of a prompt")
+
+
+def test_prompts_of_a_step_have_the_tokens_that_it_names():
+    work = rl_step.work_of("nano", "")
+    ours = rl_step.Ours(work, load_model(EMBEDDED, "float32"), 1, 1)
+    assert (ours.prompts.tokens.shape, work.num_rows) == ((8, 15), 128)
+    long = dataclasses.replace(work, model="smollm2", prompt_tokens=128)
+    assert {len(text.split()) for text in long.prompts()} == {128}

@@ -154,6 +154,7 @@ def hidden(params, model, **options):
     return states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_layers", [2, 6])  # unrolled and scanned
 def test_a_layer_in_training_has_the_weights_of_the_whole_models_cast(tiny_model, num_layers):
     model = dataclasses.replace(tiny_model, num_layers=num_layers, dtype="bfloat16")
@@ -219,6 +220,7 @@ def checkpoint(tiny_model):
     return model, jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16).astype(jnp.float32), params)
 
 
+@pytest.mark.slow
 def test_ten_steps_from_a_bfloat16_checkpoint_are_not_lost(checkpoint, monkeypatch):
     model, params = checkpoint
     exact, bfloat16 = gain(model, params), dataclasses.replace(model, dtype="bfloat16")
@@ -228,6 +230,7 @@ def test_ten_steps_from_a_bfloat16_checkpoint_are_not_lost(checkpoint, monkeypat
     assert gain(bfloat16, params) < 0.5 * exact  # rounding to nearest
 
 
+@pytest.mark.slow
 def test_ten_steps_of_adapters_are_not_lost(checkpoint):
     model, params = checkpoint
     adapters = lora.init_adapters(lora.LoRASection(rank=4), model, jax.random.key(1))
