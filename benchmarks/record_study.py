@@ -1,7 +1,8 @@
 """Adds a study to the results: `python benchmarks/record_study.py FOLDER... --methods=soar_math,hard_only`.
 
 Reads the workdirs in the folders, appends their pass@k on hard test problems to results.jsonl, and writes RESULTS.md.
-On that page, a row replaces an older one of the same name. `python benchmarks/results_chart.py` then draws the chart.
+On that page, a row replaces an older one of the same name. Date and commit are those of recording, not of the runs.
+`python benchmarks/results_chart.py` then draws the chart.
 """
 
 from __future__ import annotations

@@ -30,9 +30,13 @@ HARD_TEST = "hard test problems solved within k samples, %"  # end of a study's 
 NOT_COLUMNS = ("suite", "table", "command", "environment")
 HEAD = """# Results
 
-Made by `python benchmarks/results.py` from `results.jsonl`: the newest rows of each table. Times and rates are medians.
-PS: the promoted student. PQ: fresh students trained on the method's questions and on hard train.
-The newest whole study is in [nano_study.md](nano_study.md) with all its tables, older records are in
+Made by `python benchmarks/results.py` from `results.jsonl`: the newest rows of each table. Times and rates are
+medians over rounds. x is the median of the ratio within each round, which can differ from the ratio of two medians.
+Load is that at the start: above 0, other work shared the cores.
+
+PS: the promoted student. PQ: fresh students trained on the method's questions and on hard train. Methods that start
+from a finished run of SOAR repeat its PS and its trained teacher. The base model has five seeds; over ten its pass@32
+is 0.1. The newest study is in [nano_study.md](nano_study.md) with all its tables, older records are in
 [HISTORY.md](HISTORY.md)."""
 
 
@@ -59,7 +63,7 @@ SHOWN = (
     ),
     Shown(
         suite="rl_step",
-        title="An RL step against TRL (torch) and Tunix, s; x is the ratio to data=cores",
+        title="An RL step against TRL (torch) and Tunix, s; x is the ratio to the faster layout of soar_jax",
         columns=("side", "sampling_s", "update_s", "step_s", "x step_s"),
     ),
     Shown(
@@ -188,9 +192,11 @@ def _runs(rows: Sequence[Row]) -> str:
 
 
 def _run(row: Row) -> str:
-    """Describes a run: command, date, CPU, commit."""
-    facts, commit = row["environment"], row["environment"].get("commit")
-    return ", ".join([f"`{row['command']}`", facts["date"], facts["cpu"], *([f"commit {commit}"] if commit else [])])
+    """Describes a run: command, date, CPU, and the commit and load where they are known."""
+    facts = row["environment"]
+    more = [f"commit {facts['commit']}"] if facts.get("commit") else []
+    more += [f"load {facts['load_1min']} on {facts['cores']} cores"] if "load_1min" in facts else []
+    return ", ".join([f"`{row['command']}`", facts["date"], facts["cpu"], *more])
 
 
 def write(folder: pathlib.Path = FOLDER) -> None:

@@ -5,7 +5,8 @@
 Hardware: 2 CPU cores
 Time: 45.6 s (row `Base-T`)
 Expect: 17.7% pass@1 (row `Base-T`)
-Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano.
+Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano, two runs at a
+time, each on one busy core.
 
 Shows: what questions of the base model are worth without an outer loop. The paper chose its schedule on MATH with it
 (Figure 7).

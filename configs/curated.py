@@ -5,7 +5,8 @@
 Hardware: 2 CPU cores
 Time: 110.8 s (row `curated (upper bound)`)
 Expect: 96.9% pass@1 (row `curated (upper bound)`)
-Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano.
+Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano, two runs at a
+time, each on one busy core.
 
 Shows: how far good questions could take the students. Language models have all of MATH's train split, and make that
 row of the paper's Tables 4, 5 and 6. At the scale nano, problems are generated, and easy ones come before hard ones.

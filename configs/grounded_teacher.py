@@ -5,7 +5,8 @@
 Hardware: 2 CPU cores
 Time: 87.3 s (row `Grounded-T`)
 Expect: 68.3% pass@1 (row `Grounded-T: PQ`)
-Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano.
+Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano, two runs at a
+time, each on one busy core.
 
 WORKDIR is that of a finished run of `soar_math`, of the same seed where the problems are the same.
 

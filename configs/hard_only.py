@@ -5,7 +5,8 @@
 Hardware: 2 CPU cores
 Time: 40.4 s (row `Hard-Only`)
 Expect: 0.00% pass@1 (row `Hard-Only`)
-Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano.
+Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano, two runs at a
+time, each on one busy core.
 
 Shows: how far RL gets without questions of a teacher. Makes Hard-Only of the paper's Tables 4, 5, 6 and 9.
 """

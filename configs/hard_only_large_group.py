@@ -5,7 +5,8 @@
 Hardware: 2 CPU cores
 Time: 45.0 s (row `Hard-Only, larger group`)
 Expect: 4.1% pass@1 (row `Hard-Only, larger group`)
-Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano.
+Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano, two runs at a
+time, each on one busy core.
 
 Shows: whether more compute does what SOAR does. Makes Hard-Only with groups of 128 of the paper's Table 4.
 """

@@ -5,7 +5,8 @@
 Hardware: 2 CPU cores
 Time: 20.5 s (row `SOAR, inference`)
 Expect: 91.1% pass@1 (row `SOAR, inference: PS`)
-Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano.
+Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano, two runs at a
+time, each on one busy core.
 
 WORKDIR is that of a finished run of `soar_math`.
 

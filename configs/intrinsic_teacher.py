@@ -5,7 +5,8 @@
 Hardware: 2 CPU cores
 Time: 89.9 s (row `Intrinsic-T`)
 Expect: 0.00% pass@1 (row `Intrinsic-T`)
-Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano.
+Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano, two runs at a
+time, each on one busy core.
 
 Shows: what a reward without hard problems teaches. The reward of a question is 1 - p where p > 0, else 0. p is the
 share of 32 answers of the base model that agree with the teacher's. All rollouts of a dataset get its mean. Fresh

@@ -5,7 +5,8 @@
 Hardware: 2 CPU cores
 Time: 619.3 s (row `Grounded-T, no promotion`)
 Expect: 1.5% pass@1 (row `Grounded-T, no promotion: PQ`)
-Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano.
+Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano, two runs at a
+time, each on one busy core.
 
 Shows: what promotion is worth. The teacher is rewarded as in SOAR, but no student ever becomes the baseline. Fresh
 students then train on questions of this teacher and on hard train.

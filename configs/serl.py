@@ -5,7 +5,8 @@
 Hardware: 2 CPU cores
 Time: 56.9 s (row `SeRL`)
 Expect: 0.00% pass@1 (row `SeRL`)
-Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano.
+Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano, two runs at a
+time, each on one busy core.
 
 Shows: how far students get by questions of their own. In every episode, each student continues openings of hard train
 problems to questions of its own. It keeps those that are new, and neither too easy nor too hard by its own votes, and

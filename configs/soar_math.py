@@ -5,7 +5,8 @@
 Hardware: 2 CPU cores
 Time: 546.3 s (row `SOAR`)
 Expect: 95.1% pass@1 (row `SOAR: PQ`)
-Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano.
+Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano, two runs at a
+time, each on one busy core. Alone on two cores a run takes about 4 minutes.
 
 Shows: whether a teacher learns to unlock hard problems that it never sees. docs/running.md has the output of seed 0.
 Makes SOAR-PQ, SOAR-PS and inference with Grounded-T of the paper's Tables 4 and 5. Other methods start from its

@@ -5,7 +5,8 @@
 Hardware: 2 CPU cores
 Time: 108.5 s (row `SOAR's questions, well-posed ones only`)
 Expect: 95.5% pass@1 (row `SOAR's questions, well-posed ones only: PQ`)
-Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano.
+Rows are those of benchmarks/nano_study.md: means over all seeds of the newest study at the scale nano, two runs at a
+time, each on one busy core.
 
 WORKDIR is that of a finished run of `soar_math`, whose judge (`analysis.judge`) decided which questions are well
 posed.

@@ -26,7 +26,8 @@ def measure(options: Options) -> Iterator[Section]:
         config = models.run_config(name).for_platform(device.platform)
         model = load_model(str(models.folder(name, options.smollm2)), config.model.dtype).config
         started = time.perf_counter()
-        found = list(compile_all(abstract_run(config, model, device, devices), device))  # one thread: in a run's order
+        compiled = compile_all(abstract_run(config, model, device, devices), device)
+        found = sorted(compiled, key=lambda each: each.place)
         yield Section(
             title=f"{name}: compile time of each program for {TOPOLOGY}",
             rows=[

@@ -2,7 +2,7 @@
 
 All sides use the same prompts, weights and rewards. Every second sample of a group is rewarded, whatever its text, so
 that every row has an advantage. The learning rate is too small to move the model, so completions keep their lengths.
-"Update" is everything in a step except sampling.
+"Update" is everything in a step except sampling. Ours decodes all rows at once, as the peers do.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ from soar_jax.types import TrainBatch
 
 READS = ("cores", "peers", "models", "smollm2")
 PARTS = ("sampling_s", "update_s", "step_s")
-# (population, data) sizes of meshes for one policy on the devices of a CPU.
-LAYOUTS = {"soar_jax, data=cores": (1, -1), "soar_jax, one device": (1, 1)}
+LAYOUTS = {"soar_jax, data=cores": -1, "soar_jax, one device": 1}  # devices that the rows are shared out to
 _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")  # a token each in SmolLM2
 
 
@@ -80,12 +79,11 @@ class Ours:
 
     work: Work
     base: LoadedModel
-    population: int
-    data: int
+    num_devices: int  # -1: all
 
     def __post_init__(self) -> None:
         config, base = models.run_config(self.work.model), self.base
-        self.mesh = parallel.make_mesh(self.population, self.data)
+        self.mesh = parallel.make_mesh(1, self.num_devices)
         self.sampler = TextSampler(
             mesh=self.mesh,
             model=base.config,
@@ -155,7 +153,7 @@ def measure(options: Options) -> Iterator[Section]:
 
 def _section(work: Work, options: Options) -> Section:
     base = load_model(str(work.folder), "float32")
-    layouts = {name: Ours(work, base, *sizes) for name, sizes in LAYOUTS.items()}
+    layouts = {name: Ours(work, base, num_devices) for name, num_devices in LAYOUTS.items()}
     sides: dict[str, Any] = {name: ours.step for name, ours in layouts.items()}
     with contextlib.ExitStack() as stack:
         for name in options.peers:

@@ -113,8 +113,11 @@ def compile_all(run: AbstractRun, device: Device, only: str = "", num_threads: i
     programs = [program for program in RunPrograms(run).programs() if only in program.name]
     with concurrent.futures.ThreadPoolExecutor(num_threads) as threads:
         compiling = [threads.submit(compile, place, program) for place, program in enumerate(programs)]
-        for done in concurrent.futures.as_completed(compiling):
-            yield done.result()
+        try:
+            for done in concurrent.futures.as_completed(compiling):
+                yield done.result()
+        finally:  # after an error, programs that have not begun are cancelled
+            threads.shutdown(cancel_futures=True)
 
 
 def compile_program(program: Program, device: Device) -> jax.stages.Compiled:

@@ -49,7 +49,7 @@ def packed_completions(runs: Sequence[Run], max_bytes: int = MAX_COMPLETION_BYTE
       What `unpack` reads, and a sentence on what is left out; empty if nothing is.
     """
     packed, stride = _pack_within(functools.partial(completions, runs), runs, 1, max_bytes)
-    note = f"Of one in {stride} outer steps. The files `completions.jsonl` of the workdirs have all."
+    note = f"Only one in {stride} outer steps is here, to keep the page small. `completions.jsonl` in each workdir has all."
     return packed, note if stride > 1 else ""
 
 
@@ -95,7 +95,8 @@ def completions(runs: Sequence[Run], stride: int = 1) -> dict[str, Any]:
             row["outer_step"] + 1,
             *(table.index(row.get(name)) for name in _COMPLETION_STRINGS),
             *(None if row.get(name) is None else round(row[name], 3) for name in ("reward", "advantage")),
-            *(row[name] for name in ("dataset", "student", "student_step")),
+            *(row[name] for name in ("dataset", "student")),
+            row["student_step"] + 1,
         )
         for number, run in enumerate(runs)
         for row in run.completions

@@ -24,7 +24,7 @@ from soar_jax.model.parameters import Params
 from soar_jax.sampling import ring
 from soar_jax.types import PromptBatch, RolloutBatch
 
-_LEAST_SLOTS = 2  # also of a single row: with one, XLA's CPU backend copies the whole cache in every step
+_SLOTS_OF_ONE_ROW = 2  # with one slot, XLA's CPU backend copies the whole cache in every step
 MIN_SLOTS = 8  # with fewer a step does little but read the weights
 # Of the slots; each is one more loop to compile. Twice as many make the plan of a 3B run 1% shorter.
 _MAX_HALVINGS = 2
@@ -326,7 +326,7 @@ def sample(
             num_rows=end - start,
             vmap_axis_name=vmap_axis_name,
         )
-        state = _decode(rows, max(min(num_slots, pass_rows), _LEAST_SLOTS))
+        state = _decode(rows, _SLOTS_OF_ONE_ROW if pass_rows == 1 else min(num_slots, pass_rows))
         return state.tokens, state.logprobs
 
     drawn = jax.lax.map(run_pass, jnp.arange(num_passes))

@@ -534,7 +534,7 @@ def test_kept_completions_are_columns_and_of_fewer_steps_where_they_are_too_many
     assert bulk.packed_completions(runs)[1] == ""
     packed, note = bulk.packed_completions(runs, max_bytes=len(bulk.pack(bulk.completions(runs, stride=2))))
     assert packed == bulk.pack(bulk.completions(runs, stride=2))
-    assert note.startswith("Of one in 2 outer steps.")
+    assert note.startswith("Only one in 2 outer steps")
 
 
 def test_runs_without_kept_completions_have_no_section_of_them(study, tmp_path):
