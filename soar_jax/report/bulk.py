@@ -49,7 +49,7 @@ def packed_completions(runs: Sequence[Run], max_bytes: int = MAX_COMPLETION_BYTE
       What `unpack` reads, and a sentence on what is left out; empty if nothing is.
     """
     packed, stride = _pack_within(functools.partial(completions, runs), runs, 1, max_bytes)
-    note = f"Only one in {stride} outer steps is here, to keep the page small. `completions.jsonl` in each workdir has all."
+    note = f"Only one in {stride} outer steps is here. `completions.jsonl` in each workdir has all."
     return packed, note if stride > 1 else ""
 
 
