@@ -56,12 +56,12 @@ class Work:
         return self.num_prompts * self.group_size
 
     def prompts(self) -> list[str]:
-        """Generates prompts as texts of `prompt_tokens` tokens, which all tokenizers here encode alike."""
+        """Generates prompts of `prompt_tokens` tokens, as texts with an explicit BOS, which all sides encode alike."""
         rng = np.random.default_rng(0)
-        if self.model == "nano":  # level-8 questions, with an explicit BOS
+        if self.model == "nano":  # level-8 questions
             return [f"<bos> textbook {arithmetic.random_dial(rng, 8).text()} ?" for _ in range(self.num_prompts)]
-        drawn = rng.choice(_WORDS, (self.num_prompts, self.prompt_tokens))
-        return ["".join(f" {word}" for word in words) for words in drawn]
+        drawn = rng.choice(_WORDS, (self.num_prompts, self.prompt_tokens - 1))
+        return ["<|im_start|>" + "".join(f" {word}" for word in words) for words in drawn]
 
 
 def work_of(name: str, smollm2: str) -> Work:
