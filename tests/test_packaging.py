@@ -67,6 +67,7 @@ def test_every_requirement_says_what_it_is_for():
         assert purpose.strip() or not text.strip(), text
 
 
+@pytest.mark.slow
 def test_wheel_has_the_metadata_of_the_project(metadata):
     assert (metadata["Name"], metadata["Version"]) == (PROJECT["name"], PROJECT["version"])
     assert metadata["License-Expression"] == PROJECT["license"]
@@ -79,6 +80,7 @@ def test_wheel_has_the_metadata_of_the_project(metadata):
         assert own == {Requirement(package).name for package in packages}
 
 
+@pytest.mark.slow
 def test_wheel_holds_the_package_alone(wheel):
     with zipfile.ZipFile(wheel) as files:
         names = {name for name in files.namelist() if ".dist-info/" not in name}

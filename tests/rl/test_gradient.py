@@ -207,7 +207,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("rows", [1, 3, 64])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("changed_loss", [{}, {"kl_coef": 0.2, "bucket_tokens": (3,), "remat": "layers"}])
 def test_shared_prompts_give_the_gradient_of_rows_with_their_own(tiny_model, changes, changed_loss, rows):

@@ -24,6 +24,7 @@ ADAMW = OptimizerSettings(b1=0.9, b2=0.99, eps=1e-5, weight_decay=0.1, max_grad_
 RATE = 1e-2
 
 
+@pytest.mark.slow
 def test_clipped_tokens_have_no_gradient(tiny_model, tiny_params, batch):
     clipped = dataclasses.replace(LOSS, clip_ratio=0.2)
     gradient_of = jax.grad(policy_gradient_loss, has_aux=True)
@@ -167,6 +168,7 @@ def test_train_step_is_the_program_of_one_policy(tiny_model, tiny_params, batch)
     assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (state.weights, tiny_params)), strict=True))
 
 
+@pytest.mark.slow
 def test_population_of_three_equals_three_students(tiny_model, tiny_params, batch):
     mesh = parallel.make_mesh(1)
     states = init_population(tiny_params, mesh=mesh, model=tiny_model, optimizer=ADAMW, size=3)
@@ -208,6 +210,7 @@ def test_population_of_three_equals_three_students(tiny_model, tiny_params, batc
             assert metrics["loss"][student] == pytest.approx(float(one["loss"]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_sharding_over_two_devices_changes_no_student(tiny_model, tiny_params, batch):
     batches = jax.tree.map(lambda leaf: np.stack([leaf] * 4), batch)
     options = {"model": tiny_model, "loss": LOSS, "optimizer": ADAMW, "rows_per_micro_batch": 2, "population_batch": 1}

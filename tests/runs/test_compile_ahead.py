@@ -54,6 +54,7 @@ def test_calls_of_a_run_find_their_programs(compiled, tmp_path, monkeypatch):
     assert all(is_ahead for _, is_ahead in compiled), compiled
 
 
+@pytest.mark.slow
 def test_a_finished_run_compiles_nothing(compiled, tmp_path):
     config = make_config(**TINY | SIZES | {"student.max_completion_tokens": 22, "final.students": ()})
     runs.run(config, epath.Path(tmp_path))

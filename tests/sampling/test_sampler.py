@@ -186,6 +186,7 @@ def test_slot_schedule():
     assert sampler.slot_schedule(256, 100) == ()
 
 
+@pytest.mark.slow
 def test_the_last_rows_are_decoded_in_fewer_slots(tiny_model, tiny_params, prompts, monkeypatch):
     def draw_rows():
         return draw(tiny_params, prompts, 4, tiny_model, settings(length=24), samples=6, max_slots=12)
@@ -225,6 +226,7 @@ def test_shards_join_to_the_unsharded_draw(tiny_model, tiny_params, prompts, num
     np.testing.assert_array_equal(expected.tokens, joined)
 
 
+@pytest.mark.slow
 def test_vmapped_policies_draw_what_each_draws_alone(tiny_model, tiny_params, prompts, monkeypatch):
     monkeypatch.setattr(ring, "MIN_SIZE", 4)
     monkeypatch.setattr(sampler, "MIN_SLOTS", 2)

@@ -25,6 +25,7 @@ def students(tiny_params):
     return jax.tree.map(lambda leaf: jnp.stack([leaf * (1 + 0.1 * n) for n in range(STUDENTS)]), tiny_params)
 
 
+@pytest.mark.slow
 def test_batch_and_slots_change_no_draw_of_adapters(mesh, tiny_model, tiny_params, prompts):
     lora_config = LoRASection(rank=2, scale=1.0, layers=LAYERS)
     one = init_adapters(lora_config, tiny_model, jax.random.key(1))
@@ -56,6 +57,7 @@ def test_two_calls_draw_the_same_as_one(mesh, tiny_model, students, prompts):
         np.testing.assert_array_equal(found.tokens, once.tokens[:, first * SAMPLES : (first + 1) * SAMPLES])
 
 
+@pytest.mark.slow
 def test_population_batch_changes_no_draw_of_students(mesh, tiny_model, students, prompts):
     stacked = jax.tree.map(lambda leaf: np.stack([leaf] * STUDENTS), prompts)
     options = {"mesh": mesh, "model": tiny_model, "settings": SETTINGS, "samples_per_prompt": SAMPLES, "max_slots": 2}
@@ -74,6 +76,7 @@ def test_population_batch_changes_no_draw_of_students(mesh, tiny_model, students
         np.testing.assert_array_equal(one.tokens[index], alone.tokens)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("population_batch", [1, 2])
 def test_one_more_policy_draws_as_a_student_of_equal_weights(mesh, tiny_model, students, prompts, population_batch):
     """In bfloat16, on two shards of the population: the last policy is student 0, and draws as with the others."""

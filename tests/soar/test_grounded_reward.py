@@ -187,6 +187,7 @@ def test_unmoved_students_have_reward_zero(nano_model, make_questions):
     np.testing.assert_array_equal(*counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_waves_of_students_equal_all_students_at_once(nano_model, make_questions, repeats):
     questions = make_questions(4, level=3)

@@ -59,6 +59,7 @@ def moved(questions, nano_model, **student):
     return sum(jax.tree.leaves(distances)), count
 
 
+@pytest.mark.slow
 def test_a_kl_penalty_keeps_students_near_their_start(nano_model, questions):
     often = {"updates_per_batch": 3, "clip_ratio": 0.2, "learning_rate": 1e-3}
     free, updates = moved(questions, nano_model, **often)

@@ -103,6 +103,7 @@ def test_nothing_runs_where_kl_is_not_in_the_reward(setup):
         assert kl == {}
 
 
+@pytest.mark.slow
 def test_students_stay_nearer_to_their_start(setup, nano_model, make_questions):
     plan = EpisodePlan(stream="test", indices=(0,), learning_rates=(1e-3,) * 6)
     questions = (make_questions(6, level=4),) * 2
