@@ -34,7 +34,7 @@ from soar_jax.types import TrainBatch
 
 READS = ("cores", "peers", "models", "smollm2")
 PARTS = ("sampling_s", "update_s", "step_s")
-LAYOUTS = {"soar_jax, data=cores": -1, "soar_jax, one device": 1}  # devices that the rows are shared out to
+LAYOUTS = {"soar_jax, data=cores": -1, "soar_jax, one device": 1}  # devices that the rows are sharded over
 _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")  # a token each in SmolLM2
 
 
