@@ -3,6 +3,8 @@
 All sides use the same prompts, weights and rewards. Every second sample of a group is rewarded, whatever its text, so
 that every row has an advantage. The learning rate is too small to move the model, so completions keep their lengths.
 "Update" is everything in a step except sampling. Ours decodes all rows at once, as the peers do.
+
+With SmolLM2 all sides together need more than 24 GB of memory: name one peer at a time (`--peers=torch`).
 """
 
 from __future__ import annotations
