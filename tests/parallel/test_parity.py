@@ -40,7 +40,8 @@ def test_mesh_changes_no_result(sizes, kind, num_shards):
         assert found[name] == expected[name], name
     np.testing.assert_allclose(found["logprobs"], expected["logprobs"], rtol=1e-5, atol=1e-5)
     for name in ("loss", "grad_norm", "population_loss"):
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
+        # Terms of both signs nearly cancel; how they are rounded depends on the CPU (1.2e-5 on one with AVX-512).
+        np.testing.assert_allclose(found[name], expected[name], rtol=5e-5, atol=1e-6)
     for name in ("kl", "population_kl"):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4)
     for name in ("first_moments", "weights", "students"):
