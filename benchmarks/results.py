@@ -71,7 +71,7 @@ SHOWN = (
         title="Students as one program, and one after another, s",
         columns=(
             *("students", "one program", "one after another, one device"),
-            *("one after another, rows shared out", "x"),
+            *("one after another, rows sharded", "x"),
         ),
         only="inner steps",
     ),

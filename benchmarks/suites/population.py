@@ -27,7 +27,7 @@ QUESTIONS_EACH = 16
 LEVELS = (2, 3, 4, 5)
 LORA_RANK = 8
 # A single student can use both cores in two ways; the faster one counts.
-ALONE = {"one after another, one device": {"data": 1}, "one after another, rows shared out": {"data": -1}}
+ALONE = {"one after another, one device": {"data": 1}, "one after another, rows sharded": {"data": -1}}
 
 
 def make_setup(rank: int, **mesh: int) -> Setup:
