@@ -101,7 +101,8 @@ def _train(setup: Setup, pools: Sequence[Sequence[QuestionAnswer]], num_useful: 
     ]
     rates = learning_rates(config.student, config.inner.num_steps, config.student.warmup_steps)
     plan = EpisodePlan(stream="table", indices=(num_useful, number), learning_rates=rates)
-    return train_population(setup, setup.base_weights, sets, plan).states.weights
+    states, _ = train_population(setup, setup.base_weights, sets, plan=plan)
+    return states.weights
 
 
 def _accuracy(setup: Setup, students: Params, level: int) -> np.ndarray:

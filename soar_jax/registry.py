@@ -8,13 +8,15 @@ A config key picks an entry by its name. `EXTENSION_POINTS` lists all registries
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from soar_jax.errors import SettingsError, reason_of
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 # The config key that picks an entry, and the registry's place. Modules are imported only when an entry is needed.
 EXTENSION_POINTS: dict[str, str] = {
@@ -56,6 +58,15 @@ class Registry(Mapping[str, T]):
 
         return add
 
+    @contextlib.contextmanager
+    def temporarily(self, **entries: T) -> Iterator[None]:
+        """Adds or replaces entries within a block, such as a test; forgets also what is registered in it."""
+        before, self._entries = self._entries, self._entries | entries
+        try:
+            yield
+        finally:
+            self._entries = before
+
     def __getitem__(self, name: str) -> T:
         if name not in self._entries:
             raise SettingsError(f"{self.key} is {name!r}; choose one of {', '.join(self._entries)}")
@@ -69,6 +80,35 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+class FactRegistry(Registry[T], Generic[T, F]):
+    """Entries are records of a registered function and of facts about it, such as what it needs.
+
+        @FINAL_STUDENTS.register("first_stage", needs_curriculum=True)
+        def first_stage(setup, search, stages, hooks): ...
+
+    Whatever must know of an entry without calling it, such as the config's rules, reads its facts.
+    """
+
+    def __init__(self, key: str, record: Callable[..., T]) -> None:
+        """`record` makes an entry of a function and its facts."""
+        super().__init__(key)
+        self._record = record
+
+    def register(self, name: str, **facts: Any) -> Callable[[F], F]:  # type: ignore[override]
+        """Decorator that adds a function with its facts; those that are left out have their defaults.
+
+        Raises:
+          SettingsError: the name is taken.
+        """
+        add = super().register(name)
+
+        def add_record(function: F) -> F:
+            add(self._record(function, **facts))
+            return function
+
+        return add_record
 
 
 def import_function(key: str, path: str) -> Callable[..., Any]:

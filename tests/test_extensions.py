@@ -1,5 +1,6 @@
 """Extensions in a user's own config file, which is loaded by `--config=FILE`."""
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -14,7 +15,8 @@ from soar_jax.config.reading import one_line_errors
 from soar_jax.errors import SettingsError
 from soar_jax.problems.sources import load_problems
 from soar_jax.registry import EXTENSION_POINTS, registry
-from soar_jax.soar import intrinsic_rewards
+from soar_jax.runs.calls import Sizes, run_calls
+from soar_jax.soar import teacher_rewards
 from soar_jax.soar.promotion import StepOutcome, decide
 from soar_jax.soar.teacher import Datasets
 from soar_jax.soar.teacher_rewards import Votes
@@ -51,6 +53,23 @@ def hardest(votes, questions):
 def get_config(scale="nano"):
     config = method_config("intrinsic_teacher", scale)
     config.teacher.reward = "hardest"
+    return config
+"""
+
+FINAL_STUDENT = """
+from soar_jax.config import method_config
+from soar_jax.soar.final_students import FINAL_STUDENTS
+
+
+@FINAL_STUDENTS.register("mine", FACT=True)
+def mine(setup, search, stages, hooks):
+    raise AssertionError("only a run trains them")
+
+
+def get_config(scale="nano"):
+    config = method_config("METHOD", scale)
+    config.final.students = ("mine",)
+    config.final.validate_every = 20
     return config
 """
 
@@ -92,9 +111,9 @@ def load(tmp_path):
             values(argv)
         return read_config(values.config)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         for each in registries:
-            patch.setattr(each, "_entries", dict(each))  # private: a registry forgets nothing, except between tests
+            stack.enter_context(each.temporarily())
         yield load
     assert [tuple(each) for each in registries] == before
 
@@ -114,12 +133,55 @@ def test_a_teacher_reward_of_a_users_file_rewards(load, nano_setup, monkeypatch)
     config = load(TEACHER_REWARD)
     assert not config.trains_students
     votes = Votes(agreement=np.array([0.25, 0.0, 1.0, 0.5]), majority=np.ones(4), majority_answers=("1",) * 4)
-    monkeypatch.setattr(intrinsic_rewards, "solve", lambda *_: votes)
+    monkeypatch.setattr(teacher_rewards, "solve", lambda *_, step: votes)
     item = QuestionAnswer(question="q", answer="1")
     datasets = Datasets(rollouts=None, items=((item, None), (item, item)))
     setup = dataclasses.replace(nano_setup, config=config)
-    rewards, _ = intrinsic_rewards.question_rewards(setup, None, datasets, step=0)
+    rewards, _ = teacher_rewards.rewards_by_votes(setup, None, datasets, step=0)
     assert rewards.tolist() == [[0.75, 0.0], [0.0, 0.5]]
+
+
+def load_final_student(load, fact, method):
+    return load(FINAL_STUDENT.replace("FACT", fact).replace("METHOD", method))
+
+
+def calls_of(config, kind):
+    """The calls of a run that trains a kind of final students, by the rest of their phases' names."""
+    config = dataclasses.replace(config, final=dataclasses.replace(config.final, students=(kind,)))
+    calls = run_calls(config, Sizes(hard_share=0.5, num_promotions=2, accepted_share=1.0))
+    phases = [call.phase for call in calls]
+    names = [phase.name.removeprefix(f"{kind}: ") for phase in phases]
+    return [
+        dataclasses.replace(call, phase=dataclasses.replace(phase, name=name))
+        for call, phase, name in zip(calls, phases, names, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fact", "method", "twin"),
+    [
+        ("needs_curriculum", "soar_math", "curriculum"),
+        ("starts_promoted", "soar_math", "promoted"),
+        ("writes_questions", "serl", "self_play"),
+    ],
+)
+def test_facts_of_a_users_final_student_are_planned(load, fact, method, twin):
+    """As those of the package's kind with the same fact."""
+    config = load_final_student(load, fact, method)
+    assert calls_of(config, "mine") == calls_of(config, twin) != calls_of(config, "hard_only")
+
+
+@pytest.mark.parametrize(
+    ("fact", "method", "message"),
+    [
+        ("needs_curriculum", "hard_only", "final.students names mine, but curriculum.source is 'none'"),
+        ("starts_promoted", "base_teacher", "final.students names 'mine', but .* nobody is promoted"),
+        ("writes_questions", "base_teacher", "final.students names 'mine', whose questions are its own"),
+    ],
+)
+def test_facts_of_a_users_final_student_are_rules(load, fact, method, message):
+    with pytest.raises(SettingsError, match=message):
+        load_final_student(load, fact, method)
 
 
 def test_a_benchmark_of_a_users_file_is_loaded(load, tmp_path):

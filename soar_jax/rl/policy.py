@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+from soar_jax import parallel
 from soar_jax.config.policy_sections import LoRASection, PolicySection
 from soar_jax.model.config import ModelConfig
 from soar_jax.rl.losses import LossSettings
@@ -20,6 +22,14 @@ class PolicySettings:
     optimizer: OptimizerSettings
     rows_per_micro_batch: int
     updates_per_batch: int
+
+    def kl_options(self, mesh: parallel.AnyMesh, model: ModelConfig) -> dict[str, Any]:
+        """Static arguments of the programs that compare the policy with its reference."""
+        return {"mesh": mesh, "model": model, "loss": self.loss, "rows_per_micro_batch": self.rows_per_micro_batch}
+
+    def update_options(self, mesh: parallel.AnyMesh, model: ModelConfig) -> dict[str, Any]:
+        """Static arguments of the programs that update the policy."""
+        return self.kl_options(mesh, model) | {"optimizer": self.optimizer}
 
 
 def policy_settings(

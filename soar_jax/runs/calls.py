@@ -16,6 +16,7 @@ from soar_jax.config.policy_sections import PolicySection
 from soar_jax.config.run_config import RunConfig
 from soar_jax.integers import ceil_div
 from soar_jax.problems.sources import NO_SOURCE
+from soar_jax.soar.final_students import FINAL_STUDENTS, StudentKind
 from soar_jax.soar.final_trainer import last_step
 from soar_jax.soar.teacher import MAX_DRAWS_OVER_NEED
 
@@ -112,8 +113,9 @@ def run_calls(config: RunConfig, sizes: Sizes) -> tuple[Call, ...]:
 
 def _start(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
     search = config.hard_subset
+    phase = _once("finding the hard subset", START)
     first = dataclasses.replace(
-        _evaluate(config, _once("finding the hard subset", START), search.num_candidates, search.samples_per_round),
+        _evaluate(config, phase, problems=search.num_candidates, samples=search.samples_per_round),
         temperature=search.temperature,
         top_p=search.top_p,
     )
@@ -143,7 +145,7 @@ def _teach(config: RunConfig, phase: RunPhase) -> Iterator[Call]:
     """The teacher learns from its g * n pairs; a pair has a row for each turn."""
     teacher, rows = config.teacher, config.num_written * config.teacher.turns
     pairs = dataclasses.replace(
-        _answer(teacher, phase, "updating the teacher", rows, samples=1),
+        _answer(teacher, phase, "updating the teacher", prompts=rows, samples=1),
         # Only a second turn's prompts differ from pair to pair.
         shared_prompts=config.prompts.num_teacher_prompts + config.num_written * (teacher.turns - 1),
     )
@@ -163,7 +165,7 @@ def _improve(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
         yield from _train(config, num_steps, students, wave=wave, answering=answering, updating=updating)
     measuring, outer = _each_step(config, "measuring improvement"), config.outer
     measured = dataclasses.replace(
-        _evaluate(config, measuring, outer.num_reward_questions, outer.reward_samples),
+        _evaluate(config, measuring, problems=outer.num_reward_questions, samples=outer.reward_samples),
         temperature=outer.reward_temperature,
         top_p=1.0,
         one_more=True,
@@ -188,7 +190,8 @@ def _improve(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
 def _vote(config: RunConfig) -> Iterator[Call]:
     """An intrinsic reward: the baseline student answers."""
     phase = _each_step(config, "answering questions")
-    yield _answer(config.student, phase, phase.name, config.num_written, config.teacher.solver_samples)
+    count, samples = config.num_written, config.teacher.solver_samples
+    yield _answer(config.student, phase, phase.name, prompts=count, samples=samples)
 
 
 def _promotions(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
@@ -202,12 +205,12 @@ def _select(config: RunConfig, sizes: Sizes, phase: RunPhase) -> Call:
     """A baseline student's accuracy: on hard validation, or without such a set greedily on hard train."""
     if config.hard_subset.validation_share:
         return _validate(config, sizes, phase)
-    greedy = _evaluate(config, phase, _split(config, sizes).train, 1)
+    greedy = _evaluate(config, phase, problems=_split(config, sizes).train, samples=1)
     return dataclasses.replace(greedy, temperature=0.0, top_p=1.0)
 
 
 def _end(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
-    if config.curriculum.source == "teacher":
+    if config.registered_curriculum.asks_teacher:
         count, at_once = config.curriculum.num_questions, config.num_written
         most = MAX_DRAWS_OVER_NEED * ceil_div(count, at_once)
         phase = _once("writing the curriculum", END)
@@ -216,27 +219,27 @@ def _end(config: RunConfig, sizes: Sizes) -> Iterator[Call]:
     yield from _test(config, sizes, RunPhase(name=f"testing {', '.join(tested)}", part=END, repeats=len(tested)))
     for name in config.final.students:
         yield from _final_students(config, sizes, name)
-    writes = config.num_outer_steps or config.curriculum.source != "none" or "self_play" in config.final.students
-    if config.analysis.judge == "self_consistency" and writes:
+    if config.analysis.judge == "self_consistency" and config.has_new_questions:
         phase, analysis = _once("judging questions", END), config.analysis
-        judging = _answer(config.student, phase, phase.name, analysis.judge_questions, analysis.judge_samples)
+        count, samples = analysis.judge_questions, analysis.judge_samples
+        judging = _answer(config.student, phase, phase.name, prompts=count, samples=samples)
         yield dataclasses.replace(judging, prompts_per_call=config.evaluation.problems_per_call)
 
 
 def _final_students(config: RunConfig, sizes: Sizes, name: str) -> Iterator[Call]:
     """Trains the replicas of one kind of final students, validated and tested on the way."""
-    replicas, start = config.final.num_replicas, 0
-    if name == "promoted":  # starts with the steps behind it
+    kind, replicas, start = FINAL_STUDENTS[name], config.final.num_replicas, 0
+    if kind.starts_promoted:  # with the steps behind it
         start = sum(config.episode_steps(promotions) for promotions in range(_num_promotions(config, sizes)))
     end = max(start, last_step(config))
     works = ("answers", "updates", "validation and tests")
     answering, updating, testing = (_once(f"{name}: {work}", END) for work in works)
-    if name == "self_play":
+    if kind.writes_questions:
         yield from _self_play(config, answering, ceil_div(end, config.inner.num_steps))
     yield from _train(config, end - start, replicas, wave=replicas, answering=answering, updating=updating)
     evaluations = [call for _ in range(_num_tests(config, start, end)) for call in _test(config, sizes, testing)]
     if config.hard_subset.validation_share:
-        num_episodes = len(_ends_of_episodes(config, sizes, name, start=start, end=end))
+        num_episodes = len(_ends_of_episodes(config, sizes, kind, start=start, end=end))
         evaluations += [_validate(config, sizes, testing)] * (num_episodes + 1)
     for evaluation in evaluations:
         yield _by_students(evaluation, replicas, replicas, role="testing students")
@@ -245,8 +248,8 @@ def _final_students(config: RunConfig, sizes: Sizes, name: str) -> Iterator[Call
 def _self_play(config: RunConfig, phase: RunPhase, episodes: int) -> Iterator[Call]:
     """Replicas write questions from seeds and answer them, once an episode."""
     replicas, section, count = config.final.num_replicas, config.self_play, config.self_play.questions_per_episode
-    writing = _answer(config.teacher, phase, "students' questions", count, samples=1)
-    voting = _answer(config.student, phase, "students' votes", count, samples=section.label_samples)
+    writing = _answer(config.teacher, phase, "students' questions", prompts=count, samples=1)
+    voting = _answer(config.student, phase, "students' votes", prompts=count, samples=section.label_samples)
     for call in (writing, voting):
         yield dataclasses.replace(_by_students(call, replicas, replicas), prompts=episodes * count)
 
@@ -259,30 +262,23 @@ def _num_tests(config: RunConfig, start: int, end: int) -> int:
     return on_the_way + (not is_last_among_them)
 
 
-def _ends_of_episodes(config: RunConfig, sizes: Sizes, name: str, *, start: int, end: int) -> set[int]:
+def _ends_of_episodes(config: RunConfig, sizes: Sizes, kind: StudentKind, *, start: int, end: int) -> set[int]:
     """Student steps at which episodes of final students end: with a stage, for a test or for a validation."""
     each = config.inner.num_steps
     ends = {end, *_multiples(config.final.test_every, end), *_multiples(config.final.validate_every, end)}
-    if name == "self_play":
+    if kind.writes_questions:
         ends.update(_multiples(each, end))
-    elif name in ("curriculum", "true_answers", "random_answers"):
-        num_stages = _num_stages(config, sizes)
-        if config.curriculum.schedule == "then_hard":
+    elif kind.needs_curriculum:
+        num_stages = config.num_curriculum_stages(_num_promotions(config, sizes))
+        if config.registered_schedule.by_stage:
             ends.update(each * (stage + 1) for stage in range(num_stages))
-        elif config.curriculum.schedule == "warm_start" and num_stages:
+        elif config.registered_schedule.has_warm_start and num_stages:
             ends.add(config.curriculum.warm_start_steps)
     return {step for step in ends if start < step <= end}
 
 
 def _multiples(step: int, end: int) -> range:
     return range(step, end + 1, step) if step else range(0)
-
-
-def _num_stages(config: RunConfig, sizes: Sizes) -> int:
-    """Stages of questions that are not hard train problems."""
-    if config.curriculum.source == "promotions":
-        return _num_promotions(config, sizes)
-    return config.num_curriculum_stages() or int(config.curriculum.source != "none")
 
 
 def _train(
@@ -297,8 +293,9 @@ def _train(
         policies=students,
         policies_per_call=wave,
     )
-    step = _answer(config.student, answering, "students' answers", inner.questions_per_step, inner.group_size)
-    answers = dataclasses.replace(_by_students(step, students, wave), prompts=steps * inner.questions_per_step)
+    count, samples = inner.questions_per_step, inner.group_size
+    step = _answer(config.student, answering, "students' answers", prompts=count, samples=samples)
+    answers = dataclasses.replace(_by_students(step, students, wave), prompts=steps * count)
     yield answers
     trained = dataclasses.replace(answers, phase=updating, role="updating students", program="update_population")
     if config.student.kl_in_reward:
@@ -309,10 +306,10 @@ def _train(
 def _write(config: RunConfig, phase: RunPhase, num_draws: int) -> Iterator[Call]:
     """The teacher writes g * n questions with their answers, `num_draws` times."""
     prompts, count = config.prompts.num_teacher_prompts, config.num_written
-    asked = _answer(config.teacher, phase, "writing questions", prompts, ceil_div(count, prompts))
+    asked = _answer(config.teacher, phase, "writing questions", prompts=prompts, samples=ceil_div(count, prompts))
     yield dataclasses.replace(asked, prompts=num_draws * prompts)
     if config.teacher.turns == 2:
-        answered = _answer(config.teacher, phase, "writing answers", count, samples=1)
+        answered = _answer(config.teacher, phase, "writing answers", prompts=count, samples=1)
         yield dataclasses.replace(answered, prompts=num_draws * count)
 
 
@@ -324,28 +321,29 @@ def _embed(config: RunConfig, phase: RunPhase) -> Call:
 
 def _validate(config: RunConfig, sizes: Sizes, phase: RunPhase) -> Call:
     """One policy answers the hard validation problems."""
-    return _evaluate(config, phase, _split(config, sizes).validation, config.evaluation.validation_samples)
+    problems, samples = _split(config, sizes).validation, config.evaluation.validation_samples
+    return _evaluate(config, phase, problems=problems, samples=samples)
 
 
 def _test(config: RunConfig, sizes: Sizes, phase: RunPhase) -> Iterator[Call]:
     """One policy answers the problems of the hard test, and of transfer where there is one."""
     num_transfer = 0 if config.transfer.source == NO_SOURCE else config.transfer.num_problems
     for problems in (_split(config, sizes).test, num_transfer):
-        yield _evaluate(config, phase, problems, config.evaluation.num_samples)
+        yield _evaluate(config, phase, problems=problems, samples=config.evaluation.num_samples)
 
 
-def _evaluate(config: RunConfig, phase: RunPhase, problems: int, samples: int) -> Call:
+def _evaluate(config: RunConfig, phase: RunPhase, *, problems: int, samples: int) -> Call:
     """The evaluator asks one policy; its calls are padded to `problems_per_call`."""
     evaluation = config.evaluation
     return dataclasses.replace(
-        _answer(config.student, phase, "testing a policy", problems, samples),
+        _answer(config.student, phase, "testing a policy", prompts=problems, samples=samples),
         prompts_per_call=evaluation.problems_per_call,
         temperature=evaluation.temperature,
         top_p=evaluation.top_p,
     )
 
 
-def _answer(policy: PolicySection, phase: RunPhase, role: str, prompts: int, samples: int) -> Call:
+def _answer(policy: PolicySection, phase: RunPhase, role: str, *, prompts: int, samples: int) -> Call:
     """One policy answers prompts in one call, at its training temperature."""
     return Call(
         phase=phase,
@@ -359,7 +357,7 @@ def _answer(policy: PolicySection, phase: RunPhase, role: str, prompts: int, sam
     )
 
 
-def _by_students(call: Call, students: int, wave: int, role: str = "") -> Call:
+def _by_students(call: Call, students: int, wave: int, *, role: str = "") -> Call:
     """Each student makes a policy's call, `wave` of them at a time."""
     return dataclasses.replace(
         call, role=role or call.role, program="sample_population", policies=students, policies_per_call=wave

@@ -79,14 +79,14 @@ def test_policies(context: RunContext, search: SearchResult) -> tuple[dict[str, 
     else:
         remove(context.workdir / "transfer.jsonl")  # of another config, see `check_workdir`
     makers = {
-        name: functools.partial(_test_policy, context, tests, policy, steps)
+        name: functools.partial(_test_policy, context, tests, policy, student_steps=steps)
         for name, (policy, steps) in policies_as_they_are(setup, search).items()
     }
     for name in setup.config.final.students:
-        makers[name] = functools.partial(_train_and_test, context, tests, search, name, stages)
+        makers[name] = functools.partial(_train_and_test, context, tests, search, name=name, stages=stages)
     if stages:
         save_questions(setup, context.workdir, stages)
-    elif "self_play" not in setup.config.final.students:
+    elif not setup.config.final_students_that("writes_questions"):
         remove(context.workdir / "curriculum.jsonl")  # of another config, see `check_workdir`
     results = {name: _load_or_make(context, name, make) for name, make in makers.items()}
     remove_folder(context.workdir / FOLDER)
@@ -153,7 +153,7 @@ def _load_or_make(context: RunContext, name: str, make: Callable[[], Result]) ->
     return result
 
 
-def _test_policy(context: RunContext, tests: Tests, policy: Params, student_steps: int) -> Result:
+def _test_policy(context: RunContext, tests: Tests, policy: Params, *, student_steps: int) -> Result:
     """Tests one policy."""
 
     def count(problems: Sequence[Problem], draw: Draw) -> np.ndarray:
@@ -170,7 +170,7 @@ def _test_policy(context: RunContext, tests: Tests, policy: Params, student_step
 
 
 def _train_and_test(
-    context: RunContext, tests: Tests, search: SearchResult, name: str, stages: tuple[Stage, ...]
+    context: RunContext, tests: Tests, search: SearchResult, *, name: str, stages: tuple[Stage, ...]
 ) -> Result:
     """Trains and tests a kind of final student."""
     setup, replicas = context.setup, context.setup.config.final.num_replicas
@@ -180,7 +180,8 @@ def _train_and_test(
         return _test(context, tests, count)
 
     saver = RunTrainingSaver(context, name)
-    students = FINAL_STUDENTS[name](setup, search, stages, Hooks(phase=context.phase, test=test, saver=saver))
+    hooks = Hooks(phase=context.phase, test=test, saver=saver)
+    students = FINAL_STUDENTS[name].train(setup, search, stages=stages, hooks=hooks)
     saver.close()
     if students.written:
         save_questions(setup, context.workdir, students.written)

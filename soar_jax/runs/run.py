@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -34,7 +34,7 @@ from soar_jax.runs.source_run import SourceRun
 from soar_jax.runs.summary import show_summary
 from soar_jax.runs.tracking import Tracking
 from soar_jax.runs.workdir import check_workdir, claim_workdir, has_begun
-from soar_jax.soar import curated
+from soar_jax.soar import curricula
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import Progress, RunArrays, initial_arrays, initial_progress
 from soar_jax.soar.teacher import centre_embeddings
@@ -74,13 +74,11 @@ def run(config: RunConfig, workdir: epath.Path, profiled: bool = False) -> dict[
     inputs = check(config, workdir, profiled)
     context = load(inputs, workdir, clock=clock, compilations=compilations, interrupts=interrupts)
     with contextlib.closing(context), compiling_ahead(context) as compile_rest:
-        split = find_hard_problems(context)
-        compile_rest(len(split.train) + len(split.validation) + len(split.test))
+        split = find_hard_problems(context, compile_rest)
         context = dataclasses.replace(context, setup=centre_embeddings(context.setup))  # for the question ledger
         arrays, progress = restore(context, split)
         result = search(context, arrays, progress, split=split, profiled=profiled)
         summary = evaluate_run(context, result)
-        context.tracking.log_summary(summary)
         show_summary(context, summary)
     return summary
 
@@ -96,7 +94,7 @@ def check(config: RunConfig, workdir: epath.Path, profiled: bool) -> Inputs:
     source = source_run.find(config)
     if source is not None:
         source.check_begun(workdir)
-    curated.check(config)
+    curricula.check_curated(config)
     problems = load_problems(config.problems, "problems", config.hard_subset.num_candidates)
     transfer = []
     if config.transfer.source != NO_SOURCE:
@@ -117,7 +115,8 @@ def load(
     candidates = fitting if source is None else source.unseen(fitting)
     transfer, num_shared = transfer_problems(setup, inputs.transfer, candidates)
     ids = [[problem.id for problem in part] for part in (candidates, transfer)]
-    processes.assert_equal("model, problems and slots", [setup.base_sha256, ids, config.sampling.max_slots])
+    fitted = dataclasses.asdict(config.sampling) | {"remat": [config.student.remat, config.teacher.remat]}
+    processes.assert_equal("model, problems and what fits into memory", [setup.base_sha256, ids, fitted])
     lock = claim_workdir(workdir, inputs.config)
     if source is not None:
         source.write_record(workdir)
@@ -133,7 +132,7 @@ def load(
         transfer=transfer,
         source=source,
         files=RunFiles(workdir),
-        tracking=Tracking(workdir, config, environment(setup.mesh), display.say),
+        tracking=Tracking(workdir, config, environment(setup.mesh), say=display.say),
         checkpoints=Checkpoints(workdir / "checkpoints", config.checkpoints.keep, config.checkpoints.keep_every),
         display=display,
         peaks=peaks(setup.mesh, setup.sampler.model.dtype),
@@ -187,24 +186,28 @@ def transfer_problems(
         return (), 0
     found = tasks.fitting_problems(setup, others)
     trained = [*candidates, *all_problems(setup.config.problems)]
-    if setup.config.curriculum.source == "curated":
-        trained += all_problems(curated.section(setup.config))
+    if setup.config.registered_curriculum.is_curated:
+        trained += all_problems(curricula.curated_section(setup.config))
     known = {normalize_question(problem.question) for problem in trained}
     kept = tuple(problem for problem in found if normalize_question(problem.question) not in known)
     require(bool(kept), "all transfer problems are among the problems, which are trained on; choose another transfer")
     return kept, len(found) - len(kept)
 
 
-def find_hard_problems(context: RunContext) -> HardSplit:
-    """Finds and splits the problems that the base model never solves (paper: fail@128), once per workdir."""
+def find_hard_problems(context: RunContext, compile_rest: Callable[[int], None]) -> HardSplit:
+    """Finds and splits the problems that the base model never solves (paper: fail@128), once per workdir.
+
+    Args:
+      compile_rest: starts to compile the programs whose number of calls depends on the number of hard problems.
+    """
     setup, section = context.setup, context.setup.config.hard_subset
     problems, source = context.candidates, context.source
     if source is not None:
         source.copy_counts(context.workdir)
 
-    def report(num_solved: int, num_problems: int, num_asked: int, num_left: int) -> None:
-        each, note = section.samples_per_round, f"{num_solved} of {num_problems} problems solved"
-        context.display.progress("samples", num_asked * each, (num_asked + num_left) * each, note)
+    def report(num_solved: int, num_asked: int, num_left: int) -> None:
+        each, note = section.samples_per_round, f"{num_solved} of {len(problems)} problems solved"
+        context.display.progress("samples", num_asked * each, (num_asked + num_left) * each, note=note)
         context.display.check()
 
     with context.phase("finding problems that the base model never solves"):
@@ -232,6 +235,7 @@ def find_hard_problems(context: RunContext) -> HardSplit:
         f"{hard_subset.sizes_text(split)}{paper_pools.described(setup.config)}"
     )
     context.say_compiled()
+    compile_rest(len(hard))
     return split
 
 

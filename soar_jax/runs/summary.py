@@ -133,7 +133,7 @@ def _judge_questions(context: RunContext) -> int:
     with context.phase("judging questions"):
         num_unjudged = judging.judge_questions(setup, workdir, judge) if judge else 0
     curriculum, num_written = setup.config.curriculum, len(read_lines(workdir / "curriculum.jsonl"))
-    if curriculum.source == "teacher" and num_written < curriculum.num_questions:
+    if setup.config.registered_curriculum.asks_teacher and num_written < curriculum.num_questions:
         context.display.say(
             f"of the {curriculum.num_questions} questions asked of the teacher only {num_written} could be parsed"
         )
@@ -146,14 +146,16 @@ def count_test_questions(workdir: epath.Path, test: SealedProblems, config: RunC
     In self-play, counts the questions that the first replica kept.
     """
     names = ["ledger.jsonl"]
-    if config.curriculum.source != "promotions" or config.source_run:  # the ledger has a run's own promotion questions
+    # The ledger has a run's own promotion questions.
+    if not config.registered_curriculum.needs_promotions or config.source_run:
         names.append("curriculum.jsonl")
     written = (row["question"] for name in names for row in read_lines(workdir / name) if row["question"])
     return sum(map(test.contains, written))
 
 
 def show_summary(context: RunContext, summary: dict[str, Any]) -> None:
-    """Prints the tables of pass@k and the closing lines."""
+    """Sends the summary to the trackers, and prints the tables of pass@k and the closing lines."""
+    context.tracking.log_summary(summary)
     policies, display, config = summary["policies"], context.display, context.setup.config
     ks = config.evaluation.pass_at
     display.close()

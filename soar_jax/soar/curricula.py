@@ -10,23 +10,25 @@ A new source is one function:
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Sequence
 
 from soar_jax.config.run_config import RunConfig
-from soar_jax.config.sections import CurriculumSection
+from soar_jax.config.sections import CurriculumSection, SourceSection
 from soar_jax.errors import require
 from soar_jax.evaluation.hard_subset import HardSplit
+from soar_jax.integers import ceil_div
 from soar_jax.problems import sources
-from soar_jax.registry import Registry
+from soar_jax.registry import FactRegistry
 from soar_jax.rng import stream_generator
-from soar_jax.soar import curated
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import SearchResult
 from soar_jax.soar.teacher import sample_questions
-from soar_jax.types import Problem, QuestionAnswer
+from soar_jax.types import Problem, QuestionAnswer, normalize_question
 
 Questions = tuple[QuestionAnswer, ...]
+_CURATED_STREAM = "curated"  # of the order of curated problems
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,16 +41,42 @@ class Stage:
     is_synthetic: bool  # False for hard train problems
 
 
-Curriculum = Callable[[Setup, SearchResult], list[tuple[str, Questions]]]  # name and questions of each stage
+MakeQuestions = Callable[[Setup, SearchResult], list[tuple[str, Questions]]]  # name and questions of each stage
 # Maps synthetic stages, hard train problems, the total number of student steps and the config's section `curriculum`
 # to the stages to train on.
-Schedule = Callable[[tuple[Stage, ...], Questions, int, CurriculumSection], tuple[Stage, ...]]
-
-CURRICULA: Registry[Curriculum] = Registry("curriculum.source")
-SCHEDULES: Registry[Schedule] = Registry("curriculum.schedule")
+MakeSchedule = Callable[[tuple[Stage, ...], Questions, int, CurriculumSection], tuple[Stage, ...]]
 
 
-@CURRICULA.register("promotions")
+@dataclasses.dataclass(frozen=True)
+class Curriculum:
+    """A registered source of questions, and facts about it."""
+
+    questions: MakeQuestions
+    _: dataclasses.KW_ONLY
+    # Maps the config and a number of promotions to the number of stages.
+    num_stages: Callable[[RunConfig, int], int] = lambda config, num_promotions: 1
+    is_empty: bool = False  # there are never questions
+    needs_promotions: bool = False  # the questions are those of promotions
+    asks_teacher: bool = False  # the trained teacher writes `curriculum.num_questions`
+    is_curated: bool = False  # the questions are problems of `curriculum.curated_source`
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """A registered schedule, and facts about it."""
+
+    stages: MakeSchedule
+    _: dataclasses.KW_ONLY
+    by_stage: bool = False  # trains on one synthetic stage after the other, each for `inner.num_steps`
+    # Begins with `curriculum.warm_start_steps` on synthetic questions alone, without a warmup of the learning rate.
+    has_warm_start: bool = False
+
+
+CURRICULA: FactRegistry[Curriculum, MakeQuestions] = FactRegistry("curriculum.source", Curriculum)
+SCHEDULES: FactRegistry[Schedule, MakeSchedule] = FactRegistry("curriculum.schedule", Schedule)
+
+
+@CURRICULA.register("promotions", num_stages=lambda config, num_promotions: num_promotions, needs_promotions=True)
 def promotion_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Questions]]:
     """The promotion questions, one stage per promotion (paper: D_best, for PQ).
 
@@ -64,7 +92,11 @@ def promotion_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Q
     ]
 
 
-@CURRICULA.register("teacher")
+def _teacher_stages(config: RunConfig, num_promotions: int) -> int:
+    return ceil_div(config.curriculum.num_questions, config.outer.questions_per_dataset)
+
+
+@CURRICULA.register("teacher", num_stages=_teacher_stages, asks_teacher=True)
 def teacher_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Questions]]:
     """Questions of the teacher after the outer loop, in stages of n (paper: Base-T, Intrinsic-T, Grounded-T)."""
     written = sample_questions(setup, search.arrays.teacher.weights, setup.config.curriculum.num_questions)
@@ -73,19 +105,23 @@ def teacher_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Que
     return [(f"dataset {number}", questions) for number, questions in enumerate(parts, start=1)]
 
 
-@CURRICULA.register("curated")
+def _curated_stages(config: RunConfig, num_promotions: int) -> int:
+    return len(config.curriculum.levels) if SCHEDULES[config.curriculum.schedule].by_stage else 1
+
+
+@CURRICULA.register("curated", num_stages=_curated_stages, is_curated=True)
 def curated_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Questions]]:
-    """Problems with true answers that are not hard, one stage per level in "then_hard" (paper: curated)."""
-    return [(name, as_questions(problems)) for name, problems in curated.load(setup, search.split)]
+    """Problems with true answers that are not hard, one stage per level in a schedule by stage (paper: curated)."""
+    return [(name, as_questions(problems)) for name, problems in load_curated(setup, search.split)]
 
 
-@CURRICULA.register("none")
+@CURRICULA.register("none", num_stages=lambda config, num_promotions: 0, is_empty=True)
 def no_questions(setup: Setup, search: SearchResult) -> list[tuple[str, Questions]]:
     """No synthetic questions (paper: Hard-Only)."""
     return []
 
 
-@SCHEDULES.register("warm_start")
+@SCHEDULES.register("warm_start", has_warm_start=True)
 def warm_start(
     stages: tuple[Stage, ...], hard: Questions, num_steps: int, settings: CurriculumSection
 ) -> tuple[Stage, ...]:
@@ -110,7 +146,7 @@ def mixed(stages: tuple[Stage, ...], hard: Questions, num_steps: int, settings: 
     return (stage,) if num_steps else ()
 
 
-@SCHEDULES.register("then_hard")
+@SCHEDULES.register("then_hard", by_stage=True)
 def then_hard(
     stages: tuple[Stage, ...], hard: Questions, num_steps: int, settings: CurriculumSection
 ) -> tuple[Stage, ...]:
@@ -130,11 +166,11 @@ def _pool(stages: tuple[Stage, ...]) -> Questions:
 def method_stages(setup: Setup, search: SearchResult) -> tuple[Stage, ...]:
     """Returns the synthetic stages of the source `curriculum.source`, each of `inner.num_steps` steps.
 
-    In the schedule "then_hard", stages beyond `final.num_steps` are dropped, so that all methods take as many steps.
+    In a schedule by stage, stages beyond `final.num_steps` are dropped, so that all methods take as many steps.
     """
     config, steps = setup.config, setup.config.inner.num_steps
-    named = CURRICULA[config.curriculum.source](setup, search)
-    if config.curriculum.schedule == "then_hard":
+    named = CURRICULA[config.curriculum.source].questions(setup, search)
+    if SCHEDULES[config.curriculum.schedule].by_stage:
         named = named[: config.final.num_steps // steps]
     return tuple(Stage(name=name, questions=questions, num_steps=steps, is_synthetic=True) for name, questions in named)
 
@@ -149,7 +185,7 @@ def with_hard_train(
     """
     total = max(0, setup.config.final.num_steps - steps_before)
     settings = setup.config.curriculum
-    return SCHEDULES[settings.schedule](stages, as_questions(split.train), total, settings)
+    return SCHEDULES[settings.schedule].stages(stages, as_questions(split.train), total, settings)
 
 
 def warmup_steps(config: RunConfig, stages: tuple[Stage, ...]) -> int:
@@ -157,7 +193,7 @@ def warmup_steps(config: RunConfig, stages: tuple[Stage, ...]) -> int:
 
     Students that begin with hard train problems have `final.warmup_steps` in that schedule too.
     """
-    is_warm_start = config.curriculum.schedule == "warm_start" and any(stage.is_synthetic for stage in stages)
+    is_warm_start = SCHEDULES[config.curriculum.schedule].has_warm_start and any(stage.is_synthetic for stage in stages)
     return 0 if is_warm_start else config.final.warmup_steps
 
 
@@ -167,20 +203,11 @@ def as_questions(problems: Sequence[Problem]) -> Questions:
 
 
 def with_true_answers(setup: Setup, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """Replaces all answers by the true ones, and drops questions that have none.
-
-    Raises:
-      SettingsError: the problems' source does not know the true answers of new questions.
-    """
+    """Replaces all answers by the true ones, and drops questions that have none."""
 
     def correct(item: QuestionAnswer) -> QuestionAnswer | None:
         facts = sources.facts(setup.config.problems.source, item.question)
-        require(
-            facts is not None,
-            f"final.students names 'true_answers', but problems.source {setup.config.problems.source!r} cannot tell "
-            "true answers of new questions; leave it out",
-        )
-        assert facts is not None
+        assert facts is not None  # a rule of the config: the source knows the true answers of new questions
         answer = facts.true_answer
         return None if answer is None else QuestionAnswer(question=item.question, answer=answer)
 
@@ -203,3 +230,83 @@ def _replace_questions(
 ) -> tuple[Stage, ...]:
     items = [tuple(filter(None, map(replace, stage.questions))) for stage in stages]
     return tuple(dataclasses.replace(stage, questions=kept) for stage, kept in zip(stages, items, strict=True))
+
+
+def curated_section(config: RunConfig) -> SourceSection:
+    """Returns where curated problems come from: `curriculum.curated_source`, or the problems' own source.
+
+    A part of them, `curriculum.num_curated`, is drawn anew by each seed (paper, Figure 16).
+    """
+    curriculum, found = config.curriculum, config.problems
+    if curriculum.curated_source:
+        found = dataclasses.replace(found, source=curriculum.curated_source, path=curriculum.curated_path)
+    return dataclasses.replace(found, seed=config.seed) if curriculum.num_curated else found
+
+
+def check_curated(config: RunConfig) -> None:
+    """Checks that there are curated problems of all levels, and enough, if the config uses any.
+
+    Raises:
+      SettingsError: they cannot be read, a level has no problem, or there are too few.
+    """
+    curriculum, source = config.curriculum, curated_section(config)
+    if not CURRICULA[curriculum.source].is_curated:
+        return
+    for level in curriculum.levels:
+        sources.load_problems(source, _CURATED_STREAM, 1, levels=(level,))
+    found = sources.load_problems(source, _CURATED_STREAM, curriculum.num_curated or 1, levels=curriculum.levels)
+    _require_enough(config, len(found))
+
+
+def load_curated(setup: Setup, split: HardSplit) -> list[tuple[str, list[Problem]]]:
+    """Loads curated problems: a list for each level in a schedule by stage, and one list in others.
+
+    Without `curriculum.num_curated` these are all, but at most as many as a student uses: in one stage, or in all its
+    training.
+
+    Raises:
+      SettingsError: there are none, or too few.
+    """
+    config, curriculum = setup.config, setup.config.curriculum
+    by_level, each = SCHEDULES[curriculum.schedule].by_stage, config.inner.questions_per_step
+    if by_level and not curriculum.num_curated:
+        count = config.inner.num_steps * each
+        return [(f"level {level}", _fresh_problems(setup, split, (level,), count=count)) for level in curriculum.levels]
+    count = curriculum.num_curated or config.final.num_steps * each
+    found = _fresh_problems(setup, split, curriculum.levels, count=count)
+    _require_enough(config, len(found), " that are not hard and fit a prompt")
+    if not by_level:
+        return [("curated", found)]
+    stages: dict[str, list[Problem]] = {f"level {level}": [] for level in curriculum.levels}  # in this order
+    for problem in found:
+        stages[f"level {problem.level}"].append(problem)
+    return [(name, problems) for name, problems in stages.items() if problems]
+
+
+def _require_enough(config: RunConfig, found: int, kind: str = "") -> None:
+    wanted, levels = config.curriculum.num_curated, config.curriculum.levels
+    of_levels = f" of levels {', '.join(map(str, levels))}" if levels else ""
+    require(
+        found >= wanted,
+        f"curriculum.num_curated is {wanted}, but {curated_section(config).path} has only {found} "
+        f"problems{of_levels}{kind}; lower it, or name more curriculum.levels or another curriculum.curated_path",
+    )
+
+
+def _fresh_problems(setup: Setup, split: HardSplit, levels: Sequence[int], *, count: int) -> list[Problem]:
+    """Returns at most `count` problems of some levels that fit a prompt and are not in the hard subset."""
+    source = curated_section(setup.config)
+    # At least as many as can be dropped: hard problems, and problems of a benchmark that do not fit a prompt.
+    reserve = len(split.train) + len(split.validation) + len(split.test) + len(sources.all_problems(source))
+    problems = sources.load_problems(source, _CURATED_STREAM, count + reserve, levels=levels)
+    trained = (*split.train, *split.validation)
+    hard = split.test.fingerprints | {mark for each in trained for mark in (each.id, normalize_question(each.question))}
+    fresh = (each for each in problems if each.id not in hard and normalize_question(each.question) not in hard)
+    found = [*itertools.islice((problem for problem in fresh if setup.sampler.fits(problem.question)), count)]
+    of_levels = f" of level {', '.join(map(str, levels))}" if levels else ""
+    require(
+        bool(found),
+        f"all problems{of_levels} in {source.path} are in the hard subset or too long to be asked; take the level out "
+        "of curriculum.levels, or give a file that has others too",
+    )
+    return found

@@ -12,12 +12,12 @@ from soar_jax.config.run_config import RunConfig
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.evaluation.pass_at_k import summarize
 from soar_jax.model.parameters import Params
+from soar_jax.rl.indicators import means
 from soar_jax.rl.population import init_population
 from soar_jax.rl.schedules import learning_rates
 from soar_jax.rl.train_step import TrainState
 from soar_jax.soar import curricula
 from soar_jax.soar.curricula import Stage
-from soar_jax.soar.indicators import means
 from soar_jax.soar.inner_loop import Episode, EpisodePlan, QuestionSets, continue_population
 from soar_jax.soar.setup import Setup, validation_accuracy
 from soar_jax.types import Phase
@@ -102,7 +102,7 @@ class FinalTrainer:
         first_step, first_episode = self._steps, self._num_episodes
         end = min(first_step + stage.num_steps, self._last_step)
         while self._steps < end:
-            stop = next_cut(self._setup.config, self._split, self._steps, end)
+            stop = next_cut(self._setup.config, self._split, student_steps=self._steps, end=end)
             plan = EpisodePlan(
                 stream="final",
                 indices=(self._num_episodes,),
@@ -138,7 +138,7 @@ class FinalTrainer:
             self._setup.show_progress("student steps", steps_before + num_done, self._last_step, note)
 
         with self._hooks.phase(f"training {self._start.name}"):
-            episode = continue_population(
+            self.states, episode = continue_population(
                 self._setup,
                 self.states,
                 self._start.weights,
@@ -146,7 +146,6 @@ class FinalTrainer:
                 plan=plan,
                 report=report,
             )
-        self.states = episode.states
         return episode
 
     def _record(self, stage: Stage, episode: Episode) -> None:
@@ -169,7 +168,7 @@ class FinalTrainer:
         if self._split.validation:
             replicas = self._setup.config.final.num_replicas
             with self._hooks.phase(f"validating {self._start.name}"):
-                accuracy = validation_accuracy(self._setup, self.states.weights, self._split, replicas)
+                accuracy = validation_accuracy(self._setup, self.states.weights, self._split, num_students=replicas)
             row["validation"] = accuracy.tolist()
         self._curve.append(row | found)
 
@@ -210,14 +209,14 @@ def last_step(config: RunConfig) -> int:
     return final.report_step if final.report_at == "step" else final.num_steps
 
 
-def next_cut(config: RunConfig, split: HardSplit, student_steps: int, end: int) -> int:
+def next_cut(config: RunConfig, split: HardSplit, *, student_steps: int, end: int) -> int:
     """Returns the step at which an episode from `student_steps` on ends: `end`, or a test or validation before it."""
     every = (config.final.test_every, config.final.validate_every if split.validation else 0)
     return min((end, *(student_steps - student_steps % count + count for count in every if count)))
 
 
 def train_through(
-    setup: Setup, start: Start, stages: tuple[Stage, ...], split: HardSplit, hooks: Hooks
+    setup: Setup, start: Start, *, stages: tuple[Stage, ...], split: HardSplit, hooks: Hooks
 ) -> FinalStudents:
     """Trains `final.num_replicas` copies of a policy on the stages, in order.
 

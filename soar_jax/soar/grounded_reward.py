@@ -15,18 +15,18 @@ from soar_jax.rl.population import changed_shares, take_student
 from soar_jax.rl.schedules import learning_rates
 from soar_jax.rng import stream_generator, stream_key
 from soar_jax.sampling.text import Draw
-from soar_jax.soar.indicators import Indicators, join_students
 from soar_jax.soar.inner_loop import (
     Episode,
     EpisodePlan,
     QuestionSets,
     QuestionStats,
     ReportStep,
+    join_episodes,
     train_population,
 )
 from soar_jax.soar.promotion import StepOutcome, candidate_index
 from soar_jax.soar.setup import Setup
-from soar_jax.soar.shown_answers import ShownAnswer, pick_answers
+from soar_jax.soar.shown_answers import pick_answers
 from soar_jax.soar.state import Progress
 from soar_jax.soar.teacher_rewards import dataset_rewards
 from soar_jax.types import Phase
@@ -66,19 +66,10 @@ class RewardEval:
 class TrainedStudents:
     """Statistics of a step's trained students, and the weights of the one that may be promoted."""
 
-    stats: QuestionStats
-    mean_rewards: np.ndarray  # [inner steps, P] mean reward of the rollouts
-    right_shares: np.ndarray  # [inner steps, P] share of the rollouts that are right
-    indicators: Indicators  # [inner steps, P] as in `Episode`
+    episode: Episode
     changed_shares: np.ndarray  # [P] share of the weights that training changed; NaN for students without a signal
     measured: RewardEval
     candidate: Params  # the best dataset's student that `promotion.student` names
-    shown: tuple[ShownAnswer, ...]
-
-    @property
-    def num_steps(self) -> int:
-        """Student steps of each student."""
-        return len(self.mean_rewards)
 
 
 class RewardEvaluator:
@@ -159,25 +150,15 @@ def train_students(
         with phase("training students"):
             report = _report(setup, len(rates), num_before=len(waves), num_waves=ceil_div(len(question_sets), size))
             plan = dataclasses.replace(plan, first_student=first)
-            episode = train_population(setup, baseline, wave, plan, report)
+            states, episode = train_population(setup, baseline, wave, plan=plan, report=report)
         with phase("measuring improvement"):
-            changed = _changed_shares(setup, episode, baseline)
-            measured = evaluator.evaluate(episode.states.weights, baseline, wave)
+            changed = _changed_shares(setup, states.weights, baseline, has_signal=episode.has_signal)
+            measured = evaluator.evaluate(states.weights, baseline, wave)
             if measured.best_dataset is not None and measured.best_reward > best_reward:
-                candidate = take_candidate(setup, episode.states.weights, measured, measured.best_dataset)
+                candidate = take_candidate(setup, states.weights, measured, dataset=measured.best_dataset)
                 best_reward = measured.best_reward
-        waves.append(
-            _Wave(
-                stats=episode.stats,
-                mean_rewards=episode.mean_rewards,
-                right_shares=episode.right_shares,
-                indicators=episode.indicators,
-                changed_shares=changed,
-                measured=measured,
-                shown=episode.shown,
-            )
-        )
-        del episode  # frees the wave's students
+        waves.append(_Wave(episode=episode, changed_shares=changed, measured=measured))
+        del states  # frees the wave's students
     return _joined(waves, candidate)
 
 
@@ -195,31 +176,21 @@ def _report(setup: Setup, num_steps: int, *, num_before: int, num_waves: int) ->
 class _Wave:
     """Statistics of a wave, fields as in `TrainedStudents`."""
 
-    stats: QuestionStats
-    mean_rewards: np.ndarray
-    right_shares: np.ndarray
-    indicators: Indicators
+    episode: Episode
     changed_shares: np.ndarray
     measured: RewardEval
-    shown: tuple[ShownAnswer, ...]
 
 
-def _changed_shares(setup: Setup, episode: Episode, baseline: Params) -> np.ndarray:
+def _changed_shares(setup: Setup, students: Params, baseline: Params, *, has_signal: np.ndarray) -> np.ndarray:
     """Share of the weights that an episode has changed [P]; NaN for students that had no signal."""
-    shares = changed_shares(episode.states.weights, baseline, mesh=setup.mesh, model=setup.sampler.model)
-    return np.where(episode.has_signal.any(axis=0), processes.to_host(shares), np.nan)
+    shares = changed_shares(students, baseline, mesh=setup.mesh, model=setup.sampler.model)
+    return np.where(has_signal.any(axis=0), processes.to_host(shares), np.nan)
 
 
 def _joined(waves: Sequence[_Wave], candidate: Params) -> TrainedStudents:
     """Joins the waves of a step."""
     return TrainedStudents(
-        stats=QuestionStats(
-            asked=[asked for wave in waves for asked in wave.stats.asked],
-            agreed=[agreed for wave in waves for agreed in wave.stats.agreed],
-        ),
-        mean_rewards=np.concatenate([wave.mean_rewards for wave in waves], axis=1),
-        right_shares=np.concatenate([wave.right_shares for wave in waves], axis=1),
-        indicators=join_students([wave.indicators for wave in waves]),
+        episode=join_episodes([wave.episode for wave in waves]),
         changed_shares=np.concatenate([wave.changed_shares for wave in waves]),
         measured=RewardEval(
             baseline=waves[0].measured.baseline,
@@ -229,12 +200,10 @@ def _joined(waves: Sequence[_Wave], candidate: Params) -> TrainedStudents:
             has_questions=np.concatenate([wave.measured.has_questions for wave in waves]),
         ),
         candidate=candidate,
-        # In one order, however many waves there are.
-        shown=tuple(sorted((answer for wave in waves for answer in wave.shown), key=lambda answer: answer.pick)),
     )
 
 
-def take_candidate(setup: Setup, students: Params, measured: RewardEval, dataset: int) -> Params:
+def take_candidate(setup: Setup, students: Params, measured: RewardEval, *, dataset: int) -> Params:
     """Takes a dataset's student that may be promoted (Algorithm 1, step 6)."""
     replica = candidate_index(measured.students[dataset], setup.config.promotion)
     index = dataset * setup.config.outer.students_per_dataset + replica

@@ -14,12 +14,12 @@ from soar_jax.integers import ceil_div
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import processes
 from soar_jax.rl.advantages import ADVANTAGES
+from soar_jax.rl.indicators import CompletionSums, Indicators, join_students, stack_steps
 from soar_jax.rl.policy import PolicySettings
 from soar_jax.rl.population import init_population, update_population
 from soar_jax.rl.train_step import UPDATE_METRICS, Metrics, TrainState
 from soar_jax.rng import split_key, stream_generator, stream_key
 from soar_jax.sampling.text import Draw
-from soar_jax.soar.indicators import CompletionSums, Indicators, stack_steps
 from soar_jax.soar.kl_rewards import subtract_students_kl
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.shown_answers import Pick, ShownAnswer
@@ -59,15 +59,34 @@ class QuestionStats:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Episode:
-    """A trained population."""
+    """Statistics of a population's training."""
 
-    states: TrainState  # leaves [P, ...]
     stats: QuestionStats
     mean_rewards: np.ndarray  # [steps, P] of the rollouts of each step
     right_shares: np.ndarray  # [steps, P] share of right answers
     has_signal: np.ndarray  # [steps, P] bool, whether an answer had an advantage
     indicators: Indicators  # [steps, P]; those of updates are of a step's first one
     shown: tuple[ShownAnswer, ...] = ()
+
+
+def join_episodes(episodes: Sequence[Episode]) -> Episode:
+    """Joins the episodes of waves of students."""
+
+    def join(name: str) -> np.ndarray:
+        return np.concatenate([getattr(episode, name) for episode in episodes], axis=1)
+
+    return Episode(
+        stats=QuestionStats(
+            asked=[asked for episode in episodes for asked in episode.stats.asked],
+            agreed=[agreed for episode in episodes for agreed in episode.stats.agreed],
+        ),
+        mean_rewards=join("mean_rewards"),
+        right_shares=join("right_shares"),
+        has_signal=join("has_signal"),
+        indicators=join_students([episode.indicators for episode in episodes]),
+        # In one order, however many waves there are.
+        shown=tuple(sorted((answer for episode in episodes for answer in episode.shown), key=lambda each: each.pick)),
+    )
 
 
 # Called after each student step with the number done and the mean reward of the last.
@@ -105,7 +124,7 @@ class _Batches:
 
     def __init__(self, setup: Setup, question_sets: QuestionSets, plan: EpisodePlan) -> None:
         self._orders = [
-            draw_order(setup, plan, student, max(1, len(questions)))
+            draw_order(setup, plan, student=student, num_questions=max(1, len(questions)))
             for student, questions in enumerate(question_sets, plan.first_student)
         ]
         # A student without questions gets one that no answer is right for: no reward, no advantage, no update.
@@ -144,7 +163,7 @@ class _Batches:
             np.add.at(self.stats.agreed[student], order[step], is_right[student].sum(axis=1))
 
 
-def draw_order(setup: Setup, plan: EpisodePlan, student: int, num_questions: int) -> np.ndarray:
+def draw_order(setup: Setup, plan: EpisodePlan, *, student: int, num_questions: int) -> np.ndarray:
     """Draws the question indices of an episode [steps, questions_per_step], one permutation after another."""
     each = setup.config.inner.questions_per_step
     need = (plan.steps_before + plan.num_steps) * each
@@ -158,13 +177,17 @@ def train_population(
     setup: Setup,
     start: Params,
     question_sets: QuestionSets,
+    *,
     plan: EpisodePlan,
     report: ReportStep = report_nothing,
-) -> Episode:
+) -> tuple[TrainState, Episode]:
     """Trains one copy of `start` on each set of questions; `start` is not donated.
 
     A student step samples `inner.group_size` answers to each of `inner.questions_per_step` questions, rewards them by
     `student.reward`, and updates the student by policy gradient.
+
+    Returns:
+      The trained students, leaves [P, ...], and statistics.
 
     Raises:
       NotFiniteError: a loss or gradient norm is not finite; names the step and the students.
@@ -183,10 +206,11 @@ def continue_population(
     setup: Setup,
     states: TrainState,
     reference: Params,
+    *,
     question_sets: QuestionSets,
     plan: EpisodePlan,
     report: ReportStep = report_nothing,
-) -> Episode:
+) -> tuple[TrainState, Episode]:
     """Trains existing students for one episode, see `train_population`; `states` is donated.
 
     Args:
@@ -197,23 +221,22 @@ def continue_population(
     batches, advantage = _Batches(setup, question_sets, plan), ADVANTAGES[setup.config.inner.advantage]
     steps: list[_Step] = []
     shown: list[ShownAnswer] = []
-    rollouts = _sample(setup, states, batches, plan, 0)
+    rollouts = _sample(setup, states, batches, plan=plan, step=0)
     for step in range(plan.num_steps):
         answers = _graded(setup, rollouts, batches.asked(step, setup.config.inner.group_size))
-        net_rewards, kl = subtract_students_kl(setup, answers.rewards, answers.rollouts, reference)
+        net_rewards, kl = subtract_students_kl(setup, answers.rewards, answers.rollouts, reference=reference)
         advantages = np.asarray(advantage(net_rewards), np.float32)  # [P, Q, G]
         flat = parallel.shard_population(setup.mesh, advantages.reshape(len(advantages), -1))
         batch = TrainBatch(rollouts=answers.rollouts, advantages=flat)
-        states, updates = _train_on(setup, states, batch, reference, plan, step)
+        states, updates = _update(setup, states, batch, reference=reference, learning_rate=plan.learning_rates[step])
         if step + 1 < plan.num_steps:  # before the metrics are waited for, so that the devices work meanwhile
-            rollouts = _sample(setup, states, batches, plan, step + 1)
+            rollouts = _sample(setup, states, batches, plan=plan, step=step + 1)
         batches.count(step, answers.is_right)
         metrics = _metrics(updates, plan, step)
-        steps.append(_statistics(setup, answers, advantages, question_sets, metrics | kl))
-        shown += _shown(setup, answers, advantages, plan, step)
+        steps.append(_statistics(setup, answers, advantages, question_sets=question_sets, metrics=metrics | kl))
+        shown += _shown(setup, answers, advantages, plan=plan, step=step)
         report(step + 1, float(answers.rewards.mean()))
-    return Episode(
-        states=states,
+    episode = Episode(
         stats=batches.stats,
         mean_rewards=np.array([step.mean_rewards for step in steps]),
         right_shares=np.array([step.right_shares for step in steps]),
@@ -221,6 +244,7 @@ def continue_population(
         indicators=stack_steps([step.indicators for step in steps]),
         shown=tuple(shown),
     )
+    return states, episode
 
 
 def _graded(setup: Setup, rollouts: RolloutBatch, asked: list[QuestionAnswer]) -> _Answers:
@@ -229,7 +253,7 @@ def _graded(setup: Setup, rollouts: RolloutBatch, asked: list[QuestionAnswer]) -
     references = [item.answer for item in asked]
     verdicts = setup.grader.grade(texts, references)
     is_right = np.array([verdict is Verdict.CORRECT for verdict in verdicts], bool)
-    rewards = student_rewards(setup.config.student, texts, references, is_right)
+    rewards = student_rewards(setup.config.student, texts, references, is_right=is_right)
     shape = (len(rollouts.lengths), -1, setup.config.inner.group_size)  # [P, Q, G]
     return _Answers(
         rollouts=rollouts,
@@ -241,7 +265,7 @@ def _graded(setup: Setup, rollouts: RolloutBatch, asked: list[QuestionAnswer]) -
     )
 
 
-def _sample(setup: Setup, states: TrainState, batches: _Batches, plan: EpisodePlan, step: int) -> RolloutBatch:
+def _sample(setup: Setup, states: TrainState, batches: _Batches, *, plan: EpisodePlan, step: int) -> RolloutBatch:
     """Samples the rollouts [P, Q * G, ...] of a student step."""
     prompts = batches.prompts(step)
     key = stream_key(setup.config.seed, f"{plan.stream}_sample", *plan.indices, step)
@@ -254,16 +278,24 @@ def _sample(setup: Setup, states: TrainState, batches: _Batches, plan: EpisodePl
     return setup.sampler.sample(states.weights, prompts, draw)
 
 
-def _train_on(
-    setup: Setup, states: TrainState, batch: TrainBatch, reference: Params, plan: EpisodePlan, step: int
+def _update(
+    setup: Setup, states: TrainState, batch: TrainBatch, *, reference: Params, learning_rate: float
 ) -> tuple[TrainState, list[Metrics]]:
-    """Updates every student on a batch, `student.updates_per_batch` times; returns the metrics [P] of each update."""
-    updates = []
-    for _ in range(setup.student.updates_per_batch):
-        states, metrics = _update(setup, states, batch, reference, plan.learning_rates[step])
-        meter_training(setup, batch, setup.student)
-        updates.append(metrics)
-    return states, updates
+    """Updates every student on a batch; returns the metrics [P] of each update."""
+    student = setup.student
+
+    def update(states: TrainState) -> tuple[TrainState, Metrics]:
+        return update_population(
+            states,
+            batch,
+            reference if student.loss.kl_coef > 0 else None,
+            frozen_base=setup.sampler.frozen_base,
+            learning_rate=learning_rate,
+            **student.update_options(setup.mesh, setup.sampler.model),
+            population_batch=setup.config.inner.update_batch,
+        )
+
+    return update_repeatedly(setup, student, batch, state=states, update=update)
 
 
 def _metrics(updates: Sequence[Metrics], plan: EpisodePlan, step: int) -> dict[str, np.ndarray]:
@@ -281,7 +313,7 @@ def _metrics(updates: Sequence[Metrics], plan: EpisodePlan, step: int) -> dict[s
 
 
 def _statistics(
-    setup: Setup, answers: _Answers, advantages: np.ndarray, question_sets: QuestionSets, metrics: Indicators
+    setup: Setup, answers: _Answers, advantages: np.ndarray, *, question_sets: QuestionSets, metrics: Indicators
 ) -> _Step:
     """Makes the statistics of a student step; answers of students without questions are no answers."""
     has_signal = (advantages != 0).any(axis=(1, 2))
@@ -300,7 +332,7 @@ def _statistics(
 
 
 def _shown(
-    setup: Setup, answers: _Answers, advantages: np.ndarray, plan: EpisodePlan, step: int
+    setup: Setup, answers: _Answers, advantages: np.ndarray, *, plan: EpisodePlan, step: int
 ) -> Iterator[ShownAnswer]:
     """Yields the picked answers of a student step."""
     num_students, each = len(advantages), advantages[0].size
@@ -319,29 +351,25 @@ def _shown(
             )
 
 
-def _update(
-    setup: Setup, states: TrainState, batch: TrainBatch, reference: Params, learning_rate: float
-) -> tuple[TrainState, Metrics]:
-    """Updates every student once."""
-    student = setup.student
-    states, metrics = update_population(
-        states,
-        batch,
-        reference if student.loss.kl_coef > 0 else None,
-        setup.sampler.frozen_base,
-        learning_rate,
-        mesh=setup.mesh,
-        model=setup.sampler.model,
-        loss=student.loss,
-        optimizer=student.optimizer,
-        rows_per_micro_batch=student.rows_per_micro_batch,
-        population_batch=setup.config.sampling.population_batch,
-    )
-    setup.meter.watch(metrics["loss"])
-    return states, metrics
+def update_repeatedly(
+    setup: Setup,
+    policy: PolicySettings,
+    batch: TrainBatch,
+    *,
+    state: TrainState,
+    update: Callable[[TrainState], tuple[TrainState, Metrics]],
+) -> tuple[TrainState, list[Metrics]]:
+    """Updates a policy or a population `updates_per_batch` times on a batch; returns the metrics of each update."""
+    updates = []
+    for _ in range(policy.updates_per_batch):
+        state, metrics = update(state)
+        setup.meter.watch(metrics["loss"])
+        _meter_training(setup, batch, policy)
+        updates.append(metrics)
+    return state, updates
 
 
-def meter_training(setup: Setup, batch: TrainBatch, policy: PolicySettings) -> None:
+def _meter_training(setup: Setup, batch: TrainBatch, policy: PolicySettings) -> None:
     """Meters the work of an update; without a KL term in the loss, rows of zero advantage need none."""
     has_reference = policy.loss.kl_coef > 0
     advantages = processes.to_host(batch.advantages)

@@ -5,24 +5,21 @@ Rewards that are reported, and those that decide promotions, have no such part: 
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import numpy as np
 
 from soar_jax import parallel
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import processes
-from soar_jax.rl.policy import PolicySettings
+from soar_jax.rl.indicators import Indicators
 from soar_jax.rl.population import policy_kl, population_kl
-from soar_jax.soar.indicators import Indicators
 from soar_jax.soar.setup import Setup
 from soar_jax.telemetry.meter import TrainedRows
 from soar_jax.types import RolloutBatch
 
 
 def subtract_students_kl(
-    setup: Setup, rewards: np.ndarray, rollouts: RolloutBatch, reference: Params
+    setup: Setup, rewards: np.ndarray, rollouts: RolloutBatch, *, reference: Params
 ) -> tuple[np.ndarray, Indicators]:
     """Subtracts `student.kl_coef` times each completion's KL divergence from its reward.
 
@@ -37,7 +34,8 @@ def subtract_students_kl(
     section = setup.config.student
     if not section.kl_in_reward:
         return rewards, {}
-    divergence = population_kl(rollouts, reference, setup.sampler.frozen_base, **_options(setup, setup.student))
+    options = setup.student.kl_options(setup.mesh, setup.sampler.model)
+    divergence = population_kl(rollouts, reference, setup.sampler.frozen_base, **options)
     found = _to_host(setup, divergence, rollouts)
     return rewards - section.kl_coef * found.reshape(rewards.shape), _per_token(found, rollouts)
 
@@ -59,7 +57,8 @@ def subtract_teachers_kl(setup: Setup, rewards: np.ndarray, rollouts: RolloutBat
     if not section.kl_in_reward or not section.train:
         return rewards, {}
     rollouts = parallel.replicate(setup.mesh, rollouts)
-    divergence = policy_kl(rollouts, setup.base_weights, setup.sampler.frozen_base, **_options(setup, setup.teacher))
+    options = setup.teacher.kl_options(setup.mesh, setup.sampler.model)
+    divergence = policy_kl(rollouts, setup.base_weights, setup.sampler.frozen_base, **options)
     found = _to_host(setup, divergence, rollouts)
     each = found.reshape(section.turns, len(rewards), -1).sum(axis=0)  # [g, n]
     net = rewards - section.kl_coef * (each if rewards.ndim > 1 else each.mean(axis=1))
@@ -69,15 +68,6 @@ def subtract_teachers_kl(setup: Setup, rewards: np.ndarray, rollouts: RolloutBat
 def _per_token(divergences: np.ndarray, rollouts: RolloutBatch) -> Indicators:
     """Divergence per token of completions [..., B]."""
     return {"reference_kl": divergences.sum(axis=-1) / processes.to_host(rollouts.lengths).sum(axis=-1)}
-
-
-def _options(setup: Setup, policy: PolicySettings) -> dict[str, Any]:
-    return {
-        "mesh": setup.mesh,
-        "model": setup.sampler.model,
-        "loss": policy.loss,
-        "rows_per_micro_batch": policy.rows_per_micro_batch,
-    }
 
 
 def _to_host(setup: Setup, divergence: jax.Array, rollouts: RolloutBatch) -> np.ndarray:

@@ -34,7 +34,7 @@ def question_row(setup: Setup, item: QuestionAnswer | None) -> dict[str, Any]:
 
 
 def rows(
-    setup: Setup, datasets: Datasets, rewards: np.ndarray, solve_rates: np.ndarray, step: int
+    setup: Setup, datasets: Datasets, rewards: np.ndarray, *, solve_rates: np.ndarray, step: int
 ) -> list[dict[str, Any]]:
     """Makes one row per rollout of a step, in order; question and answer are None if unparsable.
 
@@ -85,7 +85,7 @@ def analyse_curriculum(setup: Setup, rows: list[dict[str, Any]]) -> dict[str, An
     if analysis.vendi_size:
         draws = stream_generator(setup.config.seed, "vendi")
         found["vendi"], found["vendi_sd"] = bootstrapped_vendi_score(
-            embeddings, analysis.vendi_size, analysis.vendi_draws, draws
+            embeddings, analysis.vendi_size, analysis.vendi_draws, generator=draws
         )
     return composition | found
 

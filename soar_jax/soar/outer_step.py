@@ -41,15 +41,15 @@ import numpy as np
 from soar_jax.errors import SettingsError
 from soar_jax.evaluation.hard_subset import HardSplit
 from soar_jax.model.parameters import Params
-from soar_jax.soar import intrinsic_rewards, ledger, teacher
+from soar_jax.rl.indicators import mean, means
+from soar_jax.soar import ledger, teacher
 from soar_jax.soar.grounded_reward import TrainedStudents, solve_rates, train_students
-from soar_jax.soar.indicators import mean, means
 from soar_jax.soar.kl_rewards import subtract_teachers_kl
 from soar_jax.soar.promotion import decide
 from soar_jax.soar.setup import Setup, selection_accuracy
 from soar_jax.soar.state import Progress, Promotion, RunArrays, StepResult
 from soar_jax.soar.teacher import Datasets
-from soar_jax.soar.teacher_rewards import question_advantages, rollout_advantages
+from soar_jax.soar.teacher_rewards import question_advantages, rewards_by_votes, rollout_advantages
 from soar_jax.types import Phase
 
 
@@ -113,8 +113,10 @@ def score_by_improvement(
         arrays, progress, moving_average = promote(
             setup, arrays, progress, split=split, datasets=datasets, trained=trained
         )
-    measured = trained.measured
-    num_student_steps = progress.num_student_steps + config.num_students * trained.num_steps
+    episode, measured = trained.episode, trained.measured
+    mean_rewards, right_shares = episode.mean_rewards, episode.right_shares
+    num_steps = len(mean_rewards)
+    num_student_steps = progress.num_student_steps + config.num_students * num_steps
     net_rewards, kl = subtract_teachers_kl(setup, measured.rewards, datasets.rollouts)
     return Scored(
         arrays=arrays,
@@ -122,24 +124,24 @@ def score_by_improvement(
         rewards=np.repeat(measured.rewards[:, None], is_valid.shape[1], axis=1),
         dataset_rewards=measured.rewards,
         advantages=rollout_advantages(net_rewards, is_valid, config.teacher.invalid_penalty),
-        solve_rates=solve_rates(trained.stats, is_valid, repeats),
+        solve_rates=solve_rates(episode.stats, is_valid, repeats),
         metrics={
             "baseline_accuracy": measured.baseline,
             "reward_standard_errors": measured.standard_errors.tolist(),
             "best_dataset": measured.best_dataset,
             "best_reward": measured.best_reward,
             "moving_average": moving_average,
-            "inner_steps": trained.num_steps,
-            "inner_reward_first": float(trained.mean_rewards[0].mean()),
-            "inner_reward_last": float(trained.mean_rewards[-1].mean()),
-            "inner_reward_gain": float((trained.mean_rewards[-1] - trained.mean_rewards[0]).mean()),
-            "inner_right_first": float(trained.right_shares[0].mean()),
-            "inner_right_last": float(trained.right_shares[-1].mean()),
+            "inner_steps": num_steps,
+            "inner_reward_first": float(mean_rewards[0].mean()),
+            "inner_reward_last": float(mean_rewards[-1].mean()),
+            "inner_reward_gain": float((mean_rewards[-1] - mean_rewards[0]).mean()),
+            "inner_right_first": float(right_shares[0].mean()),
+            "inner_right_last": float(right_shares[-1].mean()),
             "inner_changed_share": mean(trained.changed_shares),
         }
-        | means(trained.indicators, "inner_")
+        | means(episode.indicators, "inner_")
         | means(kl, "teacher_"),
-        completions=[answer.row(progress.outer_step, repeats) for answer in trained.shown],
+        completions=[answer.row(progress.outer_step, repeats) for answer in episode.shown],
     )
 
 
@@ -150,7 +152,7 @@ def score_by_votes(setup: Setup, arrays: RunArrays, progress: Progress, *, datas
     one advantage, as with the grounded reward (paper, B.4); with "question" each rollout has its own.
     """
     with phase("answering questions"):
-        values, agreement = intrinsic_rewards.question_rewards(setup, arrays.baseline, datasets, progress.outer_step)
+        values, agreement = rewards_by_votes(setup, arrays.baseline, datasets, step=progress.outer_step)
     is_valid, section = datasets.is_valid, setup.config.teacher
     of_datasets = values.sum(axis=1) / np.maximum(1, is_valid.sum(axis=1))  # over well-formed questions
     is_shared = section.reward_unit == "dataset"
@@ -208,11 +210,11 @@ def promote(
         questions=questions[index],
         num_steps=setup.config.episode_steps(promotions_before),
     )
-    return *_make_baseline(arrays, progress, students[index], promotion), decision.moving_average
+    return *_make_baseline(arrays, progress, students[index], promotion=promotion), decision.moving_average
 
 
 def _make_baseline(
-    arrays: RunArrays, progress: Progress, student: Params, promotion: Promotion
+    arrays: RunArrays, progress: Progress, student: Params, *, promotion: Promotion
 ) -> tuple[RunArrays, Progress]:
     """Makes a student the baseline, and the best promoted student unless an earlier one has a higher accuracy."""
     accuracy = promotion.validation_accuracy

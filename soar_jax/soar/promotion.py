@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from soar_jax.config.sections import PromotionSection
-from soar_jax.registry import Registry
+from soar_jax.registry import FactRegistry
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,19 @@ class Decision:
 
 
 # Takes the last `promotion.window` outcomes, this step's last, all measured against the same baseline student.
-PromotionRule = Callable[[tuple[StepOutcome, ...], PromotionSection], Decision]
+Decide = Callable[[tuple[StepOutcome, ...], PromotionSection], Decision]
 
-PROMOTION_RULES: Registry[PromotionRule] = Registry("promotion.rule")
+
+@dataclasses.dataclass(frozen=True)
+class PromotionRule:
+    """A registered rule, and facts about it."""
+
+    decide: Decide
+    _: dataclasses.KW_ONLY
+    promotes: bool = True  # False: there is never a promoted student
+
+
+PROMOTION_RULES: FactRegistry[PromotionRule, Decide] = FactRegistry("promotion.rule", PromotionRule)
 
 
 @PROMOTION_RULES.register("moving_average")
@@ -76,7 +86,7 @@ def moving_average_literal(window: tuple[StepOutcome, ...], settings: PromotionS
     return Decision(promoted_step=source.outer_step, window=kept, moving_average=average)
 
 
-@PROMOTION_RULES.register("never")
+@PROMOTION_RULES.register("never", promotes=False)
 def never(window: tuple[StepOutcome, ...], settings: PromotionSection) -> Decision:
     """Promotes nobody: students always start from the base model (paper: Grounded-T without promotion)."""
     return Decision(promoted_step=None, window=window, moving_average=_average(window, settings))
@@ -97,7 +107,7 @@ def _average(window: tuple[StepOutcome, ...], settings: PromotionSection) -> flo
 
 def decide(window: tuple[StepOutcome, ...], outcome: StepOutcome, settings: PromotionSection) -> Decision:
     """Appends a step's outcome to the window and applies the rule `promotion.rule`."""
-    return PROMOTION_RULES[settings.rule]((*window, outcome)[-settings.window :], settings)
+    return PROMOTION_RULES[settings.rule].decide((*window, outcome)[-settings.window :], settings)
 
 
 def candidate_index(accuracy: np.ndarray, settings: PromotionSection) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from soar_jax.errors import SettingsError
 from soar_jax.model.parameters import Params
 from soar_jax.problems.prompts import Malformed
-from soar_jax.soar.indicators import CompletionSums
+from soar_jax.rl.indicators import CompletionSums
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.teacher_draws import TeacherDraw, draw_completions
 from soar_jax.types import QuestionAnswer, RolloutBatch, map_rows
@@ -59,7 +59,7 @@ def draw_until_well_formed(setup: Setup, policy: Params, step: int) -> Accepted:
             num_rejected = len(rejected) + taken[-1] + 1 - len(taken)
             return Accepted(turns=turns, items=tuple(items), num_rejected=num_rejected, completions=completions)
         rejected += _malformed(draw)
-    raise SettingsError(_too_few(step, len(items), count, rejected))
+    raise SettingsError(_too_few(step, rejected, num_accepted=len(items), num_needed=count))
 
 
 def _sources(taken: Sequence[int], start: int, count: int) -> np.ndarray:
@@ -99,7 +99,7 @@ def _malformed(draw: TeacherDraw) -> list[tuple[Malformed, str]]:
     ]
 
 
-def _too_few(step: int, num_accepted: int, num_needed: int, rejected: Sequence[tuple[Malformed, str]]) -> str:
+def _too_few(step: int, rejected: Sequence[tuple[Malformed, str]], *, num_accepted: int, num_needed: int) -> str:
     """The error message; model text in it is escaped."""
     reasons = Counter(item.reason for item, _ in rejected)
     reason, frequency = reasons.most_common(1)[0]

@@ -18,7 +18,7 @@ from soar_jax.sampling.text import Draw
 from soar_jax.soar.curricula import Questions, Stage
 from soar_jax.soar.final_trainer import FinalStudents, FinalTrainer, Hooks, Start, last_step
 from soar_jax.soar.setup import Setup
-from soar_jax.soar.teacher_rewards import count_votes
+from soar_jax.soar.teacher_rewards import sample_votes
 from soar_jax.types import Problem, PromptBatch, QuestionAnswer
 
 _MAX_OPENING_CHARACTERS = 80  # a prompt contains the opening up to twice, and must fit a bucket
@@ -130,8 +130,8 @@ def label_by_vote(setup: Setup, weights: Params, questions: list[list[str]], epi
     prompts = setup.sampler.encode_questions([question for items in filled for question in items])
     keys = jax.random.split(stream_key(config.seed, "self_play_label", episode), replicas)
     draw = Draw(key=keys, settings=setup.student.sampling, num_samples=config.self_play.label_samples)
-    rollouts = setup.sampler.sample(weights, _per_replica(prompts, replicas), draw)
-    votes = count_votes(*setup.grader.votes(setup.sampler.texts(rollouts), [""] * (replicas * count)))
+    references = [""] * (replicas * count)
+    votes = sample_votes(setup, weights, _per_replica(prompts, replicas), draw=draw, references=references)
     low, high = config.self_play.agreement
     labelled = [
         QuestionAnswer(question=question, answer=answer) if question and answer and low <= majority <= high else None

@@ -67,7 +67,7 @@ def selection_accuracy(setup: Setup, weights: Params, split: HardSplit) -> float
     return float(setup.evaluator.count_correct(weights, split.train, draw).mean())
 
 
-def validation_accuracy(setup: Setup, weights: Params, split: HardSplit, num_students: int = 0) -> np.ndarray:
+def validation_accuracy(setup: Setup, weights: Params, split: HardSplit, *, num_students: int = 0) -> np.ndarray:
     """Computes the mean accuracy on the hard validation problems, not none, as a scalar, or [P] for a population.
 
     Args:

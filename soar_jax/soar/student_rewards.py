@@ -54,7 +54,7 @@ def right(
 
 
 def student_rewards(
-    settings: StudentSection, texts: Sequence[str], references: Sequence[str], is_right: np.ndarray
+    settings: StudentSection, texts: Sequence[str], references: Sequence[str], *, is_right: np.ndarray
 ) -> np.ndarray:
     """Computes the reward `student.reward` of N completions.
 
@@ -73,12 +73,13 @@ def student_rewards(
     rewards = np.zeros(len(texts), np.float32)
     asked = [i for i, reference in enumerate(references) if reference.strip()]
     if asked:
-        rewards[asked] = _call(settings, [texts[i] for i in asked], [references[i] for i in asked], is_right[asked])
+        asked_texts, asked_references = [texts[i] for i in asked], [references[i] for i in asked]
+        rewards[asked] = _call(settings, asked_texts, asked_references, is_right=is_right[asked])
     return rewards
 
 
 def _call(
-    settings: StudentSection, texts: Sequence[str], references: Sequence[str], is_right: np.ndarray
+    settings: StudentSection, texts: Sequence[str], references: Sequence[str], *, is_right: np.ndarray
 ) -> np.ndarray:
     """Calls the function that `student.reward` names, and checks what it returns."""
     name = settings.reward

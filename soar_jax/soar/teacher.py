@@ -15,11 +15,11 @@ from soar_jax.evaluation.embedding import CentredEmbedder
 from soar_jax.integers import ceil_div
 from soar_jax.model.parameters import Params
 from soar_jax.parallel import processes
+from soar_jax.rl.indicators import CompletionSums, means
 from soar_jax.rl.population import update_policy
 from soar_jax.rl.schedules import learning_rates
-from soar_jax.rl.train_step import UPDATE_METRICS, TrainState
-from soar_jax.soar.indicators import CompletionSums, means
-from soar_jax.soar.inner_loop import QuestionSets, meter_training
+from soar_jax.rl.train_step import UPDATE_METRICS, Metrics, TrainState
+from soar_jax.soar.inner_loop import QuestionSets, update_repeatedly
 from soar_jax.soar.rejection_sampling import draw_until_well_formed
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.teacher_draws import TeacherDraw, draw_completions
@@ -134,7 +134,7 @@ def sample_questions(setup: Setup, policy: Params, count: int) -> tuple[Question
 
 
 def teach(
-    setup: Setup, state: TrainState, datasets: Datasets, advantages: np.ndarray, step: int
+    setup: Setup, state: TrainState, datasets: Datasets, *, advantages: np.ndarray, step: int
 ) -> tuple[TrainState, dict[str, float | None]]:
     """Updates the teacher on its own rollouts by policy gradient (Algorithm 1, step 7); `state` is donated.
 
@@ -151,23 +151,19 @@ def teach(
     batch = parallel.replicate(setup.mesh, batch)
     section = setup.config.teacher
     rates = learning_rates(section, setup.config.num_outer_steps, section.warmup_steps)
-    found = []
-    for _ in range(teacher.updates_per_batch):
-        state, metrics = update_policy(
+
+    def update(state: TrainState) -> tuple[TrainState, Metrics]:
+        return update_policy(
             state,
             batch,
             setup.base_weights if teacher.loss.kl_coef > 0 else None,
-            setup.sampler.frozen_base,
-            rates[step],
-            mesh=setup.mesh,
-            model=setup.sampler.model,
-            loss=teacher.loss,
-            optimizer=teacher.optimizer,
-            rows_per_micro_batch=teacher.rows_per_micro_batch,
+            frozen_base=setup.sampler.frozen_base,
+            learning_rate=rates[step],
+            **teacher.update_options(setup.mesh, setup.sampler.model),
         )
-        setup.meter.watch(metrics["loss"])
-        meter_training(setup, batch, teacher)
-        found.append({name: float(processes.to_host(value)) for name, value in metrics.items()})
+
+    state, updates = update_repeatedly(setup, teacher, batch, state=state, update=update)
+    found = [{name: float(processes.to_host(value)) for name, value in metrics.items()} for metrics in updates]
     # Later updates differ from the sampler by more than its rounding.
     first, last = found[0], found[-1]
     comparisons = {name: value for name, value in first.items() if name not in UPDATE_METRICS}

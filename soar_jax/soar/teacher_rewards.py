@@ -17,7 +17,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from soar_jax.evaluation.diversity import repetition_penalties
+from soar_jax.model.parameters import Params
 from soar_jax.registry import Registry
+from soar_jax.rng import stream_key
+from soar_jax.sampling.text import Draw
+from soar_jax.soar.setup import Setup
+from soar_jax.soar.teacher import Datasets
+from soar_jax.types import PromptBatch, QuestionAnswer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,6 +91,39 @@ def count_votes(answers: Sequence[Sequence[str | None]], references: Sequence[st
         majority=np.array([top[0][1] if top else 0 for top in tops]) / sizes,
         majority_answers=tuple(top[0][0] if top else None for top in tops),
     )
+
+
+def sample_votes(setup: Setup, policy: Params, prompts: PromptBatch, *, draw: Draw, references: Sequence[str]) -> Votes:
+    """Samples answers to prompts, of one policy or of a population, and counts the votes of each question."""
+    rollouts = setup.sampler.sample(policy, prompts, draw)
+    return count_votes(*setup.grader.votes(setup.sampler.texts(rollouts), references))
+
+
+def solve(setup: Setup, policy: Params, items: Sequence[QuestionAnswer], *, step: int) -> Votes:
+    """Samples `teacher.solver_samples` answers to each question, and counts their votes."""
+    draw = Draw(
+        key=stream_key(setup.config.seed, "solver_sample", step),
+        settings=setup.student.sampling,
+        num_samples=setup.config.teacher.solver_samples,
+    )
+    prompts = setup.sampler.encode_questions([item.question for item in items])
+    return sample_votes(setup, policy, prompts, draw=draw, references=[item.answer for item in items])
+
+
+def rewards_by_votes(setup: Setup, policy: Params, datasets: Datasets, *, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the reward `teacher.reward` of each question, with `policy` as the solver.
+
+    Returns:
+      Rewards [g, n], zero where malformed, and agreement with the teacher's answer [g, n], NaN where malformed.
+    """
+    empty = QuestionAnswer(question="", answer="")  # keeps the row of a malformed rollout, for one compiled shape
+    items = [item or empty for dataset in datasets.items for item in dataset]
+    votes = solve(setup, policy, items, step=step)
+    reward = TEACHER_REWARDS[setup.config.teacher.reward].of_questions
+    assert reward is not None
+    values = reward(votes, [item.question for item in items])
+    valid, shape = datasets.is_valid.ravel(), datasets.is_valid.shape
+    return np.where(valid, values, 0.0).reshape(shape), np.where(valid, votes.agreement, np.nan).reshape(shape)
 
 
 def dataset_rewards(student_accuracy: np.ndarray, baseline_accuracy: float) -> np.ndarray:

@@ -169,7 +169,7 @@ def test_run_makes_the_listed_calls(method, changes, made, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["grounded_teacher", "inference"])
-def test_run_that_starts_from_a_finished_one_makes_the_listed_calls(method, made, tmp_path):
+def test_a_run_from_a_finished_one_makes_the_listed_calls(method, made, tmp_path):
     first = make_config("soar_math", **TINY | FEW | PROMOTES | {"final.students": ()})
     runs.run(first, epath.Path(tmp_path / "first"))
     made.clear()

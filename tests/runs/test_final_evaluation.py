@@ -12,7 +12,7 @@ from soar_jax.evaluation.hard_subset import HardSplit, SealedError, SealedProble
 from soar_jax.runs import final_evaluation
 from soar_jax.runs.context import RunClock
 from soar_jax.runs.final_evaluation import FOLDER, policies_as_they_are, remove_results
-from soar_jax.soar.final_students import FINAL_STUDENTS
+from soar_jax.soar.final_students import FINAL_STUDENTS, StudentKind
 from soar_jax.soar.final_trainer import FinalStudents
 from soar_jax.soar.state import Progress, SearchResult
 from soar_jax.types import Problem
@@ -111,7 +111,7 @@ def test_transfer_problems_are_tested_where_there_are_some(make_context, search,
 
 
 @pytest.fixture
-def train(monkeypatch):
+def train():
     """Replaces the training of hard-only students: their rewards rise at a step, and they are tested every 10 steps."""
 
     def train(rise, num_steps=60):
@@ -122,9 +122,10 @@ def train(monkeypatch):
                 student_steps=num_steps, trained_steps=num_steps, curve=[], rewards=rewards, tests=tests
             )
 
-        monkeypatch.setitem(FINAL_STUDENTS._entries, "hard_only", students)  # private: a registry replaces nothing
+        stack.enter_context(FINAL_STUDENTS.temporarily(hard_only=StudentKind(students)))
 
-    return train
+    with contextlib.ExitStack() as stack:
+        yield train
 
 
 def test_the_tests_after_the_plateau_are_the_result(train, make_context, search):

@@ -9,7 +9,7 @@ import pytest
 
 from soar_jax.evaluation.hard_subset import HardSplit, SealedProblems
 from soar_jax.soar import grounded_reward
-from soar_jax.soar.inner_loop import QuestionStats
+from soar_jax.soar.inner_loop import Episode, QuestionStats
 from soar_jax.soar.outer_step import score_by_improvement
 from soar_jax.soar.state import Progress, RunArrays
 from soar_jax.soar.teacher import Datasets
@@ -150,8 +150,8 @@ def episodes(monkeypatch):
             assert questions == questions_of(step, student // repeats)
         calls.append((step, start, len(plan.learning_rates)))
         size = (len(plan.learning_rates), len(question_sets))
-        return SimpleNamespace(
-            states=SimpleNamespace(weights=[(step, student // repeats, student % repeats) for student in students]),
+        states = SimpleNamespace(weights=[(step, student // repeats, student % repeats) for student in students])
+        episode = Episode(
             stats=QuestionStats(
                 asked=[np.ones(NUM_QUESTIONS, int)] * size[1], agreed=[np.ones(NUM_QUESTIONS, int)] * size[1]
             ),
@@ -159,8 +159,8 @@ def episodes(monkeypatch):
             right_shares=np.zeros(size),
             has_signal=np.zeros(size, bool),
             indicators={},
-            shown=(),
         )
+        return states, episode
 
     monkeypatch.setattr(grounded_reward, "train_population", train_population)
     monkeypatch.setattr(grounded_reward, "changed_shares", lambda weights, *_, **__: np.zeros(len(weights)))

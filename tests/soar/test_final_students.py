@@ -69,7 +69,7 @@ KINDS = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_each_kind_has_its_start_and_its_stages(name, setup, search, trained):
-    FINAL_STUDENTS[name](setup, search, (STAGE,), None)
+    FINAL_STUDENTS[name].train(setup, search, stages=(STAGE,), hooks=None)
     ((start, stages),) = trained
     weights, steps_before, steps, answer = KINDS[name]
     assert (start.name, start.weights, start.student_steps) == (name, weights, steps_before)
@@ -84,7 +84,7 @@ def test_each_kind_has_its_start_and_its_stages(name, setup, search, trained):
 def test_self_play_trains_on_the_hard_split(setup, search, monkeypatch):
     calls = []
     monkeypatch.setattr(final_students, "train_by_self_play", lambda *given: calls.append(given))
-    FINAL_STUDENTS["self_play"](setup, search, (), "hooks")
+    FINAL_STUDENTS["self_play"].train(setup, search, stages=(), hooks="hooks")
     assert calls == [(setup, search.split, "hooks")]
     assert KINDS.keys() | {"self_play"} == set(FINAL_STUDENTS)  # all kinds are tested
 

@@ -54,17 +54,17 @@ def episodes(monkeypatch):
         calls.append(([questions[0].question for questions in question_sets], plan, reference))
         rewards = np.arange(2.0 * plan.num_steps).reshape(-1, 2) + 10 * states.weights
         report(plan.num_steps, 0.125)
-        return SimpleNamespace(
-            states=SimpleNamespace(weights=states.weights + 1),
+        episode = SimpleNamespace(
             mean_rewards=rewards,
             right_shares=rewards / 100,
             indicators={"entropy_estimate": rewards / 10, "mismatch": np.full(rewards.shape, np.nan)},
         )
+        return SimpleNamespace(weights=states.weights + 1), episode
 
     monkeypatch.setattr(final_trainer, "continue_population", continue_population)
     monkeypatch.setattr(final_trainer, "init_population", lambda weights, **_: SimpleNamespace(weights=weights))
     monkeypatch.setattr(
-        final_trainer, "validation_accuracy", lambda setup, weights, *_: np.array([weights, weights + 0.5])
+        final_trainer, "validation_accuracy", lambda setup, weights, *_, **__: np.array([weights, weights + 0.5])
     )
     return calls
 
@@ -81,7 +81,7 @@ def plan_of(setup, number, steps, before, first, warmup_steps=0):
     )
 
 
-def test_stages_are_trained_in_episodes_that_end_with_a_validation(episodes):
+def test_episodes_of_stages_end_with_a_validation(episodes):
     setup, phases = make_setup(**{"final.num_steps": 60}), []
 
     def phase(name):
@@ -151,7 +151,7 @@ def test_cuts_are_ends_tests_and_validations(test_every, validate_every, split, 
     config = make_config(**{"final.test_every": test_every, "final.validate_every": validate_every})
     found = [0]
     while found[-1] < 40:
-        found.append(next_cut(config, split, found[-1], 40))
+        found.append(next_cut(config, split, student_steps=found[-1], end=40))
     assert found[1:] == cuts
 
 

@@ -15,7 +15,7 @@ from soar_jax.runs.build import build
 from soar_jax.sampling.text import Draw
 from soar_jax.soar import grounded_reward
 from soar_jax.soar.grounded_reward import RewardEval, RewardEvaluator, solve_rates, take_candidate, train_students
-from soar_jax.soar.inner_loop import QuestionStats
+from soar_jax.soar.inner_loop import Episode, QuestionStats
 from soar_jax.soar.state import Progress, Promotion
 from tests.configs import make_config
 
@@ -44,7 +44,7 @@ def test_the_candidate_is_one_of_the_best_datasets(monkeypatch, rule, expected):
     accuracy = np.array([[0.9, 0.0, 0.0], [0.3, 0.6, 0.5]])  # the best student of all is of the worse dataset
     measured = reward_eval(accuracy)
     assert measured.best_dataset == 1
-    assert take_candidate(setup, "abcdef", measured, 1) == expected
+    assert take_candidate(setup, "abcdef", measured, dataset=1) == expected
 
 
 def test_a_dataset_without_questions_is_never_the_best():
@@ -77,8 +77,7 @@ def test_waves_keep_the_candidate_of_the_best_dataset(monkeypatch, at_once):
         report(plan.num_steps, 0.25)
         students = np.arange(plan.first_student, plan.first_student + len(question_sets))
         shape = (len(plan.learning_rates), len(question_sets))
-        return SimpleNamespace(
-            states=SimpleNamespace(weights=students),
+        episode = Episode(
             stats=QuestionStats(asked=[students] * len(students), agreed=[students] * len(students)),
             mean_rewards=np.tile(students, (shape[0], 1)),
             right_shares=np.zeros(shape),
@@ -86,6 +85,7 @@ def test_waves_keep_the_candidate_of_the_best_dataset(monkeypatch, at_once):
             indicators={"mismatch": np.tile(students / 10, (shape[0], 1))},
             shown=tuple(SimpleNamespace(pick=-student) for student in students.tolist()),
         )
+        return SimpleNamespace(weights=students), episode
 
     class Evaluator:
         def __init__(self, *_, **__):
@@ -104,11 +104,12 @@ def test_waves_keep_the_candidate_of_the_best_dataset(monkeypatch, at_once):
     )
     assert trained.candidate == 4
     np.testing.assert_array_equal(trained.measured.students, accuracy)
-    np.testing.assert_array_equal(trained.mean_rewards[0], np.arange(9))
-    assert (trained.num_steps, trained.right_shares.shape) == (10, (10, 9))
+    episode = trained.episode
+    np.testing.assert_array_equal(episode.mean_rewards[0], np.arange(9))
+    assert episode.mean_rewards.shape == episode.right_shares.shape == episode.has_signal.shape == (10, 9)
     assert [plan.indices for plan in plans] == [(2,)] * len(plans)
-    np.testing.assert_array_equal(trained.indicators["mismatch"][9], np.arange(9) / 10)
-    assert [answer.pick for answer in trained.shown] == sorted(-student for student in range(9))
+    np.testing.assert_array_equal(episode.indicators["mismatch"][9], np.arange(9) / 10)
+    assert [answer.pick for answer in episode.shown] == sorted(-student for student in range(9))
     assert shown == [
         ("student steps", 10 * wave, 10 * len(plans), "mean reward 0.25") for wave in range(1, len(plans) + 1)
     ]
@@ -160,6 +161,7 @@ def test_the_standard_error_is_over_reward_questions(nano_setup):
     assert measured.standard_errors == pytest.approx([gains.std(ddof=1) / np.sqrt(4)])
 
 
+@pytest.mark.slow
 def test_unmoved_students_have_reward_zero(nano_model, make_questions):
     """On any number of devices: the baseline and its unchanged copies make the same draws."""
     questions = make_questions(1, level=1)

@@ -53,7 +53,7 @@ def moved(questions, nano_model, **student):
     """How far a student's weights come from their start, squared, and its number of updates."""
     setup = build(make_config(**SHORT, **{f"student.{key}": value for key, value in student.items()}), nano_model)
     plan = dataclasses.replace(TEST, learning_rates=(setup.config.student.learning_rate,) * 2)
-    states = train_population(setup, setup.base_weights, (questions,) * 2, plan).states
+    states, _ = train_population(setup, setup.base_weights, (questions,) * 2, plan=plan)
     distances = jax.tree.map(lambda new, old: float(jnp.sum((new[0] - old) ** 2)), states.weights, setup.base_weights)
     (count,) = {int(leaf[0]) for leaf in jax.tree.leaves(states.opt_state) if leaf.dtype == jnp.int32}
     return sum(jax.tree.leaves(distances)), count
@@ -72,10 +72,10 @@ def test_a_kl_penalty_keeps_students_near_their_start(nano_model, questions):
 
 def test_students_without_signal_do_not_move(setup, questions):
     nonsense = (QuestionAnswer(question="sum 1 2 3 . . . . . . . .", answer="no such answer"),)
-    episode = train_population(setup, setup.base_weights, (questions, (), nonsense, questions), TEST)
+    states, episode = train_population(setup, setup.base_weights, (questions, (), nonsense, questions), plan=TEST)
     distances = jax.tree.map(
         lambda new, old: np.abs(np.asarray(new) - np.asarray(old)[None]).reshape(4, -1).max(axis=1),
-        episode.states.weights,
+        states.weights,
         setup.base_weights,
     )
     largest = np.max(jax.tree.leaves(distances), axis=0)
@@ -87,10 +87,11 @@ def test_students_without_signal_do_not_move(setup, questions):
     np.testing.assert_allclose(episode.right_shares, episode.mean_rewards)  # this reward is 1 or 0
 
 
+@pytest.mark.slow
 def test_each_step_has_its_learning_rate(setup, questions):
     def weights(*rates):
         plan = dataclasses.replace(TEST, learning_rates=rates)
-        return train_population(setup, setup.base_weights, (questions,) * 2, plan).states.weights
+        return train_population(setup, setup.base_weights, (questions,) * 2, plan=plan)[0].weights
 
     still, moved = weights(0.0, 0.0), weights(0.0, 1e-3)
     jax.tree.map(lambda new, old: np.testing.assert_array_equal(new[0], old), still, setup.base_weights)
@@ -103,8 +104,8 @@ def test_an_episode_is_a_function_of_its_name(setup, questions):
     first, again, other = (
         jax.device_get(
             train_population(
-                setup, setup.base_weights, (questions, questions), dataclasses.replace(TEST, indices=(step,))
-            ).states.weights
+                setup, setup.base_weights, (questions, questions), plan=dataclasses.replace(TEST, indices=(step,))
+            )[0].weights
         )
         for step in (0, 0, 1)
     )
@@ -116,9 +117,8 @@ def test_an_episode_has_indicators_of_each_step_and_student(setup, questions):
     """The second student has no questions, the third no right answer: of these there is nothing to compare."""
     nonsense = (QuestionAnswer(question="sum 1 2 3 . . . . . . . .", answer="no such answer"),)
     reports = []
-    episode = train_population(
-        setup, setup.base_weights, (questions, (), nonsense, questions), TEST, lambda *step: reports.append(step)
-    )
+    sets = (questions, (), nonsense, questions)
+    _, episode = train_population(setup, setup.base_weights, sets, plan=TEST, report=lambda *step: reports.append(step))
     found = episode.indicators
     assert {values.shape for values in found.values()} == {(2, 4)}
     has_answers, has_update = [True, False, True, True], [True, False, False, True]
@@ -136,12 +136,14 @@ def test_an_episode_has_indicators_of_each_step_and_student(setup, questions):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["k3_in_loss", "k1_in_reward"])
 def test_the_divergence_to_the_start_grows_from_zero(nano_model, questions, how):
     changes = {"student.kl": how, "student.kl_coef": 0.01, "student.learning_rate": 3e-3}
     setup = build(make_config(**SHORT, **changes), nano_model)
     plan = dataclasses.replace(TEST, learning_rates=(3e-3,) * 2)
-    kl = train_population(setup, setup.base_weights, (questions,) * 2, plan).indicators["reference_kl"]
+    _, episode = train_population(setup, setup.base_weights, (questions,) * 2, plan=plan)
+    kl = episode.indicators["reference_kl"]
     np.testing.assert_allclose(kl[0], 0, atol=1e-5)
     assert (kl[1] > 1e-4).all()
 
@@ -152,7 +154,7 @@ def test_picked_answers_are_kept_wherever_their_student_is(setup, questions):
         Pick(step=step, student=student, row=row) for step in (0, 1) for student in (4, 5, 6) for row in (0, 63)
     )
     plan = dataclasses.replace(TEST, first_student=4, shown=picks)
-    episode = train_population(setup, setup.base_weights, (questions, questions[:1]), plan)
+    _, episode = train_population(setup, setup.base_weights, (questions, questions[:1]), plan=plan)
     assert [answer.pick for answer in episode.shown] == [pick for pick in picks if pick.student < 6]
     assert {answer.asked for answer in episode.shown if answer.pick.student == 5} == {questions[0]}
     for answer in episode.shown:

@@ -45,7 +45,9 @@ def sampled(setup, count, key=0):
 def divergences(reference, setup, rollouts):
     """Of each row, from the log-probabilities of the whole batch."""
     rollouts = jax.device_get(rollouts)
-    logprobs = jax.jit(policy_logprobs, static_argnums=(1, 3, 4))(reference, setup.sampler.model, rollouts, 1.0, 10_000)
+    logprobs = jax.jit(policy_logprobs, static_argnames=("model", "temperature", "chunk_tokens"))(
+        reference, setup.sampler.model, rollouts, temperature=1.0, chunk_tokens=10_000
+    )
     return np.array(
         [
             (rollouts.sampler_logprobs[row] - np.asarray(logprobs[row]))[:length].sum()
@@ -59,7 +61,9 @@ def test_a_students_rewards_are_reduced_by_its_completions(setup, reference):
     flat = sampled(setup, 16)
     by_student = map_rows(lambda leaf: np.asarray(leaf).reshape(2, 8, *leaf.shape[1:]), flat)
     by_student = by_student.replace(prompts=jax.tree.map(lambda leaf: np.stack([leaf] * 2), flat.prompts))
-    found, kl = subtract_students_kl(setup, rewards, parallel.shard_population(setup.mesh, by_student), reference)
+    found, kl = subtract_students_kl(
+        setup, rewards, parallel.shard_population(setup.mesh, by_student), reference=reference
+    )
     expected = divergences(reference, setup, flat)
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(found, rewards - COEF * expected.reshape(2, 2, 4), atol=1e-4)
@@ -67,6 +71,7 @@ def test_a_students_rewards_are_reduced_by_its_completions(setup, reference):
     np.testing.assert_allclose(kl["reference_kl"], expected.reshape(2, 8).sum(axis=1) / tokens, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_dataset_is_reduced_by_the_mean_of_its_pairs(setup, reference):
     moved = dataclasses.replace(setup, base_weights=reference)
     rollouts = sampled(setup, 6)
@@ -78,6 +83,7 @@ def test_a_dataset_is_reduced_by_the_mean_of_its_pairs(setup, reference):
     np.testing.assert_allclose(each, 1 - COEF * expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_both_turns_of_a_pair_count(setup, reference):
     section = dataclasses.replace(setup.config.teacher, turns=2)
     config = dataclasses.replace(setup.config, teacher=section)
@@ -95,7 +101,7 @@ def test_nothing_runs_where_kl_is_not_in_the_reward(setup):
     other = dataclasses.replace(setup, config=make_config(**KL | SMALL | in_loss))
     frozen = dataclasses.replace(setup, config=make_config(**KL | SMALL | {"teacher.train": False}))
     for found, kl in (
-        subtract_students_kl(other, rewards, nothing, None),
+        subtract_students_kl(other, rewards, nothing, reference=None),
         subtract_teachers_kl(other, rewards, nothing),
         subtract_teachers_kl(frozen, rewards, nothing),
     ):
@@ -110,10 +116,8 @@ def test_students_stay_nearer_to_their_start(setup, nano_model, make_questions):
 
     def distance(**changes):
         own = build(make_config(**KL | SMALL | SHORT | {"inner.group_size": 16} | changes), nano_model)
-        episode = train_population(own, own.base_weights, questions, plan)
-        moved = jax.tree.map(
-            lambda new, old: float(((new[0] - old) ** 2).sum()), episode.states.weights, own.base_weights
-        )
+        states, episode = train_population(own, own.base_weights, questions, plan=plan)
+        moved = jax.tree.map(lambda new, old: float(((new[0] - old) ** 2).sum()), states.weights, own.base_weights)
         return sum(jax.tree.leaves(moved)), episode.mean_rewards
 
     free, _ = distance(**{"student.kl_coef": 0.0})

@@ -37,7 +37,7 @@ def test_a_row_is_null_where_the_source_knows_nothing():
 def test_rows_are_in_the_order_of_the_rollouts():
     datasets = Datasets(rollouts=None, items=((ITEM, None), (ITEM, ITEM)))
     rewards, rates = np.array([[0.5, 0.0], [1.0, -1.0]]), np.array([[0.25, np.nan], [1.0, np.nan]])
-    rows = ledger.rows(make_setup(), datasets, rewards, rates, step=3)
+    rows = ledger.rows(make_setup(), datasets, rewards, solve_rates=rates, step=3)
     assert [(row["outer_step"], row["dataset"], row["index"]) for row in rows] == [
         (3, dataset, index) for dataset in (0, 1) for index in (0, 1)
     ]
@@ -81,7 +81,7 @@ def test_a_curriculum_has_shares_of_error_classes():
     assert ledger.analyse_curriculum(setup, [ledger.question_row(setup, ITEM)])["error_classes"] == {}
 
 
-def test_a_curriculum_is_brought_to_one_size_where_the_config_names_one():
+def test_a_curriculum_is_brought_to_the_configs_size():
     setup = make_setup(**{"analysis.vendi_size": 0})
     as_it_is = ledger.analyse_curriculum(setup, curriculum_rows(setup))
     assert (as_it_is["vendi"], as_it_is["vendi_sd"], as_it_is["vendi_size"]) == (pytest.approx(4), None, 4)

@@ -9,7 +9,7 @@ import pytest
 
 from soar_jax.soar import outer_step
 from soar_jax.soar.grounded_reward import RewardEval, TrainedStudents
-from soar_jax.soar.inner_loop import QuestionStats
+from soar_jax.soar.inner_loop import Episode, QuestionStats
 from soar_jax.soar.outer_step import promote
 from soar_jax.soar.state import Progress, RunArrays
 from soar_jax.soar.teacher import Datasets
@@ -32,14 +32,10 @@ def step_parts(step, rewards):
         has_questions=np.ones(len(rewards), bool),
     )
     trained = TrainedStudents(
-        stats=QuestionStats(asked=[], agreed=[]),
-        mean_rewards=np.zeros((0, 0)),
-        right_shares=np.zeros((0, 0)),
-        indicators={},
+        episode=None,
         changed_shares=np.zeros(0),
         measured=measured,
         candidate=policy(10 * step + int(np.argmax(rewards))),
-        shown=(),
     )
     return {"datasets": Datasets(rollouts=None, items=items), "trained": trained}
 
@@ -81,7 +77,8 @@ def test_the_promoted_student_comes_with_its_own_questions(monkeypatch, student)
     assert progress.baseline_validation == (10 * step + dataset) / 100
 
 
-def test_the_first_promoted_student_is_the_best_so_far_even_if_the_base_model_is_better(monkeypatch):
+def test_the_first_promoted_student_is_the_best_so_far(monkeypatch):
+    """Even if the base model is better."""
     setup = make_setup(threshold=-1.0, window=1, student="step_best", needs_step_reward=False)
     accuracy = iter([0.1, 0.05, 0.2])
     monkeypatch.setattr(outer_step, "selection_accuracy", lambda *_: next(accuracy))
@@ -134,21 +131,21 @@ def test_nobody_is_promoted_by_the_rule_never():
     assert after[-1][1].promotions == ()
 
 
-def test_training_metrics_are_of_the_first_and_the_last_student_step(monkeypatch, nano_setup):
+def test_training_metrics_are_of_the_first_and_last_student_step(monkeypatch, nano_setup):
     setup = dataclasses.replace(nano_setup, config=make_config(**{"outer.num_datasets": 2}))
     parts = step_parts(0, (0.1, 0.3))
-    trained = dataclasses.replace(
-        parts["trained"],
+    episode = Episode(
         stats=QuestionStats(asked=[np.array([4])] * 2, agreed=[np.array([1])] * 2),
         mean_rewards=np.array([[10.0, 30.0], [0.0, 0.0], [120.0, 60.0]]),
         right_shares=np.array([[0.0, 0.25], [0.0, 0.0], [1.0, 0.5]]),
+        has_signal=np.zeros((3, 2), bool),
         indicators={
             "mismatch": np.array([[0.02, np.nan], [np.nan, np.nan], [0.01, 0.03]]),
             "grad_norm": np.full((3, 2), np.nan),
         },
-        changed_shares=np.array([0.5, np.nan]),
         shown=(SimpleNamespace(row=lambda *numbers: numbers),),
     )
+    trained = dataclasses.replace(parts["trained"], episode=episode, changed_shares=np.array([0.5, np.nan]))
     monkeypatch.setattr(outer_step, "train_students", lambda *_, **__: trained)
     arrays = RunArrays(teacher=None, baseline=policy(-1), best=policy(-1), window=(policy(-1),) * 2)
     before = Progress(outer_step=4, num_student_steps=7)
@@ -182,7 +179,7 @@ def test_a_reward_of_questions_is_given_to_the_configs_unit(monkeypatch, nano_se
     changes = {"teacher.reward_unit": unit, "teacher.malformed": "penalise", "teacher.invalid_penalty": 2.0}
     setup = dataclasses.replace(nano_setup, config=make_config("intrinsic_teacher", **changes))
     values, agreement = np.array([[0.2, 0.8], [0.8, 0.0]]), np.array([[0.8, 0.2], [0.2, np.nan]])
-    monkeypatch.setattr(outer_step.intrinsic_rewards, "question_rewards", lambda *_: (values, agreement))
+    monkeypatch.setattr(outer_step, "rewards_by_votes", lambda *_, step: (values, agreement))
     item = QuestionAnswer(question="q", answer="1")
     datasets = Datasets(rollouts=None, items=((item, item), (item, None)))
     arrays = RunArrays(teacher=None, baseline="solver", best=None, window=())

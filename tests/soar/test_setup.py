@@ -32,7 +32,7 @@ def problems():
     return tuple(arithmetic.generate_problems(np.random.default_rng(0), (4, 5), 9))
 
 
-def test_without_a_validation_set_greedy_answers_to_all_of_hard_train_choose(setup, problems):
+def test_greedy_answers_to_hard_train_choose_without_validation(setup, problems):
     split = HardSplit(train=problems[:5], validation=(), test=SealedProblems(problems[5:]))
     assert selection_accuracy(setup, "weights", split) == 0.4
     ((asked, draw),) = setup.evaluator.calls

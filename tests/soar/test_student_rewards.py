@@ -93,7 +93,7 @@ CASES = [
 def test_graded_rewards_of_all_kinds_of_texts():
     assert len(CASES) > 100
     texts, references, _ = zip(*CASES, strict=True)
-    rewards = student_rewards(PAPER, texts, references, GRADER.is_right(texts, references))
+    rewards = student_rewards(PAPER, texts, references, is_right=GRADER.is_right(texts, references))
     assert rewards.dtype == np.float32
     wrong = [
         (text[:60], reference, float(reward), value)
@@ -107,11 +107,13 @@ def test_graded_values_are_the_configs():
     settings = StudentSection(graded_values=(4.0, 3.0, 2.0, 1.0))
     texts = [r"\boxed{5}", r"\boxed{15}", r"\boxed{6}", "5"]
     verdicts = np.array([True, False, False, True])  # right without a box, where other extractors are tried too
-    assert student_rewards(settings, texts, ["5"] * 4, verdicts).tolist() == [4.0, 3.0, 2.0, 1.0]
+    assert student_rewards(settings, texts, ["5"] * 4, is_right=verdicts).tolist() == [4.0, 3.0, 2.0, 1.0]
 
 
 def test_a_right_answer_is_rewarded_with_one():
-    rewards = student_rewards(StudentSection(reward="right"), ["= 1", "= 2"], ["1", "1"], np.array([True, False]))
+    rewards = student_rewards(
+        StudentSection(reward="right"), ["= 1", "= 2"], ["1", "1"], is_right=np.array([True, False])
+    )
     assert rewards.tolist() == [1.0, 0.0]
     assert rewards.dtype == np.float32
 
@@ -133,14 +135,14 @@ def test_a_users_function_rewards(own):
     def mine(texts, references, is_right, settings):
         return [len(text) + 10 * len(reference) + 100 * r for text, reference, r in zip(texts, references, is_right)]  # noqa: B905
 
-    rewards = student_rewards(own(mine), ["a", "bb", "ccc"], ["1", "", "22"], np.array([True, False, False]))
+    rewards = student_rewards(own(mine), ["a", "bb", "ccc"], ["1", "", "22"], is_right=np.array([True, False, False]))
     assert rewards.tolist() == [111.0, 0.0, 23.0]
     assert rewards.dtype == np.float32
 
 
 def test_students_without_questions_need_no_reward(own):
     settings = own(lambda *_: pytest.fail("it was asked"))
-    assert student_rewards(settings, ["a", "b"], ["", ""], np.zeros(2, bool)).tolist() == [0.0, 0.0]
+    assert student_rewards(settings, ["a", "b"], ["", ""], is_right=np.zeros(2, bool)).tolist() == [0.0, 0.0]
 
 
 def raises(*_):
@@ -165,7 +167,7 @@ def raises(*_):
 def test_what_a_users_function_returns_is_checked(own, function, message):
     settings = own(function)
     with pytest.raises(SettingsError, match=re.escape(f"student.reward 'a_users_rewards:mine' {message}")) as raised:
-        student_rewards(settings, ["a", "b"], ["1", "2"], np.zeros(2, bool))
+        student_rewards(settings, ["a", "b"], ["1", "2"], is_right=np.zeros(2, bool))
     assert "\n" not in str(raised.value)
 
 
@@ -174,7 +176,7 @@ def test_a_stop_signal_within_a_users_function_ends_the_run(own):
         raise InterruptedRunError
 
     with pytest.raises(InterruptedRunError):
-        student_rewards(own(interrupted), ["a"], ["1"], np.zeros(1, bool))
+        student_rewards(own(interrupted), ["a"], ["1"], is_right=np.zeros(1, bool))
 
 
 @pytest.mark.parametrize("path", ["no_such_module:f", "math:no_such_function", "math:pi", "math:"])

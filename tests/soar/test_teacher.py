@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from soar_jax.problems.prompts import Malformed
+from soar_jax.rl.indicators import CompletionSums
 from soar_jax.rng import stream_key
 from soar_jax.soar import teacher
-from soar_jax.soar.indicators import CompletionSums
 from soar_jax.soar.teacher import Datasets
 from soar_jax.soar.teacher_draws import TeacherDraw
 from soar_jax.types import PromptBatch, QuestionAnswer, RolloutBatch
@@ -143,7 +143,7 @@ def test_rollouts_beyond_the_datasets_are_dropped(completions):
     assert teacher.sample_datasets(setup, None, 0).rollouts.lengths.tolist() == [0, 2, 4, 1]
 
 
-def test_shares_count_completions_in_whose_place_others_were_sampled():
+def test_shares_count_completions_that_were_sampled_again():
     items = ((pair("a"), None), (pair("b"), pair("c")))
     assert Datasets(rollouts=None, items=items).valid_share == 0.75
     whole = ((pair("a"), pair("b")), (pair("c"), pair("d")))

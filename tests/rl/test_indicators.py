@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from soar_jax.soar.indicators import CompletionSums, join_students, means, stack_steps
+from soar_jax.rl.indicators import CompletionSums, join_students, means, stack_steps
 from soar_jax.types import RolloutBatch
 
 STOP = 7
