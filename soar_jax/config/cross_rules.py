@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from soar_jax.config.fields import integers
-from soar_jax.config.policy_sections import PolicySection
-from soar_jax.config.run_config import RunConfig
-from soar_jax.errors import require
+import ml_collections
 
-ARITHMETIC = "arithmetic"
+from soar_jax.config.run_config import RunConfig
+from soar_jax.config.sections import MAX_ARITHMETIC_LEVEL, FieldsSection
+from soar_jax.errors import require
+from soar_jax.registry import registry
+
+ARITHMETIC, JSONL = "arithmetic", "jsonl"  # sources of problems that need other keys
 UNSET = "?"  # of `source_run` in methods that need one
-METHODS_WITH_SOURCE = ("grounded_teacher", "promotion_questions", "correct_only", "well_posed_only", "inference")
+_MESH_AXES = ("population", "data", "fsdp", "tensor")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,15 +31,8 @@ def check(config: RunConfig) -> None:
     Raises:
       SettingsError: with the keys, their values and what is allowed.
     """
-    for name, section in {"problems": config.problems, "transfer": config.transfer}.items():
-        if section.source == ARITHMETIC:
-            integers(f"{name}.levels", section.levels)
-    if config.problems.source == ARITHMETIC:
-        integers("curriculum.levels", config.curriculum.levels)
     for rule in RULES:
         require(rule.holds(config), rule.message(config))
-    for name, policy in {"student": config.student, "teacher": config.teacher}.items():
-        _check_policy(name, policy)
 
 
 def check_whole_run(config: RunConfig) -> None:
@@ -50,20 +45,77 @@ def check_whole_run(config: RunConfig) -> None:
         require(rule.holds(config), rule.message(config))
 
 
-def _check_policy(name: str, policy: PolicySection) -> None:
-    require(
-        policy.updates_per_batch == 1 or policy.clip_ratio > 0,
-        f"{name}.updates_per_batch is {policy.updates_per_batch} with clip_ratio=0: from the second update on a "
-        "batch is off-policy, so set clip_ratio, e.g. 0.2",
+def _level_rules(name: str, source: Callable[[RunConfig], str]) -> tuple[CrossRule, ...]:
+    """Rules of the levels of a section; `source` is that of their problems."""
+
+    def levels(config: RunConfig) -> tuple[int, ...]:
+        found: tuple[int, ...] = getattr(config, name).levels
+        return found
+
+    return (
+        CrossRule(
+            holds=lambda c: source(c) != ARITHMETIC or len(levels(c)) > 0,
+            message=lambda c: f"{name}.levels is (); give at least one whole number, each 1 or more",
+        ),
+        CrossRule(
+            holds=lambda c: source(c) != ARITHMETIC or max(levels(c)) <= MAX_ARITHMETIC_LEVEL,
+            message=lambda c: f"{name}.levels is {levels(c)}; levels go from 1 to {MAX_ARITHMETIC_LEVEL}",
+        ),
     )
 
 
-def _without_curriculum(config: RunConfig) -> list[str]:
+def _updates_rule(name: str) -> CrossRule:
+    """Rule of the updates of a policy on a batch."""
+    return CrossRule(
+        holds=lambda c: getattr(c, name).updates_per_batch == 1 or getattr(c, name).clip_ratio > 0,
+        message=lambda c: (
+            f"{name}.updates_per_batch is {getattr(c, name).updates_per_batch} with clip_ratio=0: from the second "
+            "update on a batch is off-policy, so set clip_ratio, e.g. 0.2"
+        ),
+    )
+
+
+def _curated_source(config: RunConfig) -> str:
+    return config.curriculum.curated_source or config.problems.source
+
+
+def _fields_are_read(config: RunConfig) -> bool:
+    """Whether `problems.fields` says how rows are read."""
+    return config.problems.source == JSONL or (
+        config.registered_curriculum.is_curated and config.curriculum.curated_source == JSONL
+    )
+
+
+def _unnamed_field(fields: FieldsSection) -> str:
+    """The first necessary field without a name; empty if all have one."""
+    return next((key for key in ("question", "answer") if not getattr(fields, key)), "")
+
+
+def _mesh_sizes(config: RunConfig) -> list[int]:
+    return [getattr(config.mesh, axis) for axis in _MESH_AXES]
+
+
+def _mesh_text(config: RunConfig) -> str:
+    return ", ".join(f"mesh.{axis}={size}" for axis, size in zip(_MESH_AXES, _mesh_sizes(config), strict=True))
+
+
+def _needs_source_run(config: RunConfig) -> bool:
+    """Whether the method itself leaves `source_run` for the user to set."""
+    methods = registry("method")
+    if config.method not in methods:
+        return False
+    values = ml_collections.ConfigDict(config.to_dict() | {"source_run": ""})
+    methods[config.method](values)
+    return bool(values.source_run == UNSET)
+
+
+def _without_curriculum(config: RunConfig) -> tuple[str, ...]:
     """Kinds of final students that need a curriculum, where there is none."""
-    needs: list[str] = [
-        name for name in ("curriculum", "true_answers", "random_answers") if name in config.final.students
-    ]
-    return needs if config.curriculum.source == "none" else []
+    return config.final_students_that("needs_curriculum") if config.registered_curriculum.is_empty else ()
+
+
+def _kinds_that(config: RunConfig, fact: str) -> str:
+    return ", ".join(map(repr, config.final_students_that(fact)))
 
 
 def _most_hard_train(config: RunConfig) -> int:
@@ -76,10 +128,6 @@ def _transfer_place(config: RunConfig) -> str:
     return "topic" if config.problems.source == ARITHMETIC else "path"
 
 
-def _are_shares(values: tuple[float, ...]) -> bool:
-    return len(values) == 2 and 0 <= values[0] <= values[1] <= 1
-
-
 def _divides(part: int, whole: int) -> bool:
     return part > 0 and whole % part == 0
 
@@ -90,6 +138,9 @@ def _fit_waves(config: RunConfig) -> bool:
 
 
 RULES = (
+    *_level_rules("problems", lambda c: c.problems.source),
+    *_level_rules("transfer", lambda c: c.transfer.source),
+    *_level_rules("curriculum", _curated_source),
     CrossRule(
         holds=lambda c: c.hard_subset.num_samples % c.hard_subset.samples_per_round == 0,
         message=lambda c: (
@@ -136,7 +187,7 @@ RULES = (
     CrossRule(
         holds=_fit_waves,
         message=lambda c: (
-            f"inner.students_at_once is {c.inner.students_at_once}; it must be 0 (all), or a multiple of "
+            f"inner.students_at_once is {c.students_at_once}; it must be 0 (all), or a multiple of "
             f"outer.students_per_dataset = {c.outer.students_per_dataset} that divides all {c.num_students} students"
         ),
     ),
@@ -159,14 +210,14 @@ RULES = (
         ),
     ),
     CrossRule(
-        holds=lambda c: c.curriculum.keep == "all" or (bool(c.source_run) and c.curriculum.source == "promotions"),
+        holds=lambda c: c.curriculum.keep == "all" or (bool(c.source_run) and c.registered_curriculum.needs_promotions),
         message=lambda c: (
             f"curriculum.keep is {c.curriculum.keep!r}, which chooses among judged promotion questions of a finished "
             "run; set source_run and curriculum.source='promotions'"
         ),
     ),
     CrossRule(
-        holds=lambda c: "self_play" not in c.final.students or c.final.num_steps % c.inner.num_steps == 0,
+        holds=lambda c: not c.final_students_that("writes_questions") or c.final.num_steps % c.inner.num_steps == 0,
         message=lambda c: (
             f"final.num_steps is {c.final.num_steps}; with self-play it must be a multiple of inner.num_steps = "
             f"{c.inner.num_steps}"
@@ -174,8 +225,8 @@ RULES = (
     ),
     CrossRule(
         holds=lambda c: (
-            c.curriculum.schedule != "warm_start"
-            or c.curriculum.source == "none"
+            not c.registered_schedule.has_warm_start
+            or c.registered_curriculum.is_empty
             or c.curriculum.warm_start_steps <= c.final.num_steps
         ),
         message=lambda c: (
@@ -217,30 +268,32 @@ RULES = (
         ),
     ),
     CrossRule(
-        holds=lambda c: c.curriculum.source != "promotions" or c.has_promoted,
+        holds=lambda c: not c.registered_curriculum.needs_promotions or c.has_promoted,
         message=lambda c: (
-            "curriculum.source is 'promotions', but without outer steps, teacher.reward='grounded' and a "
+            f"curriculum.source is {c.curriculum.source!r}, but without outer steps, teacher.reward='grounded' and a "
             "promotion.rule other than 'never' nothing is ever promoted; use 'teacher', 'curated' or 'none'"
         ),
     ),
     CrossRule(
-        holds=lambda c: "promoted" not in c.final.students or c.has_promoted,
+        holds=lambda c: not c.final_students_that("starts_promoted") or c.has_promoted,
         message=lambda c: (
-            f"final.students names 'promoted', but with teacher.reward={c.teacher.reward!r}, promotion.rule="
-            f"{c.promotion.rule!r} and num_outer_steps={c.num_outer_steps} nobody is promoted"
+            f"final.students names {_kinds_that(c, 'starts_promoted')}, but with teacher.reward={c.teacher.reward!r}, "
+            f"promotion.rule={c.promotion.rule!r} and num_outer_steps={c.num_outer_steps} nobody is promoted"
         ),
     ),
     CrossRule(
         holds=lambda c: (
-            c.curriculum.source != "curated" or c.curriculum.schedule != "then_hard" or len(c.curriculum.levels) > 0
+            not (c.registered_curriculum.is_curated and c.registered_schedule.by_stage) or len(c.curriculum.levels) > 0
         ),
         message=lambda c: (
-            "curriculum.levels is empty, and curriculum.schedule is 'then_hard', which takes one level of curated "
-            "problems after the other; name at least one level"
+            f"curriculum.levels is empty, and curriculum.schedule is {c.curriculum.schedule!r}, which takes one level "
+            "of curated problems after the other; name at least one level"
         ),
     ),
     CrossRule(
-        holds=lambda c: c.num_curriculum_stages() * c.inner.num_steps <= c.final.num_steps,
+        holds=lambda c: (
+            not c.registered_schedule.by_stage or c.num_curriculum_stages() * c.inner.num_steps <= c.final.num_steps
+        ),
         message=lambda c: (
             f"the curriculum has {c.num_curriculum_stages()} stages of inner.num_steps={c.inner.num_steps} steps, and "
             f"final.num_steps is {c.final.num_steps}; raise it, or lower curriculum.num_questions or the number of "
@@ -252,21 +305,43 @@ RULES = (
         message=lambda c: f"final.students names {', '.join(_without_curriculum(c))}, but curriculum.source is 'none'",
     ),
     CrossRule(
-        holds=lambda c: "self_play" not in c.final.students or c.curriculum.source == "none",
+        holds=lambda c: not c.final_students_that("writes_questions") or c.registered_curriculum.is_empty,
         message=lambda c: (
-            "final.students names 'self_play', whose questions are its own, but curriculum.source is "
-            f"{c.curriculum.source!r}; use 'none', or another run"
+            f"final.students names {_kinds_that(c, 'writes_questions')}, whose questions are its own, "
+            f"but curriculum.source is {c.curriculum.source!r}; use 'none', or another run"
         ),
     ),
     CrossRule(
-        holds=lambda c: _are_shares(c.self_play.agreement),
-        message=lambda c: f"self_play.agreement is {c.self_play.agreement}; give two shares, the lower first",
+        holds=lambda c: not _fields_are_read(c) or not _unnamed_field(c.problems.fields),
+        message=lambda c: f"problems.fields names no {_unnamed_field(c.problems.fields)}; which field of a row is it?",
     ),
+    CrossRule(
+        holds=lambda c: c.transfer.source != JSONL or not _unnamed_field(c.transfer.fields),
+        message=lambda c: f"transfer.fields names no {_unnamed_field(c.transfer.fields)}; which field of a row is it?",
+    ),
+    CrossRule(
+        holds=lambda c: c.analysis.judge != "endpoint" or bool(c.analysis.judge_model),
+        message=lambda c: "analysis.judge is 'endpoint', but analysis.judge_model names no model",
+    ),
+    CrossRule(
+        holds=lambda c: c.lora.rank == 0 or len(c.lora.layers) > 0,
+        message=lambda c: "lora.layers is empty; name at least one linear layer",
+    ),
+    CrossRule(
+        holds=lambda c: all(size == -1 or size >= 1 for size in _mesh_sizes(c)),
+        message=lambda c: f"{_mesh_text(c)}: a size is 1 or more, or -1 for what is left",
+    ),
+    CrossRule(
+        holds=lambda c: _mesh_sizes(c).count(-1) <= 1,
+        message=lambda c: f"{_mesh_text(c)}: only one size may be -1",
+    ),
+    _updates_rule("student"),
+    _updates_rule("teacher"),
 )
 
 RULES_OF_WHOLE_RUNS = (
     CrossRule(
-        holds=lambda c: c.source_run != UNSET and (bool(c.source_run) or c.method not in METHODS_WITH_SOURCE),
+        holds=lambda c: c.source_run != UNSET and (bool(c.source_run) or not _needs_source_run(c)),
         message=lambda c: (
             f"{c.method} starts from a finished run of SOAR; name its workdir: --config.source_run=WORKDIR"
         ),
@@ -289,10 +364,17 @@ RULES_OF_WHOLE_RUNS = (
         ),
     ),
     CrossRule(
-        holds=lambda c: "true_answers" not in c.final.students or c.problems.source == ARITHMETIC,
+        holds=lambda c: not c.final_students_that("needs_true_answers") or c.problems.source == ARITHMETIC,
         message=lambda c: (
-            f"final.students names 'true_answers', but problems.source {c.problems.source!r} cannot tell the true "
-            "answers of new questions; leave it out"
+            f"final.students names {_kinds_that(c, 'needs_true_answers')}, but problems.source "
+            f"{c.problems.source!r} cannot tell the true answers of new questions; leave it out"
+        ),
+    ),
+    CrossRule(
+        holds=lambda c: c.analysis.judge != "world" or c.problems.source == ARITHMETIC,
+        message=lambda c: (
+            f"analysis.judge is 'world', but problems.source {c.problems.source!r} cannot judge questions; use "
+            "'self_consistency', 'endpoint' or 'none'"
         ),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from soar_jax.config.fields import Section, at_least, registered, satisfies, setting
+from soar_jax.config.fields import Section, at_least, distinct, registered, satisfies, setting
 
 _ONE = at_least(1)
 
@@ -18,7 +18,7 @@ class MeshSection(Section):
     data: int = setting(1, "shards of a batch's rows, each with a copy of the parameters", execution_only=True)
     fsdp: int = setting(-1, "shards of rows and of parameters", execution_only=True)
     tensor: int = setting(2, "shards of heads, hidden dimension and vocabulary", execution_only=True)
-    cpu_devices: int = setting(2, "devices that a CPU is split into, at most its cores", execution_only=True)
+    cpu_devices: int = setting(2, "devices that a CPU is split into, at most its cores", _ONE, execution_only=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,11 @@ class SamplingSection(Section):
         execution_only=True,
     )
     population_batch: int = setting(
-        1, "students that a device runs at once: 1 on a CPU, more on accelerators", _ONE, execution_only=True
+        0,
+        "students that a device decodes at once; 0: 1 on a CPU and where whole models are trained, otherwise all that "
+        "it has of a wave, since they share a frozen base",
+        at_least(0, "by device"),
+        execution_only=True,
     )
 
 
@@ -50,8 +54,9 @@ class TrackingSection(Section):
 
     trackers: tuple[str, ...] = setting(
         ("tensorboard",),
-        "'tensorboard', 'wandb', 'trackio', 'mlflow' (each but the first with the extra of its name); may be empty",
+        "programs that show metrics, each but 'tensorboard' with the extra of its name; may be empty",
         registered,
+        distinct,
         execution_only=True,
         legacy=("tensorboard",),
     )

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from soar_jax.errors import SettingsError, check_choice, require
+from soar_jax.errors import check_choice, require
 from soar_jax.registry import import_function, registry
 
 Rule = Callable[[str, Any], None]  # of a key's name and value; raises SettingsError
 S = TypeVar("S", bound="Section")
 
+SENTENCE_TRANSFORMERS = "sentence-transformers:"  # in `analysis.embeddings`, before the name of a model
 _KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
 
 
@@ -70,19 +72,46 @@ def satisfies(test: Callable[[Any], bool], message: str) -> Rule:
     return rule
 
 
-def one_of(*choices: str) -> Rule:
-    """One of a fixed set of texts."""
-    return lambda name, value: check_choice(name, value, choices)
+def fraction(name: str, value: float) -> None:
+    """A part of a whole, 0 to 1."""
+    require(0 <= value <= 1, f"{name} is {value}; it must be 0 to 1")
 
 
-def each_of(*choices: str) -> Rule:
-    """Texts, each one of a fixed set."""
+def two_shares(name: str, values: Sequence[float]) -> None:
+    """Two parts of a whole, the lower first."""
+    require(
+        len(values) == 2 and 0 <= values[0] <= values[1] <= 1,
+        f"{name} is {tuple(values)}; give two shares, the lower first",
+    )
 
-    def rule(name: str, values: Sequence[str]) -> None:
-        for value in values:
-            check_choice(name, value, choices)
 
-    return rule
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Rule: the value, or each of a tuple, is one of the names that a key has. The help of the key lists them."""
+
+    names: Callable[[str], Iterable[str]]  # of a key
+
+    def __call__(self, name: str, value: str | Sequence[str]) -> None:
+        for each in (value,) if isinstance(value, str) else value:
+            check_choice(name, each, tuple(self.names(name)))
+
+
+def one_of(*choices: str) -> Choice:
+    """One of a fixed set of texts, or a tuple of some."""
+    return Choice(names=lambda key: choices)
+
+
+def text_or_name(names: Iterable[str]) -> Rule:
+    """A text of several words. A single word that is no name is refused: it may be a misspelt name."""
+    return satisfies(
+        lambda value: value in names or not re.fullmatch(r"[a-z0-9_]*", value.strip()),
+        f"give one of the names {', '.join(names)}, or a text of several words",
+    )
+
+
+def distinct(name: str, values: Sequence[Any]) -> None:
+    """Each value once."""
+    require(len(set(values)) == len(values), f"{name} is {tuple(values)}; name each only once")
 
 
 def contains(text: str, why: str) -> Rule:
@@ -104,23 +133,27 @@ def integers_or_none(name: str, values: Sequence[Any]) -> None:
         integers(name, values)
 
 
-def registered(name: str, value: str | Sequence[str]) -> None:
-    """The name, or names, of entries of the registry behind the key."""
-    for each in (value,) if isinstance(value, str) else value:
-        check_choice(name, each, tuple(registry(name)))
+class _RegisteredOrFunction(Choice):
+    """An entry of the registry behind the key, or "MODULE:FUNCTION"."""
+
+    def __call__(self, name: str, value: str | Sequence[str]) -> None:
+        if isinstance(value, str) and ":" in value:
+            import_function(name, value)
+        else:
+            super().__call__(name, value)
 
 
-def known_source(name: str, value: str) -> None:
-    """The name of a benchmark, or "arithmetic"."""
-    check_choice(name, value, ("arithmetic", *registry("problems.source")))
+registered = Choice(names=registry)  # entries of the registry behind the key
+known_source = Choice(names=lambda key: ("arithmetic", *registry("problems.source")))
+known_reward = _RegisteredOrFunction(names=registry)
 
 
-def known_reward(name: str, value: str) -> None:
-    """The name of a student reward, or "MODULE:FUNCTION"."""
-    if ":" in value:
-        import_function(name, value)
-    else:
-        registered(name, value)
+def known_embedder(name: str, value: str) -> None:
+    """The model itself, or a model of sentence-transformers."""
+    require(
+        value == "model" or (value.startswith(SENTENCE_TRANSFORMERS) and value != SENTENCE_TRANSFORMERS),
+        f"{name} is {value!r}; use 'model' or '{SENTENCE_TRANSFORMERS}NAME_OR_FOLDER'",
+    )
 
 
 def source_or(absent: str) -> Rule:
@@ -176,10 +209,11 @@ def _read_value(kind: Any, value: Any, name: str) -> Any:
     if get_origin(kind) is tuple:
         require(isinstance(value, list | tuple), f"{name} is {value!r}; it must be a tuple")
         item = get_args(kind)[0]
-        return tuple(float(each) if item is float and type(each) is int else each for each in value)
+        if item is int:  # the rules `integers` and `integers_or_none` check each, and show the whole tuple
+            return tuple(value)
+        return tuple(_read_value(item, each, f"{name}[{index}]") for index, each in enumerate(value))
     if kind is float and type(value) is int:
         value = float(value)
     require(type(value) is kind, f"{name} is {value!r}; it must be {_KINDS.get(kind, kind)}")
-    if kind is float and math.isnan(value):
-        raise SettingsError(f"{name} is nan; give a number")
+    require(kind is not float or math.isfinite(value), f"{name} is {value}; give a number")
     return value

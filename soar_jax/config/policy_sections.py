@@ -11,7 +11,7 @@ from typing import Any
 from soar_jax.config.fields import (
     Section,
     at_least,
-    each_of,
+    distinct,
     integers_or_none,
     known_reward,
     one_of,
@@ -21,6 +21,7 @@ from soar_jax.config.fields import (
     setting,
 )
 
+AUTO_REMAT = "auto"
 _ONE = at_least(1)
 _ABOVE_ZERO = satisfies(positive, "it must be more than 0")
 _BETA = satisfies(lambda value: 0 <= value < 1, "it must be in [0, 1)")
@@ -40,8 +41,7 @@ class PolicySection(Section):
     learning_rate: float = setting(1e-5, "learning rate", _ABOVE_ZERO, paper="1e-5 (Table 3)")
     schedule: str = setting(
         "cosine",
-        "the learning rate over a policy's own steps, from the last of `warmup_steps` to 0 at the end: 'cosine' or "
-        "'linear', or 'constant'",
+        "the learning rate over a policy's own steps, from the last of `warmup_steps` to 0 at the end, or 'constant'",
         one_of("constant", "linear", "cosine"),
         paper="cosine (Table 3)",
         legacy="constant",
@@ -92,10 +92,10 @@ class PolicySection(Section):
         1024, "tokens whose full-vocabulary logits are held at once", _ONE, execution_only=True
     )
     remat: str = setting(
-        "layers",
-        "what the backward pass recomputes: 'none', 'layers' (layers keep only their input) or 'dots' (they also keep "
-        "the results of matrix products)",
-        one_of("none", "layers", "dots"),
+        AUTO_REMAT,
+        "what the backward pass recomputes: 'none', 'layers' (layers keep only their input), 'dots' (they also keep "
+        "the results of matrix products) or 'auto' ('dots' where memory allows, otherwise 'layers')",
+        one_of("none", "layers", "dots", AUTO_REMAT),
         execution_only=True,
     )
 
@@ -128,7 +128,9 @@ class StudentSection(PolicySection):
         satisfies(lambda value: len(value) == 4, "give four numbers"),
         paper="120, 20, 10, 0 (B.3)",
     )
-    bucket_tokens: tuple[int, ...] = setting((512,), "as teacher.bucket_tokens", integers_or_none, execution_only=True)
+    bucket_tokens: tuple[int, ...] = setting(
+        (256, 512, 768), "as teacher.bucket_tokens", integers_or_none, execution_only=True
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,7 +141,7 @@ class TeacherSection(PolicySection):
     train: bool = setting(True, "False freezes the teacher")
     reward: str = setting(
         "grounded",
-        "'grounded': students' improvement; of the questions alone: 'absolute_zero', 'triangle', 'r_zero'",
+        "'grounded': students' improvement; others are of the questions alone",
         registered,
         paper="grounded (section 3)",
     )
@@ -187,12 +189,13 @@ class LoRASection(Section):
     """Low-rank adapters on a frozen base (LoRA, arXiv 2106.09685), in place of training the whole model."""
 
     rank: int = setting(0, "rank of the adapters; 0 trains the whole model", at_least(0, "off"))
-    scale: float = setting(2.0, "factor on what adapters add to a layer (alpha / rank in other libraries)")
+    scale: float = setting(2.0, "factor on what adapters add to a layer (alpha / rank in other libraries)", _ABOVE_ZERO)
     learning_rate_scale: float = setting(10.0, "factor on the learning rates of adapters", _ABOVE_ZERO, legacy=1.0)
     layers: tuple[str, ...] = setting(
         ("query", "key", "value", "out", "gate", "up", "down"),
-        "layers with adapters; also 'unembedding', where it is not tied",
-        each_of("query", "key", "value", "out", "gate", "up", "down", "unembedding"),
+        "layers with adapters; 'unembedding' only where it is not tied",
+        one_of("query", "key", "value", "out", "gate", "up", "down", "unembedding"),
+        distinct,
     )
 
     def identity(self) -> dict[str, Any]:

@@ -45,6 +45,7 @@ TEACHER = {
     "topics": _TOPICS,
     "one_example": _WITH_EXAMPLES + _EXAMPLES[0],
     "three_examples": _WITH_EXAMPLES + "\n\n".join(_EXAMPLES),
+    "teacher": "teacher",  # of the embedded model, which knows this word and no instructions
 }
 STUDENT = {
     "frame": _FRAME,

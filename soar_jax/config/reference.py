@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, get_type_hints
 
-from soar_jax.config.fields import Section
+from soar_jax.config.fields import Choice, Rule, Section
 from soar_jax.config.run_config import RunConfig
 
 _WIDTH = 100
@@ -38,10 +38,15 @@ def keys(section: Section, prefix: str = "") -> Iterator[Key]:
             name=f"{prefix}{field.name}",
             kind=kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__origin__") else str(kind),
             value=value,
-            help=field.metadata["help"],
+            help=field.metadata["help"] + _choices(f"{prefix}{field.name}", field.metadata["rules"]),
             paper=field.metadata["paper"],
             execution_only=field.metadata["execution_only"],
         )
+
+
+def _choices(key: str, rules: Iterable[Rule]) -> str:
+    """The names that a key has, as the end of its help; empty where it has none."""
+    return "".join(f"; choices: {', '.join(rule.names(key))}" for rule in rules if isinstance(rule, Choice))
 
 
 def table(config: RunConfig) -> str:

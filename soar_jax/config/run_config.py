@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+from soar_jax.config.analysis_section import AnalysisSection
 from soar_jax.config.execution_sections import (
     CheckpointsSection,
     MeshSection,
@@ -15,7 +17,7 @@ from soar_jax.config.policy_sections import LoRASection, StudentSection, Teacher
 from soar_jax.config.sections import (
     AUTO,
     SEED,
-    AnalysisSection,
+    WHOLE_MODELS_AT_ONCE,
     CurriculumSection,
     EvaluationSection,
     FinalSection,
@@ -30,7 +32,6 @@ from soar_jax.config.sections import (
     SourceSection,
     TransferSection,
 )
-from soar_jax.integers import ceil_div
 from soar_jax.registry import registry
 
 
@@ -85,7 +86,10 @@ class RunConfig(Section):
     @property
     def students_at_once(self) -> int:
         """Students of a wave, trained and measured together."""
-        return self.inner.students_at_once or self.num_students
+        size = self.inner.students_at_once
+        if size < 0 and self.trained_lora is None:
+            return WHOLE_MODELS_AT_ONCE
+        return size if size > 0 else self.num_students
 
     @property
     def num_written(self) -> int:
@@ -100,7 +104,7 @@ class RunConfig(Section):
     @property
     def promotes(self) -> bool:
         """Whether the outer loop may promote students."""
-        return self.measures_students and self.promotion.rule != "never"
+        return self.measures_students and self.promotion.promotes
 
     @property
     def measures_students(self) -> bool:
@@ -120,8 +124,27 @@ class RunConfig(Section):
     @property
     def embeds_questions(self) -> bool:
         """Whether questions that are not hard problems are compared by the model's own embeddings."""
-        own = self.num_outer_steps > 0 or self.curriculum.source != "none" or "self_play" in self.final.students
-        return self.analysis.embeddings == "model" and own
+        return self.analysis.embeddings == "model" and self.has_new_questions
+
+    @property
+    def has_new_questions(self) -> bool:
+        """Whether the run has questions that are not hard problems: of its teacher, curriculum or final students."""
+        of_final_students = not self.registered_curriculum.is_empty or self.final_students_that("writes_questions")
+        return self.num_outer_steps > 0 or bool(of_final_students)
+
+    @property
+    def registered_curriculum(self) -> Any:
+        """Facts about `curriculum.source`: a `soar.curricula.Curriculum`."""
+        return registry("curriculum.source")[self.curriculum.source]
+
+    @property
+    def registered_schedule(self) -> Any:
+        """Facts about `curriculum.schedule`: a `soar.curricula.Schedule`."""
+        return registry("curriculum.schedule")[self.curriculum.schedule]
+
+    def final_students_that(self, fact: str) -> tuple[str, ...]:
+        """Kinds of final students for which a fact holds: a field of `soar.final_students.StudentKind`."""
+        return tuple(name for name in self.final.students if getattr(registry("final.students")[name], fact))
 
     @property
     def trained_lora(self) -> LoRASection | None:
@@ -143,12 +166,6 @@ class RunConfig(Section):
         dtype = "float32" if platform == "cpu" else "bfloat16"
         return dataclasses.replace(self, model=dataclasses.replace(self.model, dtype=dtype))
 
-    def num_curriculum_stages(self) -> int:
-        """Stages of the schedule 'then_hard' that are known before the run: of the teacher's and of curated ones."""
-        if self.curriculum.schedule != "then_hard":
-            return 0
-        by_source = {
-            "teacher": ceil_div(self.curriculum.num_questions, self.outer.questions_per_dataset),
-            "curated": len(self.curriculum.levels),
-        }
-        return by_source.get(self.curriculum.source, 0)
+    def num_curriculum_stages(self, num_promotions: int = 0) -> int:
+        """Stages of the curriculum's questions, in a run of some number of promotions."""
+        return int(self.registered_curriculum.num_stages(self, num_promotions))

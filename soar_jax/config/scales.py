@@ -68,7 +68,8 @@ def nano(c: ml_collections.ConfigDict) -> None:
     c.promotion.student = "window_best"  # with one student a dataset, a step's best is often luck
     # All students fit into memory. Ten steps of this size are enough after a promotion too.
     c.inner.update(questions_per_step=4, group_size=16, students_at_once=0, steps_per_promotion=0)
-    # Epsilon is large against the gradients' size: one lucky hit must not become a full step.
+    # A small model takes larger steps. Epsilon is large against the gradients' size: one lucky hit must not become a
+    # full step. Completions are as long as the longest worked answer, and the longest question with its answer.
     c.student.update(learning_rate=3e-4, adam_eps=1e-3, max_completion_tokens=27)
     c.teacher.update(learning_rate=8e-4, adam_eps=1e-5, max_completion_tokens=40)
     for policy in (c.student, c.teacher):
@@ -77,14 +78,18 @@ def nano(c: ml_collections.ConfigDict) -> None:
         policy.update(rows_per_micro_batch=16, logprob_chunk_tokens=4096, remat="none", bucket_tokens=())
         policy.importance_cap = 0.0  # in float32 the sampler computes as the trainer does
     c.student.reward = "right"  # its answers are not boxed
-    c.teacher.update(malformed="penalise", reward_unit="question", solver_samples=16)
-    c.curriculum.update(num_questions=64, levels=(3, 4, 5, 6), warm_start_steps=30)
-    c.curriculum.update(curated_source="", curated_path="")
+    c.teacher.malformed = "penalise"  # all of its figures were measured with the penalty
+    c.teacher.update(reward_unit="question", solver_samples=16)  # the paper's are those of `intrinsic_teacher`
+    # Eight datasets of the teacher's questions. A warm start of 30 of the 50 steps sees each of SOAR's 16 to 24
+    # questions five to eight times.
+    c.curriculum.update(num_questions=64, warm_start_steps=30)
+    # Curated problems are the world's own. Those below level 3 are answered without work.
+    c.curriculum.update(curated_source="", curated_path="", levels=(3, 4, 5, 6))
     # Enough for all methods to level off; tested at the end.
     c.final.update(num_steps=50, warmup_steps=0, report_at="end", test_every=0)
     c.analysis.vendi_size = 16  # questions of two promotions
     c.analysis.judge = "world"  # the world knows every answer
-    # 32 problems a call, the default: it divides nearly all sets of problems here, so that they share programs.
+    c.evaluation.problems_per_call = 32  # divides nearly all sets of problems here, so that they share programs
     c.mesh.update(population=-1, fsdp=1, tensor=1)  # the two halves of a CPU
     c.sampling.max_slots = 64
 
@@ -95,9 +100,15 @@ def language_model(c: ml_collections.ConfigDict, source: str) -> None:
 
 
 def chat_prompts(c: ml_collections.ConfigDict) -> None:
-    """Prompts in the model's chat template, with an example and a subject in turn, read leniently."""
-    c.prompts.update(student="step_by_step", teacher="one_example", teacher_opening="<question>\n", chat=True)
-    c.prompts.update(subjects=prompt_texts.SUBJECTS, teacher_format="tags")
+    """Prompts in the model's chat template, with an example and a subject in turn, read leniently.
+
+    The paper's prompts of plain text, without examples, are for Llama models. Other instruction models are asked in the
+    form that they were tuned on.
+    """
+    c.prompts.update(student="step_by_step", teacher="one_example", chat=True)
+    # Small models write a question with its tags far more often where the first tag is there already.
+    c.prompts.update(teacher_opening="<question>\n", teacher_format="tags")
+    c.prompts.subjects = prompt_texts.SUBJECTS  # in turn; the paper's prompt has them in one line
 
 
 def qwen2_5_1_5b(c: ml_collections.ConfigDict) -> None:
@@ -116,20 +127,21 @@ def qwen3_1_7b(c: ml_collections.ConfigDict) -> None:
 def smollm2_135m(c: ml_collections.ConfigDict) -> None:
     """SmolLM2-135M-Instruct on GSM8K: small enough for a CPU, too weak to learn much; it proves the machinery."""
     language_model(c, "HuggingFaceTB/SmolLM2-135M-Instruct")
-    c.mesh.update(population=-1, fsdp=1, tensor=1)
+    c.mesh.update(population=-1, fsdp=1, tensor=1)  # the parts of a CPU
     c.inner.students_at_once = 0
     c.sampling.max_slots = 32
+    # The easiest of the benchmarks. Its other split is the transfer, as much as a CPU can test.
     c.problems.update(source="gsm8k", path="hf:openai/gsm8k:main:train")
     c.transfer.update(source="gsm8k", path="hf:openai/gsm8k:main:test", num_problems=256)
-    c.grading.extraction = ("boxed", "last_number")
+    c.grading.extraction = ("boxed", "last_number")  # answers are numbers: without a box the last one counts
     # One example and temperature 1 give 1 parsable question in 8; three and 0.7 give 9 in 16.
     chat_prompts(c)
     c.prompts.update(teacher="three_examples", subjects=("everyday arithmetic",))
     c.teacher.update(temperature=0.7, malformed="penalise")
-    c.student.max_completion_tokens = c.teacher.max_completion_tokens = 256
+    c.student.max_completion_tokens = c.teacher.max_completion_tokens = 256  # short, for a CPU
     c.curriculum.update(curated_source="", curated_path="", levels=(1,))  # all that the benchmark has
     c.student.bucket_tokens = (128,)
-    c.final.update(num_steps=100, report_at="end", test_every=0)
+    c.final.update(num_steps=100, report_at="end", test_every=0)  # few, for a CPU; tested at the end
 
 
 def math(c: ml_collections.ConfigDict) -> None:

@@ -14,6 +14,8 @@ from soar_jax.config.fields import (
     Section,
     at_least,
     contains,
+    distinct,
+    fraction,
     integers,
     integers_or_none,
     known_source,
@@ -24,14 +26,21 @@ from soar_jax.config.fields import (
     section,
     setting,
     source_or,
+    text_or_name,
+    two_shares,
 )
+from soar_jax.registry import registry
 
 AUTO = "auto"  # of a model's dtype and attention: what suits the devices
+# Of `soar_jax/problems/arithmetic.py`, which the config may not import; a test compares them.
+ARITHMETIC_TOPICS = ("dial", "mirror")
+MAX_ARITHMETIC_LEVEL = 8
 
 _ONE = at_least(1)
 _ABOVE_ZERO = satisfies(positive, "it must be more than 0")
 _TEMPERATURE = at_least(0, "greedy")
 _TOP_P = satisfies(lambda value: 0 < value <= 1, "it must be in (0, 1]")
+_TOPIC = one_of(*ARITHMETIC_TOPICS)
 SEED = satisfies(lambda value: 0 <= value < 2**32, f"it must be 0 to {2**32 - 1}")
 
 
@@ -79,14 +88,14 @@ class FieldsSection(Section):
 class SourceSection(Section):
     """Problems with true answers."""
 
-    source: str = setting("math", "'arithmetic', or the benchmark at `path`", known_source)
+    source: str = setting("math", "'arithmetic', or the format of the benchmark at `path`", known_source)
     path: str = setting(
         "hf:EleutherAI/hendrycks_math::test",
         "a .jsonl, .json, .csv, .parquet or .zip file, 'hf:OWNER/NAME[:CONFIG[:SPLIT]]' or 'tfds:NAME[:SPLIT]'",
         paper="the 5,000 problems of MATH's official test split (B.5)",
     )
     fields: FieldsSection = section(FieldsSection, "fields of the source 'jsonl'")
-    topic: str = setting("dial", "topic of the source 'arithmetic'")
+    topic: str = setting("dial", "topic of the source 'arithmetic'", _TOPIC)
     levels: tuple[int, ...] = setting(
         (), "levels of the problems, cycled through by 'arithmetic'; of a benchmark none means all", integers_or_none
     )
@@ -107,7 +116,7 @@ class TransferSection(SourceSection):
         paper="OlympiadBench, in runs of its own (section 5)",
     )
     path: str = setting("", "as problems.path")
-    topic: str = setting("mirror", "topic of the source 'arithmetic'")
+    topic: str = setting("mirror", "topic of the source 'arithmetic'", _TOPIC)
     num_problems: int = setting(674, "problems at most", _ONE)
 
 
@@ -118,13 +127,17 @@ class PromptsSection(Section):
     student: str = setting(
         prompt_texts.STUDENT["frame"],
         "student's prompt: a text, or the name of one: 'frame' (plain text), 'step_by_step' (for a chat)",
-        contains("{question}", "students would be asked nothing"),
+        contains(
+            "{question}",
+            f"students would be asked nothing; give a text with it, or one of {', '.join(prompt_texts.STUDENT)}",
+        ),
         paper="a plain-text frame of this content (B.1)",
     )
     teacher: str = setting(
         prompt_texts.TEACHER["topics"],
         "teacher's prompt, fixed except for {subject}: no hard problem is ever shown to the teacher. A text, or the "
         "name of one: 'topics' (no examples), 'one_example', 'three_examples' (both with {subject} and an opening)",
+        text_or_name(prompt_texts.TEACHER),
         paper="a prompt of this content (B.1)",
     )
     teacher_opening: str = setting("", "text that the teacher's completion begins with")
@@ -137,7 +150,7 @@ class PromptsSection(Section):
         "self-play: prompt with the first words of a seed problem",
         contains("{opening}", "self-play would see no seed"),
     )
-    opening_words: int = setting(8, "self-play: words of a seed problem that are shown")
+    opening_words: int = setting(8, "self-play: words of a seed problem that are shown", _ONE)
     chat: bool = setting(False, "put prompts into the model's chat template", paper="none is mentioned (B.1)")
     system: str = setting("", "system turn of the chat; empty: none")
     subjects: tuple[str, ...] = setting(
@@ -170,14 +183,14 @@ class GradingSection(Section):
 
     extraction: tuple[str, ...] = setting(
         ("boxed",),
-        "answer formats, tried in turn: 'after_equals', 'boxed', 'hash_marks', 'last_number'",
+        "answer formats, tried in turn",
         satisfies(lambda value: len(value) > 0, "name at least one extractor"),
         registered,
         paper="boxed (B.3)",
     )
     equivalence: str = setting(
         "math",
-        "'text', or 'math': the same mathematical object in any notation",
+        "'math': the same mathematical object in any notation",
         one_of("text", "math"),
         paper="Math-Verify (B.3)",
     )
@@ -238,9 +251,7 @@ class PromotionSection(Section):
     )
     threshold: float = setting(0.01, "tau", paper="0.01 (Table 3)")
     window: int = setting(3, "outer steps of the moving average", _ONE, paper="3 (Table 3)")
-    statistic: str = setting(
-        "mean", "statistic of a step's g rewards: 'mean' or 'best'", one_of("mean", "best"), paper="mean (B.3)"
-    )
+    statistic: str = setting("mean", "statistic of a step's g rewards", one_of("mean", "best"), paper="mean (B.3)")
     student: str = setting(
         "step_median",
         "who is promoted: of this step's best dataset the student with the median reward or the best one, or the best "
@@ -274,7 +285,16 @@ class PromotionSection(Section):
     @property
     def num_kept_students(self) -> int:
         """Candidates of earlier steps that a promotion may take."""
-        return self.window - 1 if self.student == "window_best" and self.rule != "never" else 0
+        return self.window - 1 if self.student == "window_best" and self.promotes else 0
+
+    @property
+    def promotes(self) -> bool:
+        """Whether the rule may promote a student."""
+        return bool(registry("promotion.rule")[self.rule].promotes)
+
+
+# Whole models in training at once: four of 3B are 155 GB, which 16 chips of 32 GB or 32 of 16 GB hold beside the rest.
+WHOLE_MODELS_AT_ONCE = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -294,9 +314,16 @@ class InnerSection(Section):
         paper="32 (Table 3)",
     )
     students_at_once: int = setting(
-        # Four whole models in training are 155 GB: 16 chips of 32 GB or 32 of 16 GB hold them beside the teacher's.
-        4,
-        "students trained and measured together, in waves of whole datasets; 0: all",
+        -1,
+        "students trained and measured together, in waves of whole datasets; 0: all; -1: all where adapters are "
+        f"trained, otherwise {WHOLE_MODELS_AT_ONCE}",
+        at_least(-1),
+        execution_only=True,
+    )
+    update_batch: int = setting(
+        1,
+        "students whose updates a device computes at once; more than 1 fills an accelerator with a small model",
+        _ONE,
         execution_only=True,
     )
     advantage: str = setting("rloo", "advantage within a group", registered, paper="RLOO (section 3)")
@@ -359,6 +386,7 @@ class FinalSection(Section):
         "kinds: 'curriculum', 'true_answers' and 'random_answers' (its answers replaced), 'promoted' (the promoted "
         "student, trained further on hard train problems), 'hard_only', 'self_play' (SeRL)",
         registered,
+        distinct,
     )
     num_steps: int = setting(1500, "student steps, the same for all methods", _ONE, paper="1,500 (Table 3)")
     num_replicas: int = setting(4, "students of each kind, whose results are averaged", _ONE, paper="2 or more (B.8)")
@@ -410,47 +438,12 @@ class SelfPlaySection(Section):
 
     questions_per_episode: int = setting(16, "questions that a student writes each episode", _ONE)
     label_samples: int = setting(16, "answers whose majority becomes the label", _ONE)
-    agreement: tuple[float, ...] = setting((0.2, 0.8), "share of the majority with which a question is kept")
-    max_similarity: float = setting(0.95, "share of words in common with an earlier question or a seed, at most")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AnalysisSection(Section):
-    """Diversity and quality of the questions, and answers to read."""
-
-    saved_completions: int = setting(
-        8,
-        "students' answers of each outer step in `completions.jsonl`; 0: none",
-        at_least(0, "none"),
-        execution_only=True,
-        legacy=0,
+    agreement: tuple[float, ...] = setting(
+        (0.2, 0.8), "share of the majority with which a question is kept", two_shares
     )
-    embeddings: str = setting(
-        "model",
-        "'model', or 'sentence-transformers:NAME' with the extra `embeddings`",
-        paper="Qwen3-Embedding-8B (section 5)",
+    max_similarity: float = setting(
+        0.95, "share of words in common with an earlier question or a seed, at most", fraction
     )
-    vendi_size: int = setting(
-        128,
-        "questions that every set is brought to for its Vendi score; 0: as it is",
-        at_least(0),
-        paper="128 (Table 1)",
-        legacy=0,
-    )
-    vendi_draws: int = setting(100, "bootstrap draws of a Vendi score", _ONE, paper="100 (Table 1)", legacy=100)
-    judge: str = setting(
-        "self_consistency",
-        "who decides whether questions are well posed and answers right: 'world' (exact), 'self_consistency', "
-        "'endpoint' (extra `judge`; OPENAI_BASE_URL and OPENAI_API_KEY in the environment) or 'none'",
-        one_of("world", "self_consistency", "endpoint", "none"),
-        paper="Claude 4.5 Sonnet (Table 7)",
-    )
-    judge_questions: int = setting(
-        384, "questions that are judged at most; 'world' judges all", _ONE, paper="375 to 384 (Table 7)"
-    )
-    judge_samples: int = setting(16, "answers of self_consistency to a question", _ONE)
-    judge_agreement: float = setting(0.5, "share of the majority that makes a question well posed")
-    judge_model: str = setting("", "model of the endpoint")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -458,8 +451,10 @@ class EvaluationSection(Section):
     """Tests of policies."""
 
     num_samples: int = setting(32, "answers to each test problem", _ONE, paper="32 (section 4)")
-    pass_at: tuple[int, ...] = setting((1, 4, 8, 16, 32), "k of pass@k", integers, paper="1, 4, 8, 16, 32 (section 4)")
+    pass_at: tuple[int, ...] = setting(
+        (1, 4, 8, 16, 32), "k of pass@k", integers, distinct, paper="1, 4, 8, 16, 32 (section 4)"
+    )
     temperature: float = setting(1.0, "temperature of tests; 0 is greedy", _TEMPERATURE, paper="1.0 (Table 3)")
     top_p: float = setting(1.0, "nucleus sampling; 1 is off", _TOP_P)
     validation_samples: int = setting(16, "answers to each hard validation problem", _ONE)
-    problems_per_call: int = setting(32, "problems of one call of the compiled program", _ONE, execution_only=True)
+    problems_per_call: int = setting(64, "problems of one call of the compiled program", _ONE, execution_only=True)

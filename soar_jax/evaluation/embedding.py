@@ -12,7 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from soar_jax import parallel
-from soar_jax.errors import SettingsError, require
+from soar_jax.config.fields import SENTENCE_TRANSFORMERS
+from soar_jax.errors import SettingsError
 from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase, decoder_params
@@ -21,8 +22,6 @@ from soar_jax.parallel import processes
 from soar_jax.parallel.ahead import ahead_jit
 from soar_jax.sampling.text import TextSampler
 from soar_jax.types import PromptBatch
-
-SENTENCE_TRANSFORMERS = "sentence-transformers:"
 
 
 class Embedder(Protocol):
@@ -47,7 +46,9 @@ def mean_pooled(
         return total / prompts.lengths[:, None]
 
     in_specs = (parallel.REPLICATED, parallel.REPLICATED, parallel.BY_POPULATION)
-    return parallel.shard_over_population(mesh, pool, in_specs, parallel.BY_POPULATION)(weights, frozen_base, prompts)
+    return parallel.shard_over_population(mesh, pool, in_specs=in_specs, out_specs=parallel.BY_POPULATION)(
+        weights, frozen_base, prompts
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,21 +103,17 @@ def make_embedder(name: str, sampler: TextSampler, weights: Params, rows_per_cal
     """Makes the embedder that `analysis.embeddings` names: "model", or "sentence-transformers:NAME_OR_FOLDER".
 
     Raises:
-      SettingsError: the name is unknown, or the library or model is missing.
+      SettingsError: the library or model is missing.
     """
     if name == "model":
         return ModelEmbedder(sampler=sampler, weights=weights, rows_per_call=rows_per_call)
-    model_name = name.removeprefix(SENTENCE_TRANSFORMERS)
-    require(
-        name.startswith(SENTENCE_TRANSFORMERS) and bool(model_name),
-        f"analysis.embeddings is {name!r}; use 'model' or '{SENTENCE_TRANSFORMERS}NAME_OR_FOLDER'",
-    )
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise SettingsError(
             f"analysis.embeddings is {name!r}, which needs: pip install 'soar-jax[embeddings]'"
         ) from None
+    model_name = name.removeprefix(SENTENCE_TRANSFORMERS)
     try:
         return SentenceTransformerEmbedder(model=SentenceTransformer(model_name, device="cpu"))
     except Exception as error:  # the library raises many types when it cannot load a model

@@ -55,9 +55,8 @@ class EndpointJudge:
         """Reads the URL and the key from the environment, and the cache.
 
         Raises:
-          SettingsError: the URL, the key, the model's name or the client library is missing.
+          SettingsError: the URL, the key or the client library is missing.
         """
-        require(bool(model), "analysis.judge is 'endpoint', but analysis.judge_model names no model")
         for variable in (URL_VARIABLE, KEY_VARIABLE):
             require(bool(os.environ.get(variable)), f"analysis.judge is 'endpoint', but {variable} is not set")
         try:

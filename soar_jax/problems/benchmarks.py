@@ -68,9 +68,6 @@ def load(name: str, path: str, fields: FieldsSection) -> Benchmark:
     Raises:
       SettingsError: it cannot be read, or has no gradable row.
     """
-    if name == "jsonl":
-        for key in ("question", "answer"):
-            require(bool(getattr(fields, key)), f"problems.fields names no {key}; which field of a row is it?")
     read = BENCHMARKS[name]
     problems: dict[str, Problem] = {}
     left_out: collections.Counter[str] = collections.Counter()

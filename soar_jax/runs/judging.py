@@ -24,15 +24,10 @@ def make_judge(setup: Setup, workdir: epath.Path) -> Judge | None:
     """Makes the judge `analysis.judge`; None for "none", and for "world", whose judgements are in the ledger.
 
     Raises:
-      SettingsError: the endpoint's address, key, model or library is missing, or the problems' source cannot judge.
+      SettingsError: the endpoint's address, key or library is missing, or the workdir cannot hold its cache.
     """
     config = setup.config
     analysis = config.analysis
-    require(
-        analysis.judge != "world" or config.problems.source == "arithmetic",
-        f"analysis.judge is 'world', but problems.source {config.problems.source!r} cannot judge questions; use "
-        "'self_consistency', 'endpoint' or 'none'",
-    )
     if analysis.judge == "endpoint":
         require(
             not files.is_in_bucket(workdir),

@@ -56,17 +56,17 @@ def test_method_is_found_by_its_name_on_the_command_line(name):
 
 
 def test_unknown_method_is_one_line_with_those_there_are():
-    with pytest.raises(SettingsError, match=r"^method is 'sour_math'; choose one of soar_math, [^\n]*128$"):
+    with pytest.raises(SettingsError) as refused:
         method_config("sour_math")
+    assert str(refused.value) == f"method is 'sour_math'; choose one of {', '.join(METHODS)}"
 
 
-def test_method_of_ones_own_is_registered_once(monkeypatch):
-    monkeypatch.setattr(METHODS, "_entries", dict(METHODS.items()))  # private, so that the entry goes with the test
-
-    @METHODS.register("mine")
+def test_method_of_ones_own_is_registered_once():
     def mine(config):
         config.inner.num_steps = 5
 
-    assert read_config(method_config("mine")).inner.num_steps == 5
-    with pytest.raises(SettingsError, match="method: 'mine' is registered twice; choose another name"):
+    with METHODS.temporarily():
         METHODS.register("mine")(mine)
+        assert read_config(method_config("mine")).inner.num_steps == 5
+        with pytest.raises(SettingsError, match="method: 'mine' is registered twice; choose another name"):
+            METHODS.register("mine")(mine)

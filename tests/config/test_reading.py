@@ -22,6 +22,7 @@ EXECUTION_ONLY = {
     "checkpoints",
     "tracking",
     "inner.students_at_once",
+    "inner.update_batch",
     "analysis.saved_completions",
     "evaluation.problems_per_call",
     "grading.num_workers",
@@ -94,7 +95,7 @@ def test_saved_config_equals_its_own(config, saved):
 
 
 @pytest.mark.parametrize(("rank", "different"), [(0, []), (4, ["lora.learning_rate_scale"])])
-def test_a_config_of_before_adapters_had_their_own_rate_is_another_only_with_adapters(rank, different):
+def test_an_old_learning_rate_differs_only_with_adapters(rank, different):
     """And nano's importance weights were off before there were any."""
     config = make_config(**{"lora.rank": rank})
     saved = as_json(config.to_dict())
@@ -116,7 +117,7 @@ def test_saved_config_that_is_no_object_differs_in_all(config, damage):
     assert "seed" in differing_keys(damage, config, identity_only=True)
 
 
-def test_config_that_was_saved_before_keys_existed_has_what_runs_did_then(config, saved):
+def test_an_older_saved_config_has_what_runs_did_then(config, saved):
     saved["curriculum"]["schedule"] = "then_hard"  # of this scale then
     for section, key, _ in newer_keys():
         del (saved[section] if section else saved)[key]

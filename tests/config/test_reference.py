@@ -3,6 +3,7 @@ import sys
 
 from soar_jax.config.reference import keys, markdown, table
 from soar_jax.config.run_config import RunConfig
+from soar_jax.registry import EXTENSION_POINTS, registry
 from tests.configs import make_config
 from tests.conftest import ROOT
 
@@ -24,6 +25,15 @@ def test_every_key_is_listed_once_in_a_row_of_five_cells():
     assert len(set(names)) == len(names)
     assert {row.count("|") for row in rows} == {6}
     assert markdown().splitlines().count("|---|---|---|---|---|") == 1
+
+
+def test_help_ends_with_the_choices_of_a_key():
+    helps = {key.name: key.help for key in keys(RunConfig())}
+    assert helps["promotion.statistic"] == "statistic of a step's g rewards; choices: mean, best"
+    assert "choices" not in helps["promotion.window"]
+    for key in EXTENSION_POINTS.keys() - {"method", "model.source"}:
+        before = "arithmetic, " if key == "problems.source" else ""
+        assert helps[key].endswith(f"; choices: {before}{', '.join(registry(key))}")
 
 
 def test_table_shows_the_values_of_a_config():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import get_type_hints
 
 import pytest
 
@@ -23,8 +24,29 @@ BAD = [
     ("seed", 99999999999, "seed is 99999999999; it must be 0 to 4294967295"),
     ("promotion.threshold", float("nan"), "promotion.threshold is nan; give a number"),
     ("prompts.student", "exam", "prompts.student lacks {question}: students would be asked nothing"),
+    ("prompts.student", "step_by_stp", "give a text with it, or one of frame, step_by_step"),
+    (
+        "prompts.teacher",
+        "three_exampels",
+        "prompts.teacher is three_exampels; give one of the names topics, one_example, three_examples, teacher, or a "
+        "text of several words",
+    ),
+    ("prompts.teacher", "", "prompts.teacher is empty; give one of the names topics, "),
+    ("prompts.opening_words", -3, "prompts.opening_words is -3; it must be at least 1"),
     ("prompts.from_seed", "teacher", "prompts.from_seed lacks {opening}: self-play would see no seed"),
     ("prompts.question_end", "", "prompts.question_end is empty; it must end the teacher's question"),
+    ("promotion.threshold", float("inf"), "promotion.threshold is inf; give a number"),
+    ("student.learning_rate", float("inf"), "student.learning_rate is inf; give a number"),
+    ("problems.topic", "dail", "problems.topic is 'dail'; choose one of dial, mirror"),
+    ("transfer.topic", "", "transfer.topic is ''; choose one of dial, mirror"),
+    ("analysis.embeddings", "bert", "analysis.embeddings is 'bert'; use 'model' or 'sentence-transformers:NAME_OR_F"),
+    ("analysis.embeddings", "sentence-transformers:", "analysis.embeddings is 'sentence-transformers:'; use 'model'"),
+    ("analysis.judge_agreement", -2.0, "analysis.judge_agreement is -2.0; it must be 0 to 1"),
+    ("self_play.max_similarity", 7.0, "self_play.max_similarity is 7.0; it must be 0 to 1"),
+    ("self_play.agreement", (0.8, 0.2), "self_play.agreement is (0.8, 0.2); give two shares, the lower first"),
+    ("self_play.agreement", (0.5,), "self_play.agreement is (0.5,); give two shares, the lower first"),
+    ("lora.scale", -1.0, "lora.scale is -1.0; it must be more than 0"),
+    ("mesh.cpu_devices", 0, "mesh.cpu_devices is 0; it must be at least 1"),
     ("model.dtype", "float8", "model.dtype is 'float8'; choose one of auto, float32, bfloat16"),
     ("model.attention", "flash", "model.attention is 'flash'; choose one of auto, plain, splash, cudnn"),
     ("hard_subset.validation_share", 1.0, "hard_subset.validation_share is 1.0; it must be 0 or more, and below 1"),
@@ -64,7 +86,9 @@ BAD = [
     ("final.num_replicas", 0, "final.num_replicas is 0; it must be at least 1"),
     ("transfer.num_problems", 0, "transfer.num_problems is 0; it must be at least 1"),
     ("analysis.judge", "me", "choose one of world, self_consistency, endpoint, none"),
-    ("sampling.population_batch", 0, "sampling.population_batch is 0; it must be at least 1"),
+    ("sampling.population_batch", -1, "sampling.population_batch is -1; it must be 0 (by device) or more"),
+    ("inner.students_at_once", -2, "inner.students_at_once is -2; it must be at least -1"),
+    ("inner.update_batch", 0, "inner.update_batch is 0; it must be at least 1"),
     ("checkpoints.keep_every", -1, "checkpoints.keep_every is -1; it must be 0 (none) or more"),
     # Lists.
     ("evaluation.pass_at", (), "evaluation.pass_at is (); give at least one whole number, each 1 or more"),
@@ -81,7 +105,14 @@ BAD = [
     ("grading.extraction", (), "grading.extraction is empty; name at least one extractor"),
     ("grading.extraction", ("boxd",), "grading.extraction is 'boxd'; choose one of"),
     ("lora.layers", ("querry",), "lora.layers is 'querry'; choose one of query, key, value"),
+    ("final.students", ("hard_only", "hard_only"), "final.students is ('hard_only', 'hard_only'); name each only once"),
+    ("evaluation.pass_at", (1, 4, 4), "evaluation.pass_at is (1, 4, 4); name each only once"),
+    ("tracking.trackers", ("wandb", "wandb"), "tracking.trackers is ('wandb', 'wandb'); name each only once"),
     # Types.
+    ("self_play.agreement", ("x", "y"), "self_play.agreement[0] is 'x'; it must be a number"),
+    ("self_play.agreement", (0.2, float("nan")), "self_play.agreement[1] is nan; give a number"),
+    ("student.graded_values", (1, 0, "c", 0), "student.graded_values[2] is 'c'; it must be a number"),
+    ("prompts.subjects", (1, 2), "prompts.subjects[0] is 1; it must be a text"),
     ("seed", "1", "seed is '1'; it must be a whole number"),
     ("seed", 1.0, "seed is 1.0; it must be a whole number"),
     ("seed", True, "seed is True; it must be a whole number"),
@@ -93,6 +124,14 @@ BAD = [
     ("final.students", "hard_only", "final.students is 'hard_only'; it must be a tuple"),
     ("outer", 3, "outer is 3; it is a section and has keys of its own"),
 ]
+# Numbers without a rule of their own, and why.
+FREE_NUMBERS = {
+    "promotion.threshold",  # any number: below zero it promotes students that got worse
+    "mesh.population",  # the rules that tie keys check the sizes of the mesh together
+    "mesh.data",
+    "mesh.fsdp",
+    "mesh.tensor",
+}
 PLACE = re.compile(r"\b(Table \d+|section \d+|[BCD]\.\d+)\b")
 
 
@@ -148,6 +187,29 @@ def test_unknown_key_is_refused_with_those_there_are(unknown, message):
 def test_every_key_and_section_has_a_help_text():
     assert all(len(key.help) > 2 for key in keys(RunConfig()))
     assert all(field.metadata["help"] for field in dataclasses.fields(RunConfig))
+
+
+def fields_of(kind, prefix=""):
+    """Name, type and field of each key of a section and of its own sections."""
+    types = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(types[field.name]):
+            yield from fields_of(types[field.name], f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, types[field.name], field
+
+
+def test_every_number_has_a_rule():
+    numbers = (int, float, tuple[int, ...], tuple[float, ...])
+    without = {name for name, kind, field in fields_of(RunConfig) if kind in numbers and not field.metadata["rules"]}
+    assert without == FREE_NUMBERS
+
+
+def test_a_prompt_of_ones_own_has_several_words_or_marks():
+    for prompt in ("Write one problem.", "{subject}", "Problem:"):
+        values = method_config("soar_math", "llama3.2-3b").to_dict()
+        values["prompts"] |= {"teacher": prompt, "subjects": ("algebra",)}
+        assert read_config(values).prompts.teacher == prompt
 
 
 def test_every_value_of_the_paper_names_its_place():

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from soar_jax.errors import SettingsError
 from soar_jax.evaluation.diversity import vendi_score
-from soar_jax.evaluation.embedding import CentredEmbedder, ModelEmbedder, make_embedder
+from soar_jax.evaluation.embedding import CentredEmbedder, ModelEmbedder
 from soar_jax.model import decoder
 from soar_jax.problems import arithmetic
 
@@ -37,9 +36,3 @@ def test_centred_vectors_distinguish_questions(nano_sampler):
     np.testing.assert_allclose(centred.embed(questions).mean(axis=0), 0, atol=1e-4)
     assert vendi_score(centred.embed(questions)) > 1.5 * vendi_score(plain.embed(questions))
     assert vendi_score(centred.embed(TEXTS[:1] * 3)) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("name", ["bert", "sentence-transformers:"])
-def test_unknown_embedder_is_refused(nano_sampler, name):
-    with pytest.raises(SettingsError, match=r"analysis\.embeddings is"):
-        make_embedder(name, *nano_sampler, rows_per_call=2)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from soar_jax.config.sections import ARITHMETIC_TOPICS, MAX_ARITHMETIC_LEVEL
 from soar_jax.problems import arithmetic
 
 
@@ -46,6 +47,11 @@ def test_facts_by_hand(question, subject, level, answer):
 )
 def test_other_text_is_malformed(question):
     assert arithmetic.facts(question) == arithmetic.QuestionFacts(subject="malformed", level=0, true_answer=None)
+
+
+def test_the_config_knows_the_topics_and_levels_of_problems():
+    assert tuple(arithmetic.WORKED_TOPICS) == ARITHMETIC_TOPICS
+    assert arithmetic.MAX_OPERATIONS == MAX_ARITHMETIC_LEVEL
 
 
 def test_a_worked_answer_shows_every_state():

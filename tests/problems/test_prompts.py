@@ -137,7 +137,7 @@ def test_pairs_in_closed_tags_with_a_box(text, found):
     assert parse_question_answer(BOXED_TAGS, text, ("last_number",)) == wanted
 
 
-def test_the_format_that_the_teachers_prompt_demands_is_well_formed():
+def test_the_format_that_the_teachers_prompt_asks_is_well_formed():
     demanded = TEACHER["topics"].partition("without any change:\n")[2].partition("\nExplanations")[0]
     pair = QuestionAnswer(question="the complete problem", answer="its final answer")
     assert parse_question_answer(BOXED_TAGS, demanded, ("boxed",)) == pair

@@ -69,13 +69,6 @@ def test_judgements_of_the_source_are_kept(tmp_path):
     assert (row["well_posed"], row["right"]) == (False, None)
 
 
-@pytest.mark.parametrize("source", ["math", "jsonl"])
-def test_the_world_judges_no_benchmark(tmp_path, source):
-    setup = make_setup(**{"problems.source": source, "analysis.judge": "world"})
-    with pytest.raises(SettingsError, match=f"analysis.judge is 'world', but problems.source '{source}' cannot judge"):
-        judging.make_judge(setup, epath.Path(tmp_path))
-
-
 def test_an_endpoints_cache_in_a_bucket_is_refused():
     setup = make_setup(**{"analysis.judge": "endpoint", "analysis.judge_model": "m"})
     with pytest.raises(
