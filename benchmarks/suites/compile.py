@@ -23,7 +23,7 @@ def measure(options: Options) -> Iterator[Section]:
     jax.config.update("jax_enable_compilation_cache", False)
     device, devices = topology_devices(TOPOLOGY)
     for name in options.models:
-        config = models.run_config(name).for_platform(device.platform)
+        config = models.shipped_config(name).for_platform(device.platform)
         model = load_model(str(models.folder(name, options.smollm2)), config.model.dtype).config
         started = time.perf_counter()
         compiled = compile_all(abstract_run(config, model, device, devices), device)

@@ -219,6 +219,7 @@ def _students(tiny: bool, shape: PopulationShape) -> list[dict[str, Any]]:
     config = dataclasses.replace(
         config,
         sampling=dataclasses.replace(config.sampling, max_slots=max_slots, population_batch=population_batch),
+        inner=dataclasses.replace(config.inner, update_batch=population_batch),
         student=dataclasses.replace(config.student, rows_per_micro_batch=16, logprob_chunk_tokens=4096),
     )
     frozen_base = lora.FrozenBase(_random(model, DTYPE), jax.numpy.float32(LORA.scale))

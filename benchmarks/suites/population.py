@@ -69,8 +69,8 @@ def _time(rounds: int, kind: str, rank: int) -> dict[str, Any]:
     def train(setup: Setup, sets: QuestionSets, number: int, first_student: int = 0) -> None:
         rates = learning_rates(setup.config.student, setup.config.inner.num_steps, warmup_steps=0)
         plan = EpisodePlan(stream="benchmark", indices=(number,), learning_rates=rates, first_student=first_student)
-        episode = train_population(setup, setup.base_weights, question_sets=sets, plan=plan)
-        jax.block_until_ready(episode.states)
+        states, _ = train_population(setup, setup.base_weights, question_sets=sets, plan=plan)
+        jax.block_until_ready(states)
 
     def one_program(number: int) -> float:
         started = time.perf_counter()
@@ -123,7 +123,7 @@ def _memory(kind: str, rank: int) -> dict[str, Any]:
         loss=student.loss,
         optimizer=student.optimizer,
         rows_per_micro_batch=student.rows_per_micro_batch,
-        population_batch=setup.config.sampling.population_batch,
+        population_batch=setup.config.inner.update_batch,
     ).compile()
     analysis = compiled.memory_analysis()
     assert analysis is not None

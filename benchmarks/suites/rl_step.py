@@ -75,7 +75,7 @@ def work_of(name: str, smollm2: str) -> Work:
     return Work(model=name, folder=models.folder(name, smollm2), num_prompts=8, **sizes)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Ours:
     """Our RLOO step on one mesh layout."""
 
@@ -92,7 +92,7 @@ class Ours:
             tokenizer=base.tokenizer,
             prompts=PromptsSection(bucket_tokens=(self.work.prompt_tokens,)),
             max_slots=self.work.num_rows,
-            population_batch=config.sampling.population_batch,
+            population_batch=1,
             meter=WorkMeter(base.config),
         )
         self.prompts = self.sampler.encode(self.work.prompts())
@@ -155,7 +155,7 @@ def measure(options: Options) -> Iterator[Section]:
 
 def _section(work: Work, options: Options) -> Section:
     base = load_model(str(work.folder), "float32")
-    layouts = {name: Ours(work, base, num_devices) for name, num_devices in LAYOUTS.items()}
+    layouts = {name: Ours(work=work, base=base, num_devices=num_devices) for name, num_devices in LAYOUTS.items()}
     sides: dict[str, Any] = {name: ours.step for name, ours in layouts.items()}
     with contextlib.ExitStack() as stack:
         for name in options.peers:

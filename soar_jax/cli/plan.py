@@ -13,6 +13,7 @@ import json
 import math
 from typing import Any
 
+import jax
 from absl import flags
 from rich.console import Console
 from rich.table import Table
@@ -50,7 +51,11 @@ def main() -> None:
     """Prints the plan."""
     config = command.run_config(CONFIG).for_platform("tpu")  # all known topologies are of accelerators
     require(PRICE.value is None or math.isfinite(PRICE.value), f"--price is {PRICE.value}; give a number")
-    topology = devices.parse_topology(TOPOLOGY.value) if TOPOLOGY.value else devices.local_topology()
+    if TOPOLOGY.value:
+        jax.config.update("jax_platforms", "cpu")  # accelerators may be here, and another process may have them
+        topology = devices.parse_topology(TOPOLOGY.value)
+    else:
+        topology = devices.local_topology()
     assumed = Assumptions(
         sizes=Sizes(hard_share=HARD_SHARE.value, num_promotions=PROMOTIONS.value, accepted_share=ACCEPTED_SHARE.value),
         completion_share=COMPLETION_SHARE.value,

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import UNEMBEDDING, Adapter, LoRALinear, map_adapters
 from soar_jax.model.parameters import Params, ParamSpec, map_table, num_input_axes, parameter_table
-from soar_jax.parallel.mesh import DATA, FSDP, POPULATION, TENSOR, device_put_global
+from soar_jax.parallel.mesh import DATA, FSDP, POPULATION, TENSOR, AnyMesh, device_put_global
 from soar_jax.parallel.sharding import COMPUTE_RULES, SINGLE_POLICY_STORAGE_RULES, STORAGE_RULES, constrain, partition
 
 
@@ -40,7 +40,7 @@ def _is_axes(node: Any) -> bool:
     return isinstance(node, tuple) and not isinstance(node, Adapter) and all(isinstance(a, str | None) for a in node)
 
 
-def shardings(mesh: Mesh, model: ModelConfig, weights: Params, num_stacked: int = 0) -> Params:
+def shardings(mesh: AnyMesh, model: ModelConfig, weights: Params, num_stacked: int = 0) -> Params:
     """Returns the storage sharding of weights, a NamedSharding for each leaf.
 
     Args:
@@ -60,7 +60,11 @@ def shardings(mesh: Mesh, model: ModelConfig, weights: Params, num_stacked: int 
 
 
 def state_shardings(
-    mesh: Mesh, optimizer: optax.GradientTransformation, opt_state: Any, weight_shardings: Params, num_stacked: int = 0
+    mesh: AnyMesh,
+    optimizer: optax.GradientTransformation,
+    opt_state: Any,
+    weight_shardings: Params,
+    num_stacked: int = 0,
 ) -> Any:
     """Returns the shardings of an optimiser's state; its params-like leaves are sharded as the weights."""
     rest = NamedSharding(mesh, PartitionSpec(*((POPULATION,) * num_stacked)))

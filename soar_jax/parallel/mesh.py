@@ -16,19 +16,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from soar_jax.errors import SettingsError, require
 
 POPULATION, DATA, FSDP, TENSOR = AXES = ("population", "data", "fsdp", "tensor")
 STUDENTS = "students"  # name of the vmapped axis of students that a device runs at once
 BY_POPULATION = PartitionSpec(POPULATION)  # leading axis sharded over the population axis
+AnyMesh: TypeAlias = Mesh | AbstractMesh  # of devices, or of as many that are not at hand
 REPLICATED = PartitionSpec()  # a copy on every device
 MAX_CPU_DEVICES = 512  # far more than any CPU has cores; JAX takes minutes to make many more
 
@@ -76,18 +77,25 @@ def make_mesh(
     return Mesh(mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True), AXES)
 
 
-def _sizes(wanted: tuple[int, ...], num_devices: int) -> tuple[int, ...]:
+def abstract_mesh(num_devices: int, *, population: int, data: int = 1, fsdp: int = 1, tensor: int = 1) -> AbstractMesh:
+    """Makes the mesh of `make_mesh` for devices that are not at hand, to compute shardings with.
+
+    Raises:
+      SettingsError: the sizes do not fit the number of devices.
+    """
+    return AbstractMesh(_sizes((population, data, fsdp, tensor), num_devices, there_are="there are"), AXES)
+
+
+def _sizes(wanted: tuple[int, ...], num_devices: int, there_are: str = "JAX sees") -> tuple[int, ...]:
     named = ", ".join(f"mesh.{axis}={size}" for axis, size in zip(AXES, wanted, strict=True))
-    require(all(size == -1 or size >= 1 for size in wanted), f"{named}: a size is 1 or more, or -1 for what is left")
-    require(wanted.count(-1) <= 1, f"{named}: only one size may be -1")
     fixed = math.prod(size for size in wanted if size != -1)
     require(
         fixed <= num_devices and (-1 not in wanted or num_devices % fixed == 0),
-        f"{named}: {fixed} devices{' or a multiple of them' if -1 in wanted else ''} are needed, but JAX sees "
+        f"{named}: {fixed} devices{' or a multiple of them' if -1 in wanted else ''} are needed, but {there_are} "
         f"{num_devices} device(s); change the sizes, or on a CPU raise mesh.cpu_devices",
     )
     require(
-        jax.process_count() == 1 or -1 in wanted or fixed == num_devices,
+        -1 in wanted or fixed == num_devices or jax.process_count() == 1,
         f"{named} uses {fixed} of {num_devices} devices; with several processes the mesh must use all of them",
     )
     return tuple(num_devices // fixed if size == -1 else size for size in wanted)
@@ -106,7 +114,7 @@ def _across_slices(sizes: tuple[int, ...], num_slices: int, devices: list[Any]) 
 
 
 def check_divides(
-    mesh: Mesh, name: str, value: int, axes: Sequence[str] = (POPULATION,), help: str = "change one of them"
+    mesh: AnyMesh, name: str, value: int, axes: Sequence[str] = (POPULATION,), help: str = "change one of them"
 ) -> None:
     """Checks that axes of the mesh divide a size.
 

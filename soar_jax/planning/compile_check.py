@@ -14,9 +14,11 @@ import jax
 from soar_jax import parallel
 from soar_jax.config.run_config import RunConfig
 from soar_jax.errors import SettingsError
+from soar_jax.model import attention
 from soar_jax.model.config import ModelConfig
 from soar_jax.planning.collectives import collectives
-from soar_jax.runs.memory import AbstractRun, with_slots
+from soar_jax.runs.memory import AbstractRun
+from soar_jax.runs.memory_fit import fit_to_memory
 from soar_jax.runs.programs import Program, RunPrograms
 from soar_jax.telemetry.devices import GPU, Device
 
@@ -94,7 +96,9 @@ def abstract_run(config: RunConfig, model: ModelConfig, device: Device, devices:
     """
     sizes = config.mesh
     mesh = parallel.make_mesh(sizes.population, data=sizes.data, fsdp=sizes.fsdp, tensor=sizes.tensor, devices=devices)
-    return AbstractRun(with_slots(config, model, mesh, device.memory_bytes), model, mesh)
+    attention.check(config.model, mesh)
+    model = attention.choose(config.model, model, mesh)
+    return AbstractRun(fit_to_memory(config, model, mesh, memory_bytes=device.memory_bytes), model, mesh)
 
 
 def compile_all(run: AbstractRun, device: Device, only: str = "", num_threads: int = 1) -> Iterator[Compiled]:

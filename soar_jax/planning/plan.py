@@ -7,7 +7,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from jax.sharding import AbstractMesh
 
+from soar_jax import parallel
 from soar_jax.config.policy_sections import PolicySection
 from soar_jax.config.run_config import RunConfig
 from soar_jax.errors import require
@@ -16,7 +18,8 @@ from soar_jax.model import lora
 from soar_jax.model.config import ModelConfig
 from soar_jax.rl.losses import completion_widths
 from soar_jax.runs.calls import Call, RunPhase, Sizes, run_calls
-from soar_jax.runs.memory import fitting_slots, with_max_slots
+from soar_jax.runs.memory_fit import fit_to_memory
+from soar_jax.runs.mesh_fit import check_mesh_fit
 from soar_jax.sampling import ring
 from soar_jax.sampling.sampler import slot_schedule
 from soar_jax.telemetry import costs
@@ -104,7 +107,7 @@ class Plan:
 
     @property
     def usd(self) -> float:
-        """Money."""
+        """Price of all chip-hours, in US dollars."""
         return self.chip_hours * self.usd_per_chip_hour
 
     @property
@@ -128,17 +131,24 @@ def make_plan(
 ) -> Plan:
     """Plans a run of a method config with a model.
 
-    Work is taken to be shared out evenly over the chips; the time of grading, compiling and checkpoints is left out.
+    Work is split as the config's mesh splits it; the time of grading, compiling and checkpoints is left out.
 
     Args:
       usd_per_chip_hour: None takes the device's list price.
 
     Raises:
-      SettingsError: an assumption is out of its range, or the model cannot have the config's adapters.
+      SettingsError: an assumption is out of its range, the mesh does not fit the topology or the config, or the model
+        cannot have the config's adapters.
     """
     _check(assumed)
-    config = _with_slots(config, model, topology)
-    counter = _Counter(config, model, topology=topology, assumed=assumed)
+    sizes = config.mesh
+    mesh = parallel.abstract_mesh(
+        topology.num_chips, population=sizes.population, data=sizes.data, fsdp=sizes.fsdp, tensor=sizes.tensor
+    )
+    check_mesh_fit(mesh, config)
+    model = dataclasses.replace(model, int8_cache=config.model.int8_cache)
+    config = fit_to_memory(config, model, mesh, memory_bytes=topology.device.memory_bytes)
+    counter = _Counter(config, model, topology=topology, assumed=assumed, mesh=mesh)
     by_phase = itertools.groupby(run_calls(config, assumed.sizes), key=lambda call: call.phase)
     costs_by_phase = ((phase, counter.cost(calls)) for phase, calls in by_phase)
     phases = tuple((phase, cost) for phase, cost in costs_by_phase if cost != Cost())
@@ -152,16 +162,6 @@ def _state_bytes(config: RunConfig, model: ModelConfig) -> float:
     lora_config = config.trained_lora
     shared = costs.weight_bytes(model) if lora_config else 0
     return _policies_in_training(config) * costs.training_state_bytes(model, lora_config) + shared
-
-
-def _with_slots(config: RunConfig, model: ModelConfig, topology: Topology) -> RunConfig:
-    """The config with `sampling.max_slots` 0 settled, if each chip holds its share of what is in training."""
-    if config.sampling.max_slots:
-        return config
-    taken = _state_bytes(config, model) / topology.num_chips
-    num_tensor_shards = max(1, config.mesh.tensor)
-    num_slots = fitting_slots(config, model, topology.device.memory_bytes, taken, num_tensor_shards)
-    return with_max_slots(config, num_slots)
 
 
 def _policies_in_training(config: RunConfig) -> int:
@@ -183,12 +183,15 @@ def _check(assumed: Assumptions) -> None:
 
 
 class _Counter:
-    """Counts what calls cost with one model on one topology."""
+    """Counts what calls cost with one model on the mesh of one topology."""
 
-    def __init__(self, config: RunConfig, model: ModelConfig, topology: Topology, assumed: Assumptions) -> None:
+    def __init__(
+        self, config: RunConfig, model: ModelConfig, topology: Topology, assumed: Assumptions, mesh: AbstractMesh
+    ) -> None:
         """Reads what matters off the config."""
-        self._model = dataclasses.replace(model, int8_cache=config.model.int8_cache)
-        self._assumed, self._chips = assumed, topology.num_chips
+        self._model, self._assumed, self._chips = model, assumed, mesh.size
+        self._shards, self._tensor = mesh.shape[parallel.POPULATION], mesh.shape[parallel.TENSOR]
+        self._row_shards = mesh.shape[parallel.DATA] * mesh.shape[parallel.FSDP]
         self._flops_per_s = topology.device.peak_flops * assumed.mfu
         self._bytes_per_s = topology.device.bandwidth * assumed.bandwidth_share
         self._prompt = padded_prompt(config, assumed)
@@ -229,21 +232,25 @@ class _Counter:
     def _decoding(self, draw: Call, tokens: int) -> tuple[float, float]:
         """Seconds and bytes read of decoding completions of `tokens` on average, as `sampling/sampler.py` does it.
 
-        Chips share out the policies, then a policy's rows. A chip decodes its rows in a number of slots, a finished
-        row making room for the next, until the last ends, which is taken to be at the limit. Every step reads the
-        weights once and the caches of all slots.
+        A shard of the population decodes its policies a batch at a time, or a part of the rows of a single policy. In a
+        shard, rows are split further, and weights and caches by the tensor axis. A chip decodes its rows in a number
+        of slots, a finished row making room for the next, until the last ends, which is taken to be at the limit.
+        Every step reads the weights once and the caches of all slots.
         """
         per_call = min(draw.prompts, draw.prompts_per_call)
-        num_calls = ceil_div(draw.prompts, per_call)
-        parts = max(1, self._chips // draw.policies)  # of a policy's rows
+        num_calls = ceil_div(draw.prompts, per_call) * ceil_div(draw.policies, draw.policies_per_call)
+        policies, parts = 1, self._shards * self._row_shards  # on a chip, and of a policy's rows
+        if draw.program == "sample_population":
+            policies = ceil_div(draw.policies_per_call - draw.one_more, self._shards) + draw.one_more
+            parts = self._row_shards
         slots, width = self._steps(ceil_div(per_call * draw.samples, parts), tokens, draw.max_tokens)
-        cache = float((slots * (self._prompt + width)).sum()) * costs.cache_bytes_per_token(self._model)
-        part_bytes = float(slots.size * costs.matrix_bytes(self._model) / self._num_sharing(draw) + cache)
-        whole_flops = costs.decode_flops(self._model, self._prompt, draw.max_tokens)
-        part_flops = float(slots.sum()) * (whole_flops / max(1, draw.max_tokens - 1))
-        part_s = max(part_bytes / self._bytes_per_s, part_flops / self._flops_per_s)
-        waves = ceil_div(draw.policies, self._chips)
-        return num_calls * waves * part_s, num_calls * draw.policies * parts * part_bytes
+        weights = float(slots.size * self._weight_reads(policies) * costs.matrix_bytes(self._model))
+        cache = policies * float((slots * (self._prompt + width)).sum()) * costs.cache_bytes_per_token(self._model)
+        chip_bytes = (weights + cache) / self._tensor
+        row_flops = costs.decode_flops(self._model, self._prompt, draw.max_tokens) / max(1, draw.max_tokens - 1)
+        chip_flops = policies * float(slots.sum()) * row_flops / self._tensor
+        chip_s = max(chip_bytes / self._bytes_per_s, chip_flops / self._flops_per_s)
+        return num_calls * chip_s, num_calls * self._chips * chip_bytes
 
     def _steps(self, rows: int, mean_tokens: int, max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """Slots and completion tokens whose cache is read, at each decoding step of a chip's rows.
@@ -264,11 +271,9 @@ class _Counter:
             slots[fits & (width == widths[-1])] = fewer
         return slots, width
 
-    def _num_sharing(self, draw: Call) -> int:
-        """Students that are decoded at once with the same weights: those that share a frozen base."""
-        if not self.lora_config:
-            return 1
-        return min(self._population_batch, ceil_div(draw.policies, self._chips))
+    def _weight_reads(self, policies: int) -> int:
+        """Times that a step reads the weights: once for each batch of policies that share a frozen base."""
+        return ceil_div(policies, self._population_batch) if self.lora_config else policies
 
     def _update(self, update: Call) -> Cost:
         """Rows are padded to their bucket; those whose advantage is zero are not computed."""
@@ -279,16 +284,19 @@ class _Counter:
             part * (self._training_flops(policy, width, num_completions=1) - prompt)
             for width, part in self._widths(policy)
         )
-        return self._training(share * (update.prompts_trained * prompt + update.rows_trained * rows))
+        return self._training(update, share * (update.prompts_trained * prompt + update.rows_trained * rows))
 
     def _compare(self, call: Call) -> Cost:
         """The reference's forward pass for a KL divergence in the reward, of rows that are padded to their limit."""
         prompt, both = (
             costs.reference_flops(self._model, self._prompt, call.max_tokens, num_completions=count) for count in (0, 1)
         )
-        return self._training(float(call.prompts_trained * prompt + call.rows_compared * (both - prompt)))
+        return self._training(call, float(call.prompts_trained * prompt + call.rows_compared * (both - prompt)))
 
-    def _training(self, flops: float) -> Cost:
+    def _training(self, call: Call, flops: float) -> Cost:
+        """The cost of operations; those of a single policy are made by each shard of the population."""
+        if call.program in ("update_policy", "policy_kl"):
+            flops *= self._shards
         return Cost(training_flops=flops, training_s=flops / (self._chips * self._flops_per_s))
 
     def _training_flops(self, policy: PolicySection, width: int, num_completions: int) -> float:
@@ -297,7 +305,7 @@ class _Counter:
             self._model,
             self._prompt,
             completion_tokens=width,
-            rematerialised=policy.remat != "none",
+            remat=policy.remat,
             lora_config=self.lora_config,
             num_completions=num_completions,
         )

@@ -20,7 +20,7 @@ from soar_jax.model.parameters import Params
 from soar_jax.problems.prompts import teacher_prompts
 from soar_jax.rl.policy import policy_settings
 from soar_jax.rng import stream_key
-from soar_jax.runs.memory import with_slots
+from soar_jax.runs.memory_fit import fit_to_memory
 from soar_jax.runs.mesh_fit import check_mesh_fit
 from soar_jax.sampling.text import TextSampler
 from soar_jax.soar.setup import Setup
@@ -57,9 +57,9 @@ def build(config: RunConfig, base: LoadedModel | None = None, trains: bool = Tru
     """
     mesh = check_mesh(config, trains)
     base = _load_base(config, mesh, base)
-    config = with_slots(config, base.config, mesh, device_memory(mesh.devices.flat[0]), trains)
+    config = fit_to_memory(config, base.config, mesh, memory_bytes=device_memory(mesh.devices.flat[0]), trains=trains)
     weights, frozen_base = _base_policy(config, mesh, base)
-    sampler = _make_sampler(config, mesh, base, frozen_base)
+    sampler = _make_sampler(config, mesh, base, frozen_base=frozen_base)
     _check_lengths(config, sampler, trains)
     student, teacher = (
         policy_settings(
@@ -94,7 +94,7 @@ def build(config: RunConfig, base: LoadedModel | None = None, trains: bool = Tru
 def _load_base(config: RunConfig, mesh: Mesh, base: LoadedModel | None) -> LoadedModel:
     """Loads or shards the base model, and chooses its attention."""
     if base is None:
-        base = load_model(config.model.source, config.model.dtype, config.params_dtype, mesh)
+        base = load_model(config.model.source, config.model.dtype, config.params_dtype, mesh=mesh)
     else:
         base = dataclasses.replace(base, params=layout.shard_params(mesh, base.config, base.params))
     return dataclasses.replace(base, config=attention.choose(config.model, base.config, mesh))
@@ -109,7 +109,7 @@ def _base_policy(config: RunConfig, mesh: Mesh, base: LoadedModel) -> tuple[Para
     return layout.shard_params(mesh, base.config, adapters), frozen
 
 
-def _make_sampler(config: RunConfig, mesh: Mesh, base: LoadedModel, frozen_base: FrozenBase | None) -> TextSampler:
+def _make_sampler(config: RunConfig, mesh: Mesh, base: LoadedModel, *, frozen_base: FrozenBase | None) -> TextSampler:
     return TextSampler(
         mesh=mesh,
         model=base.config,

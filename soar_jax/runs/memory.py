@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 
 from soar_jax import parallel
 from soar_jax.config.policy_sections import LoRASection, PolicySection
 from soar_jax.config.run_config import RunConfig
-from soar_jax.model import attention, layout, lora
+from soar_jax.model import layout, lora
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase
 from soar_jax.model.parameters import Params, abstract_params, map_table, parameter_table
@@ -22,10 +22,6 @@ from soar_jax.rl.train_step import OptimizerSettings, TrainState, init_train_sta
 from soar_jax.runs.mesh_fit import check_mesh_fit
 from soar_jax.sampling.sampler import SamplingSettings
 from soar_jax.telemetry import costs
-
-_CPU_SLOTS = 64
-_FEWEST_SLOTS, _MOST_SLOTS = 8, 256
-_USABLE_SHARE = 0.85  # of a device's memory; the rest is for the program, its temporaries and fragments
 
 
 def shaped(tree: Any, shardings: Any) -> Any:
@@ -52,7 +48,7 @@ def abstract_weights(model: ModelConfig, lora_config: LoRASection | None) -> Par
 class AbstractPolicies:
     """Shapes and shardings of the policies that `runs/build.py` and `rl/population.py` make."""
 
-    mesh: Mesh
+    mesh: parallel.AnyMesh
     model: ModelConfig
     lora_config: LoRASection | None  # None if the whole model is trained
 
@@ -96,16 +92,14 @@ class AbstractPolicies:
 class AbstractRun:
     """Shapes and shardings of a run on a mesh."""
 
-    def __init__(self, config: RunConfig, model: ModelConfig, mesh: Mesh) -> None:
+    def __init__(self, config: RunConfig, model: ModelConfig, mesh: parallel.AnyMesh) -> None:
         """Checks that the run fits the mesh.
 
         Raises:
           SettingsError: the mesh does not divide a size of the run or the model, or a setting is wrong.
         """
         check_mesh_fit(mesh, config)
-        attention.check(config.model, mesh)
-        self.config, self.mesh = config, mesh
-        self.model = model = attention.choose(config.model, model, mesh)
+        self.config, self.mesh, self.model = config, mesh, model
         if config.trained_lora is not None:
             lora.check(config.trained_lora, model)
         self.policies = AbstractPolicies(mesh=mesh, model=model, lora_config=config.trained_lora)
@@ -157,48 +151,6 @@ def cache_bytes_per_row(config: RunConfig, model: ModelConfig) -> int:
     return (2 * max(config.prompts.bucket_tokens) + longest - 1) * costs.cache_bytes_per_token(model)
 
 
-def with_slots(
-    config: RunConfig, model: ModelConfig, mesh: Mesh, memory_bytes: float | None, trains: bool = True
-) -> RunConfig:
-    """The config with `sampling.max_slots` 0 settled for a mesh's devices.
-
-    Args:
-      memory_bytes: of a device; None is a CPU's, which is not asked for.
-      trains: whether the state of a run is in memory, or the model alone.
-    """
-    if config.sampling.max_slots:
-        return config
-    num_slots = _CPU_SLOTS
-    if memory_bytes is not None:
-        taken = bytes_a_device(AbstractPolicies(mesh=mesh, model=model, lora_config=None).weights())
-        if trains:
-            run = AbstractRun(config, model, mesh)
-            taken = sum(run.state().values()) + sum(run.population().values())
-        num_slots = fitting_slots(config, model, memory_bytes, taken, mesh.shape[parallel.TENSOR])
-    return with_max_slots(config, num_slots)
-
-
-def with_max_slots(config: RunConfig, num_slots: int) -> RunConfig:
-    """The config with another `sampling.max_slots`."""
-    return dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, max_slots=num_slots))
-
-
-def fitting_slots(
-    config: RunConfig, model: ModelConfig, memory_bytes: float, taken_bytes: float, num_tensor_shards: int = 1
-) -> int:
-    """Computes how many rows a device can decode at once, beside what is in its memory: a power of two.
-
-    Counted are the policy's weights as they are computed with, and for each row its cache, its float32 logits and as
-    much again twice for what sampling makes of them. With more rows than the most, a step mostly reads the cache, and
-    takes longer by as much as it makes more.
-    """
-    weights = costs.weight_bytes(model) / num_tensor_shards
-    row = (cache_bytes_per_row(config, model) + 3 * 4 * model.vocab_size) / num_tensor_shards
-    free = _USABLE_SHARE * memory_bytes - taken_bytes - config.sampling.population_batch * weights
-    fitting = max(1, int(free / (row * config.sampling.population_batch)))
-    return min(_MOST_SLOTS, max(_FEWEST_SLOTS, 2 ** (fitting.bit_length() - 1)))
-
-
 def _abstract(section: PolicySection, model: ModelConfig, lora: LoRASection | None) -> PolicySettings:
     """Makes the settings of a policy without its tokenizer: the stop ids change no shape."""
     sampling = SamplingSettings(
@@ -211,7 +163,7 @@ def _abstract(section: PolicySection, model: ModelConfig, lora: LoRASection | No
     return policy_settings(section, sampling, model=model, lora=lora)
 
 
-def memory_by_kind(config: RunConfig, model: ModelConfig, mesh: Mesh) -> dict[str, int]:
+def memory_by_kind(config: RunConfig, model: ModelConfig, mesh: parallel.AnyMesh) -> dict[str, int]:
     """Computes bytes per device during a run, by kind: parameters, optimiser, cache, population.
 
     Raises:
@@ -228,7 +180,7 @@ def memory_by_kind(config: RunConfig, model: ModelConfig, mesh: Mesh) -> dict[st
     }
 
 
-def memory_summary(config: RunConfig, model: ModelConfig, mesh: Mesh) -> str:
+def memory_summary(config: RunConfig, model: ModelConfig, mesh: parallel.AnyMesh) -> str:
     """Formats the mesh and the memory of each device in two lines.
 
     Raises:
@@ -237,7 +189,9 @@ def memory_summary(config: RunConfig, model: ModelConfig, mesh: Mesh) -> str:
     kinds = memory_by_kind(config, model, mesh)
     sizes = "  ".join(f"{name} {size / 2**30:.3g}" for name, size in kinds.items())
     axes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
+    students = config.sampling.population_batch
     return (
         f"mesh: {axes}\neach device holds, in GiB: {sizes}  in all {sum(kinds.values()) / 2**30:.3g}; it decodes "
-        f"{config.sampling.max_slots} rows at once"
+        f"{config.sampling.max_slots} rows {f'of each of {students} students ' if students > 1 else ''}at once and "
+        f"trains with remat={config.student.remat!r}"
     )

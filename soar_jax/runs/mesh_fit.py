@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from jax.sharding import Mesh
-
 from soar_jax import parallel
 from soar_jax.config.run_config import RunConfig
 
@@ -18,7 +16,7 @@ def most_devices(config: RunConfig, limit: int) -> int:
 
 def _sharded_over_population(config: RunConfig) -> dict[str, int]:
     """Returns the sizes that the population axis must divide, by config key."""
-    wave = "inner.students_at_once" if config.inner.students_at_once else None
+    wave = "inner.students_at_once" if config.students_at_once < config.num_students else None
     return {
         wave or "outer.num_datasets * outer.students_per_dataset": config.students_at_once,
         "outer.num_datasets * outer.questions_per_dataset": config.num_written,
@@ -26,7 +24,7 @@ def _sharded_over_population(config: RunConfig) -> dict[str, int]:
     }
 
 
-def check_mesh_fit(mesh: Mesh, config: RunConfig) -> None:
+def check_mesh_fit(mesh: parallel.AnyMesh, config: RunConfig) -> None:
     """Checks that the mesh divides the sizes that are sharded over it.
 
     Raises:

@@ -185,7 +185,7 @@ class RunPrograms:
             self.policies.weights() if self.teacher.loss.kl_coef > 0 else None,
             self.policies.frozen_base(),
             0.0,
-            **self._update_options(self.teacher),
+            **self.teacher.update_options(self.mesh, self.model),
         )
 
     def _update_population(self, call: Call) -> BoundCall:
@@ -196,8 +196,8 @@ class RunPrograms:
             self.policies.weights() if self.student.loss.kl_coef > 0 else None,
             self.policies.frozen_base(),
             0.0,
-            **self._update_options(self.student),
-            population_batch=self.config.sampling.population_batch,
+            **self.student.update_options(self.mesh, self.model),
+            population_batch=self.config.inner.update_batch,
         )
 
     def _policy_kl(self, call: Call) -> BoundCall:
@@ -206,7 +206,7 @@ class RunPrograms:
             self._batch(self.teacher, call).rollouts,
             self.policies.weights(),
             self.policies.frozen_base(),
-            **self._kl_options(self.teacher),
+            **self.teacher.kl_options(self.mesh, self.model),
         )
 
     def _population_kl(self, call: Call) -> BoundCall:
@@ -215,7 +215,7 @@ class RunPrograms:
             self._batch(self.student, call, _num_students(call)).rollouts,
             self.policies.weights(),
             self.policies.frozen_base(),
-            **self._kl_options(self.student),
+            **self.student.kl_options(self.mesh, self.model),
         )
 
     def _init_population(self, call: Call) -> BoundCall:
@@ -256,17 +256,6 @@ class RunPrograms:
             "settings": settings,
             "samples_per_prompt": call.samples,
             "max_slots": self.config.sampling.max_slots,
-        }
-
-    def _update_options(self, policy: PolicySettings) -> dict[str, Any]:
-        return self._kl_options(policy) | {"optimizer": policy.optimizer}
-
-    def _kl_options(self, policy: PolicySettings) -> dict[str, Any]:
-        return {
-            "mesh": self.mesh,
-            "model": self.model,
-            "loss": policy.loss,
-            "rows_per_micro_batch": policy.rows_per_micro_batch,
         }
 
     def _array(self, shape: tuple[int, ...], dtype: Any, is_split: bool = True) -> Any:
@@ -337,7 +326,7 @@ class RunPrograms:
 
     def _reference_flops(self, rows: TrainedRows, num_completions: int) -> int:
         """Operations of the reference policy for a prompt with some completions."""
-        return costs.reference_flops(self.model, rows.prompt, rows.completion, num_completions)
+        return costs.reference_flops(self.model, rows.prompt, rows.completion, num_completions=num_completions)
 
     def _training_flops(self, policy: PolicySettings, rows: TrainedRows, num_completions: int) -> int:
         """Operations of an update for a prompt with some completions."""
@@ -345,7 +334,7 @@ class RunPrograms:
             self.model,
             rows.prompt,
             completion_tokens=rows.completion,
-            rematerialised=policy.loss.remat != "none",
+            remat=policy.loss.remat,
             lora_config=self.policies.lora_config,
             num_completions=num_completions,
         )

@@ -36,11 +36,6 @@ def adapter_parameters(config: ModelConfig, lora_config: LoRASection) -> int:
     return total
 
 
-def forward_flops(config: ModelConfig, context: int) -> int:
-    """Returns the FLOPs of one token's next-token logits at a context."""
-    return 2 * matrix_parameters(config) + _attention_flops(config, context, context)
-
-
 def prefill_flops(config: ModelConfig, prompt_tokens: int) -> int:
     """Returns the FLOPs to prefill a prompt: the layers for all tokens, the logits for the last."""
     layers = 2 * prompt_tokens * _layer_parameters(config) + _attention_flops(config, 1, prompt_tokens)
@@ -57,7 +52,7 @@ def training_flops(
     config: ModelConfig,
     prompt_tokens: int,
     completion_tokens: int,
-    rematerialised: bool,
+    remat: str = "none",
     lora_config: LoRASection | None = None,
     num_completions: int = 1,
 ) -> int:
@@ -68,14 +63,16 @@ def training_flops(
     `rl/losses.py` recomputes them in the backward pass.
 
     Args:
-      rematerialised: whether the layers are recomputed too.
+      remat: of decoder.REMAT_POLICIES: what is recomputed too, all of the layers or, with 'dots', attention alone.
       lora_config: adapters that are trained instead of the model.
       num_completions: that share the prompt; 0 is the prompt alone.
     """
-    tokens, again = prompt_tokens + num_completions * (completion_tokens - 1), int(rematerialised)
+    tokens, again = prompt_tokens + num_completions * (completion_tokens - 1), int(remat == "layers")
     passes = 2 if lora_config else 3
     layers = (passes + again) * 2 * tokens * _layer_parameters(config)
-    attention = (3 + again) * _row_attention_flops(config, prompt_tokens, completion_tokens, num_completions)
+    attention = (3 + int(remat != "none")) * _row_attention_flops(
+        config, prompt_tokens, completion_tokens, num_completions=num_completions
+    )
     logits = (passes + 1) * num_completions * completion_tokens * _unembedding_flops(config)
     adapters = (3 + again) * 2 * tokens * adapter_parameters(config, lora_config) if lora_config else 0
     return layers + attention + logits + adapters
@@ -93,7 +90,6 @@ def useful_training_flops(
         config,
         prompt_tokens,
         completion_tokens,
-        rematerialised=False,
         lora_config=lora_config,
         num_completions=num_completions,
     )
@@ -104,7 +100,7 @@ def reference_flops(config: ModelConfig, prompt_tokens: int, completion_tokens: 
     """Returns the FLOPs of the log-probabilities of a prompt's completions under the reference policy."""
     tokens = prompt_tokens + num_completions * (completion_tokens - 1)
     layers = 2 * tokens * _layer_parameters(config)
-    attention = _row_attention_flops(config, prompt_tokens, completion_tokens, num_completions)
+    attention = _row_attention_flops(config, prompt_tokens, completion_tokens, num_completions=num_completions)
     return layers + attention + num_completions * completion_tokens * _unembedding_flops(config)
 
 
@@ -124,6 +120,16 @@ def cache_bytes_per_token(config: ModelConfig) -> int:
     if config.int8_cache:
         per_head = config.head_dim + kv_cache.SCALE_DTYPE.dtype.itemsize
     return 2 * config.num_layers * config.num_kv_heads * per_head
+
+
+def product_bytes_per_token(config: ModelConfig, lora_config: LoRASection | None = None) -> int:
+    """Returns the bytes of the results of a token's matrix products in all layers, which `remat` "dots" keeps.
+
+    Where adapters are trained, the products of the base and of the adapters are both float32.
+    """
+    table = parameter_table(config)["layers"].values()
+    outputs = sum(math.prod(spec.shape) // spec.fan_in for spec in table if spec.fan_in)
+    return outputs * (2 * 4 if lora_config else _itemsize(config))
 
 
 def training_state_bytes(config: ModelConfig, lora_config: LoRASection | None = None) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from typing import Any
 
 from soar_jax import parallel
 
@@ -11,7 +12,7 @@ parallel.set_num_cpu_devices(8)
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-from soar_jax.checkpoints.base_model import load_model, params_sha256  # noqa: E402
+from soar_jax.checkpoints.base_model import LoadedModel, load_model, params_sha256  # noqa: E402
 from soar_jax.config.policy_sections import LoRASection  # noqa: E402
 from soar_jax.model import layout, lora  # noqa: E402
 from soar_jax.model.lora import FrozenBase  # noqa: E402
@@ -35,6 +36,7 @@ ADAM = OptimizerSettings(b1=0.9, b2=0.99, eps=1e-3, weight_decay=0.0, max_grad_n
 LEARNING_RATE = 1e-3
 LOSS = LossSettings(temperature=1.0, clip_ratio=0.0, kl_coef=0.0, chunk_tokens=64)
 POPULATION, PROMPTS, SAMPLES = 8, 8, 2
+ADVANTAGES = np.linspace(-1, 1, PROMPTS * SAMPLES).astype(np.float32)
 
 
 def main(sizes: list[int], uses_lora: bool) -> None:
@@ -46,93 +48,109 @@ def main(sizes: list[int], uses_lora: bool) -> None:
         adapters = jax.tree.map(lambda leaf: leaf + 0.01, lora.init_adapters(settings, base.config, jax.random.key(1)))
         weights = layout.shard_params(mesh, base.config, adapters)
         frozen_base = FrozenBase(base.params, parallel.replicate(mesh, np.float32(1.0)))
-    rows = [base.tokenizer.encode_prompt(f"exam dial {n} 2 3 rotate add reverse . . . . . ?") for n in range(PROMPTS)]
-    prompts = PromptBatch(tokens=np.array(rows, np.int32), lengths=np.full(PROMPTS, len(rows[0]), np.int32))
-    sampled = SamplingSettings(
-        max_completion_tokens=20,
-        temperature=1.0,
-        top_p=1.0,
-        stop_ids=base.tokenizer.stop_ids,
-        pad_id=base.tokenizer.pad_id,
-    )
-    options = {"mesh": mesh, "model": base.config, "samples_per_prompt": SAMPLES, "max_slots": 16}
-    rollouts, answers = (
-        sharded.sample_policy(
-            weights,
-            frozen_base,
-            prompts=parallel.shard_population(mesh, prompts),
-            key=jax.random.key(0),
-            first_prompt=0,
-            settings=settings,
-            **options,
-        )
-        for settings in (sampled, dataclasses.replace(sampled, temperature=0.0))
-    )
-    advantages = np.linspace(-1, 1, PROMPTS * SAMPLES).astype(np.float32)
-    batch = parallel.replicate(
-        mesh, TrainBatch(rollouts=jax.tree.map(processes.to_host, rollouts), advantages=advantages)
-    )
-    update = {"mesh": mesh, "model": base.config, "loss": LOSS, "optimizer": ADAM, "rows_per_micro_batch": 8}
-    state = init_policy(weights, mesh=mesh, model=base.config, optimizer=ADAM)
-    state, metrics = update_policy(
-        state, batch, reference=None, frozen_base=frozen_base, learning_rate=LEARNING_RATE, **update
-    )
-
-    many = jax.tree.map(lambda leaf: np.stack([leaf] * POPULATION), prompts)
-    states = init_population(weights, mesh=mesh, model=base.config, optimizer=ADAM, size=POPULATION)
-    keys = jax.random.split(jax.random.key(5), POPULATION)
-    one_each = sharded.sample_population(
-        states.weights,
-        frozen_base,
-        prompts=parallel.shard_population(mesh, many),
-        keys=keys,
-        first_prompt=0,
-        settings=sampled,
-        population_batch=1,
-        **options,
-    )
-    batches = TrainBatch(
-        rollouts=one_each, advantages=parallel.shard_population(mesh, np.stack([advantages] * POPULATION))
-    )
-    states, population_metrics = update_population(
-        states,
-        batches,
-        reference=None,
-        frozen_base=frozen_base,
-        learning_rate=LEARNING_RATE,
-        population_batch=1,
-        **update,
-    )
-    reference = jax.tree.map(lambda leaf: leaf * 1.05, weights)
-    compare = {name: value for name, value in update.items() if name != "optimizer"}
-    kl = policy_kl(batch.rollouts, reference, frozen_base, **compare)
-    students_kl = population_kl(one_each, reference, frozen_base, **compare)
-    moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
+    policy = Policy(mesh=mesh, base=base, weights=weights, frozen_base=frozen_base)
     largest_shard = max(leaf.addressable_shards[0].data.size for leaf in jax.tree.leaves(base.params))
-    print(
-        json.dumps(
-            {
-                "tokens": processes.to_host(rollouts.tokens).tolist(),
-                "greedy": processes.to_host(answers.tokens).tolist(),
-                "logprobs": processes.to_host(rollouts.sampler_logprobs).tolist(),
-                "loss": float(metrics["loss"]),
-                "grad_norm": float(metrics["grad_norm"]),
-                "first_moments": [np.abs(processes.to_host(leaf)).sum().item() for leaf in moments],
-                "weights": [processes.to_host(leaf).ravel()[:50].tolist() for leaf in jax.tree.leaves(state.weights)],
-                "population_tokens": processes.to_host(one_each.tokens).tolist(),
-                "kl": processes.to_host(kl).tolist(),
-                "population_kl": processes.to_host(students_kl).tolist(),
-                "population_loss": processes.to_host(population_metrics["loss"]).tolist(),
-                "students": [
-                    processes.to_host(leaf)[:, ..., :2].ravel()[:64].tolist()
-                    for leaf in jax.tree.leaves(states.weights)
-                ],
-                "base_sha256": params_sha256(base.params),
-                "bfloat16_sha256": params_sha256(jax.jit(cast_params, static_argnums=1)(base.params, "bfloat16")),
-                "largest_shard": int(largest_shard),
-            }
+    found = one_policy(policy) | population(policy)
+    found |= {
+        "base_sha256": params_sha256(base.params),
+        "bfloat16_sha256": params_sha256(jax.jit(cast_params, static_argnums=1)(base.params, "bfloat16")),
+        "largest_shard": int(largest_shard),
+    }
+    print(json.dumps(found))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What is sampled and updated, and the arguments of the programs that do so."""
+
+    mesh: Any
+    base: LoadedModel
+    weights: Any
+    frozen_base: FrozenBase | None
+
+    @property
+    def prompts(self) -> PromptBatch:
+        tokenizer = self.base.tokenizer
+        rows = [tokenizer.encode_prompt(f"exam dial {n} 2 3 rotate add reverse . . . . . ?") for n in range(PROMPTS)]
+        return PromptBatch(tokens=np.array(rows, np.int32), lengths=np.full(PROMPTS, len(rows[0]), np.int32))
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        settings = SamplingSettings(
+            max_completion_tokens=20,
+            temperature=1.0,
+            top_p=1.0,
+            stop_ids=self.base.tokenizer.stop_ids,
+            pad_id=self.base.tokenizer.pad_id,
         )
+        sizes = {"samples_per_prompt": SAMPLES, "max_slots": 16, "first_prompt": 0}
+        return {"mesh": self.mesh, "model": self.base.config, "settings": settings, **sizes}
+
+    @property
+    def comparing(self) -> dict[str, Any]:
+        return {"mesh": self.mesh, "model": self.base.config, "loss": LOSS, "rows_per_micro_batch": 8}
+
+    @property
+    def updating(self) -> dict[str, Any]:
+        more = {"reference": None, "frozen_base": self.frozen_base, "learning_rate": LEARNING_RATE, "optimizer": ADAM}
+        return self.comparing | more
+
+    @property
+    def reference(self) -> Any:
+        return jax.tree.map(lambda leaf: leaf * 1.05, self.weights)
+
+
+def one_policy(policy: Policy) -> dict[str, Any]:
+    """Samples with and without a temperature, and updates on the first samples."""
+    mesh, weights, sampling = policy.mesh, policy.weights, policy.sampling
+    greedy = {"settings": dataclasses.replace(sampling["settings"], temperature=0.0)}
+    prompts = parallel.shard_population(mesh, policy.prompts)
+    rollouts, answers = (
+        sharded.sample_policy(weights, policy.frozen_base, prompts=prompts, key=jax.random.key(0), **options)
+        for options in (sampling, sampling | greedy)
     )
+    batch = parallel.replicate(
+        mesh, TrainBatch(rollouts=jax.tree.map(processes.to_host, rollouts), advantages=ADVANTAGES)
+    )
+    state = init_policy(weights, mesh=mesh, model=policy.base.config, optimizer=ADAM)
+    state, metrics = update_policy(state, batch, **policy.updating)
+    kl = policy_kl(batch.rollouts, policy.reference, policy.frozen_base, **policy.comparing)
+    moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
+    return {
+        "tokens": processes.to_host(rollouts.tokens).tolist(),
+        "greedy": processes.to_host(answers.tokens).tolist(),
+        "logprobs": processes.to_host(rollouts.sampler_logprobs).tolist(),
+        "loss": float(metrics["loss"]),
+        "grad_norm": float(metrics["grad_norm"]),
+        "first_moments": [np.abs(processes.to_host(leaf)).sum().item() for leaf in moments],
+        "weights": [processes.to_host(leaf).ravel()[:50].tolist() for leaf in jax.tree.leaves(state.weights)],
+        "kl": processes.to_host(kl).tolist(),
+    }
+
+
+def population(policy: Policy) -> dict[str, Any]:
+    """Samples and updates students that begin as copies of the policy."""
+    mesh, model = policy.mesh, policy.base.config
+    many, advantages = (
+        parallel.shard_population(mesh, jax.tree.map(lambda leaf: np.stack([leaf] * POPULATION), one))
+        for one in (policy.prompts, ADVANTAGES)
+    )
+    states = init_population(policy.weights, mesh=mesh, model=model, optimizer=ADAM, size=POPULATION)
+    keys = jax.random.split(jax.random.key(5), POPULATION)
+    rollouts = sharded.sample_population(
+        states.weights, policy.frozen_base, prompts=many, keys=keys, population_batch=1, **policy.sampling
+    )
+    batches = TrainBatch(rollouts=rollouts, advantages=advantages)
+    states, metrics = update_population(states, batches, population_batch=1, **policy.updating)
+    kl = population_kl(rollouts, policy.reference, policy.frozen_base, **policy.comparing)
+    return {
+        "population_tokens": processes.to_host(rollouts.tokens).tolist(),
+        "population_kl": processes.to_host(kl).tolist(),
+        "population_loss": processes.to_host(metrics["loss"]).tolist(),
+        "students": [
+            processes.to_host(leaf)[:, ..., :2].ravel()[:64].tolist() for leaf in jax.tree.leaves(states.weights)
+        ],
+    }
 
 
 if __name__ == "__main__":

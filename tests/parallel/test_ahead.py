@@ -75,7 +75,7 @@ def test_a_call_takes_over_what_no_thread_has_begun():
     assert idle.futures[0].cancelled()
 
 
-def test_other_shapes_dtypes_and_static_arguments_are_other_programs():
+def test_other_shapes_dtypes_and_options_are_other_programs():
     function, idle = ahead_jit(static_argnames=("factor",))(scaled_sum), Started(begins=False)
     function.compile_ahead(idle, shape(3), factor=1)
     function(jnp.ones(4), factor=1)

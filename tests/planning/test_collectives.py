@@ -34,7 +34,7 @@ COMBINED = """
 """
 
 
-def test_asynchronous_collectives_count_once_with_all_their_results():
+def test_asynchronous_collectives_count_once_with_all_results():
     assert collectives(COMBINED) == {
         "all-gather": (1, 8 * 8 * 4 + 32 * 2),
         "all-reduce": (1, 128 * 4 + 2 * 4),

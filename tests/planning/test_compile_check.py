@@ -52,4 +52,4 @@ def test_a_program_that_jaxlib_cannot_read_is_one_line():
             raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure: async-update\n(a source)")
 
     with pytest.raises(SettingsError, match=r"cannot read .*async-update\); .* install them together: pip install"):
-        compile_check._text(Compiled())
+        compile_check._text(Compiled())  # private: no program of this compiler has such text

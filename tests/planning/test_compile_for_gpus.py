@@ -44,7 +44,8 @@ def test_a_program_of_nano_compiles_and_fits(name):
 
 
 @needs_cuda_plugin
-def test_an_update_in_bfloat16_attends_by_cudnn_and_keeps_the_frozen_base_in_bfloat16(monkeypatch):
+def test_a_bfloat16_update_attends_by_cudnn(monkeypatch):
+    """The frozen base stays in bfloat16."""
     # JAX asks only for the version of cuDNN, which need not be installed: its kernels are made on the GPU.
     monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91200)
     run, device = abstract_run(**{"model.dtype": "bfloat16", "lora.rank": 4})

@@ -223,7 +223,7 @@ def test_no_transfer_is_tested_where_there_is_none(config):
     assert rollouts(phases["testing base, student, teacher"]) == 20 * 32
 
 
-def test_a_run_that_starts_from_a_finished_one_has_no_outer_steps():
+def test_a_run_from_a_finished_one_has_no_outer_steps():
     config = method_config("inference")
     config.source_run = "somewhere"
     assert {name for name, calls in phases_of(config).items() if calls[0].phase.part == STEP} == set()
@@ -233,13 +233,13 @@ def test_a_run_that_starts_from_a_finished_one_has_no_outer_steps():
     assert {"writing the curriculum", "curriculum: answers"} <= set(phases_of(config))
 
 
-def trained(width, rematerialised=False, lora_config=None):
+def trained(width, remat="none", lora_config=None):
     """FLOPs of an update for one of the 36 groups of a step: four completions of a prompt."""
     return costs.training_flops(
         MODEL,
         20,
         completion_tokens=width,
-        rematerialised=rematerialised,
+        remat=remat,
         lora_config=lora_config,
         num_completions=4,
     )
@@ -350,15 +350,32 @@ def test_operations_of_a_large_model_do_not_overflow(config):
 
 
 def test_more_chips_than_students_share_their_rows(config):
-    seconds = {
-        chips: cost_of(config, "students' answers", dataclasses.replace(ONE, num_chips=chips)).sampling_s
-        for chips in (1, 2, 6, 18, 36)
-    }
-    assert seconds[1] / seconds[2] == pytest.approx(2)
-    assert seconds[1] / seconds[6] == pytest.approx(6)
-    # 3 chips a student: each reads the weights for 4 rows, not 12
-    assert 6 < seconds[1] / seconds[18] < 18
-    assert seconds[18] / seconds[36] < 1.1
+    config.student.rows_per_micro_batch = config.teacher.rows_per_micro_batch = 4
+
+    def seconds(population, fsdp=1, tensor=1):
+        config.mesh.update(population=population, fsdp=fsdp, tensor=tensor)
+        chips = dataclasses.replace(ONE, num_chips=population * fsdp * tensor)
+        return cost_of(config, "students' answers", chips).sampling_s
+
+    assert seconds(1) / seconds(2) == pytest.approx(2)
+    # 4 chips a student: each reads the weights for 3 rows, not 12
+    assert 1 < seconds(2) / seconds(2, fsdp=4) < 4
+    # Two halves of the heads: each chip reads half of the weights and of the caches
+    assert seconds(2) / seconds(2, tensor=2) == pytest.approx(2)
+
+
+def test_waves_and_the_policy_beside_them_take_their_time(config):
+    all_at_once = cost_of(config, "students' answers"), cost_of(config, "measuring improvement")
+    config.inner.students_at_once = 3
+    assert cost_of(config, "students' answers").sampling_s == pytest.approx(all_at_once[0].sampling_s)
+    measured = cost_of(config, "measuring improvement").sampling_bytes  # the baseline student in each of two waves
+    assert measured == pytest.approx(all_at_once[1].sampling_bytes * 8 / 7)
+
+
+def test_each_shard_of_students_computes_the_teachers_gradient(config):
+    one, two = (cost_of(config, "updating the teacher", dataclasses.replace(ONE, num_chips=chips)) for chips in (1, 2))
+    assert two.training_flops == 2 * one.training_flops
+    assert two.training_s == pytest.approx(one.training_s)
 
 
 def test_a_measured_speed_takes_the_place_of_the_roofline(config):
@@ -371,11 +388,12 @@ def test_time_of_training_by_hand(config):
     two = dataclasses.replace(ONE, num_chips=2)
     config.student.kl_coef = 0.1
     config.student.remat = "layers"
-    group = trained(11, rematerialised=True) + costs.reference_flops(MODEL, 20, 11, num_completions=4)
+    group = trained(11, remat="layers") + costs.reference_flops(MODEL, 20, 11, num_completions=4)
     cost = cost_of(config, "students' updates", two)
     assert cost.training_flops == 36 * group
     assert cost.seconds == pytest.approx(36 * group / (2 * 0.5e12))
-    config.student.remat = "none"
+    config.student.remat = "dots"
+    assert trained(11) < trained(11, remat="dots") < trained(11, remat="layers")
     assert cost_of(config, "students' updates", two).training_flops < cost.training_flops
 
 
@@ -420,6 +438,7 @@ def test_total_is_the_sum_of_the_phases(config):
 
 
 def test_hours_on_h100_are_h100_hours(config):
+    config.mesh.update(population=2, fsdp=4)
     plan = plan_of(config, parse_topology("h100:8"))
     assert plan.h100_hours == pytest.approx(plan.chip_hours)
 
@@ -486,6 +505,16 @@ def test_costs_add_up():
 def test_assumptions_out_of_range_are_refused(config, change, message):
     with pytest.raises(SettingsError, match=message):
         plan_of(config, assumed=dataclasses.replace(ASSUMED, **change))
+
+
+@pytest.mark.parametrize(("sizes", "message"), [
+    ({"population": 2}, "but there are 1 device"),
+    ({"population": -1}, "mesh.population = 4 does not divide"),
+])  # fmt: skip
+def test_a_mesh_that_does_not_fit_is_refused(config, sizes, message):
+    config.mesh.update(sizes)
+    with pytest.raises(SettingsError, match=message):
+        plan_of(config, ONE if sizes["population"] == 2 else dataclasses.replace(ONE, num_chips=4))
 
 
 def test_adapters_that_the_model_cannot_have_are_refused(config):

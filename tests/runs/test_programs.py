@@ -8,6 +8,7 @@ from soar_jax.checkpoints import known_shapes
 from soar_jax.rl.population import init_population
 from soar_jax.runs.build import build
 from soar_jax.runs.memory import AbstractRun, bytes_a_device, memory_by_kind, memory_summary
+from soar_jax.runs.memory_fit import fit_to_memory
 from soar_jax.runs.mesh_fit import most_devices
 from soar_jax.runs.programs import RunPrograms
 from soar_jax.soar.state import initial_arrays
@@ -16,13 +17,14 @@ from tests.configs import make_config
 
 def run_on_one_device(config):
     model = known_shapes.shape_of(config.model.source, config.model.dtype)
-    return AbstractRun(config, model, parallel.make_mesh(1, devices=jax.devices()[:1]))
+    mesh = parallel.make_mesh(1, devices=jax.devices()[:1])
+    return AbstractRun(fit_to_memory(config, model, mesh, memory_bytes=None), model, mesh)
 
 
 @pytest.mark.parametrize("rank", [0, 4])
 def test_abstract_run_takes_the_memory_of_the_runs_arrays(rank):
-    config = make_config(**{"lora.rank": rank, "mesh.population": 1, "mesh.fsdp": 2})
-    setup = build(config)
+    setup = build(make_config(**{"lora.rank": rank, "mesh.population": 1, "mesh.fsdp": 2}))
+    config = setup.config
     run = AbstractRun(config, setup.sampler.model, setup.mesh)
     arrays = initial_arrays(setup)
     shared = (setup.sampler.frozen_base, setup.base_weights)

@@ -64,7 +64,7 @@ def test_parameters_by_hand():
 def test_flops_by_hand():
     # one head's scores and weighted sum of a key: 2 * 2 products of head_dim 2; 2 heads, 2 layers
     per_key = 4 * 2 * 2 * 2
-    assert costs.forward_flops(HAND, 3) == 2 * 188 + 3 * per_key
+    assert costs.decode_flops(HAND, 2, 2) == 2 * 188 + 3 * per_key
     assert costs.prefill_flops(HAND, 3) == 3 * 2 * LAYERS + (1 + 2 + 3) * per_key + 2 * TOP
     # 3 tokens after a prompt of 2: the first comes from the prefill, the last is not decoded from
     assert costs.decode_flops(HAND, 2, 3) == 2 * 2 * 188 + (3 + 4) * per_key
@@ -74,23 +74,26 @@ def test_flops_by_hand():
 def test_training_flops_by_hand():
     per_key = 4 * 2 * 2 * 2
     layers, attention, logits = 4 * 2 * LAYERS, (1 + 2 + 3 + 4) * per_key, 3 * 2 * TOP  # 2 + 3 - 1 tokens, 3 logits
-    assert (
-        costs.training_flops(HAND, 2, completion_tokens=3, rematerialised=False)
-        == 3 * layers + 3 * attention + 4 * logits
-    )
-    assert costs.training_flops(HAND, 2, completion_tokens=3, rematerialised=True) == 4 * (layers + attention + logits)
+    assert costs.training_flops(HAND, 2, completion_tokens=3, remat="none") == 3 * layers + 3 * attention + 4 * logits
+    assert costs.training_flops(HAND, 2, completion_tokens=3, remat="layers") == 4 * (layers + attention + logits)
     assert costs.useful_training_flops(HAND, 2, 3) == 3 * (layers + attention + logits)
     assert costs.reference_flops(HAND, 2, 3) == layers + attention + logits
     lora_config = LoRASection(rank=1, scale=1.0, layers=("query",))
     adapters = 4 * 2 * (2 * 8)
     expected = 2 * layers + 3 * attention + 3 * logits + 3 * adapters
-    assert costs.training_flops(HAND, 2, completion_tokens=3, rematerialised=False, lora_config=lora_config) == expected
+    assert costs.training_flops(HAND, 2, completion_tokens=3, remat="none", lora_config=lora_config) == expected
+
+
+def test_kept_products_by_hand():
+    outputs = 2 * (4 + 2 + 2 + 4 + 3 + 3 + 4)  # query, key, value, their output, gate, up, down
+    assert costs.product_bytes_per_token(HAND) == outputs * jnp.dtype(HAND.dtype).itemsize
+    assert costs.product_bytes_per_token(HAND, RANK) == outputs * 8  # of the base and of the adapters, in float32
 
 
 def test_windows_bound_attention():
     window = dataclasses.replace(HAND, window_tokens=2, layers_with_window=(0,))
     per_key = 4 * 2 * 2  # of one layer
-    assert costs.forward_flops(window, 5) == 2 * 188 + (5 + 2) * per_key
+    assert costs.decode_flops(window, 4, 2) == 2 * 188 + (5 + 2) * per_key
     assert costs.prefill_flops(window, 4) == 4 * 2 * LAYERS + (1 + 2 + 3 + 4 + 1 + 2 + 2 + 2) * per_key + 2 * TOP
 
 
@@ -121,7 +124,7 @@ def test_forward_agrees_with_the_compiler():
     grid = shaped((rows, slots))
     flops = counted(forward, parameters.abstract_params(WIDE), grid, grid, shaped((rows, slots), bool))
     # XLA computes masked scores too
-    assert costs.forward_flops(WIDE, slots) * rows * slots == pytest.approx(flops, rel=0.03)
+    assert costs.decode_flops(WIDE, slots - 1, 2) * rows * slots == pytest.approx(flops, rel=0.03)
 
 
 def test_a_decoding_step_agrees_with_the_compiler():
@@ -136,10 +139,13 @@ def test_a_decoding_step_agrees_with_the_compiler():
     column = shaped((rows, 1))
     cache = (KVCache(*(shaped((rows, 2, *last), jnp.float32) for last in ((32, slots), (slots, 32)))),) * 2
     flops = counted(step, parameters.abstract_params(WIDE), column, column, shaped((rows, slots), bool), cache)
-    assert costs.forward_flops(WIDE, slots) * rows == pytest.approx(flops, rel=0.03)
+    assert costs.decode_flops(WIDE, slots - 1, 2) * rows == pytest.approx(flops, rel=0.03)
 
 
-@pytest.mark.parametrize(("num_prompts", "lora_config"), [(4, None), (4, RANK), (1, None), (2, RANK)])
+@pytest.mark.parametrize(
+    ("num_prompts", "lora_config"),
+    [(4, None), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((4, RANK), (1, None), (2, RANK)))],
+)
 def test_training_agrees_with_the_compiler(num_prompts, lora_config):
     rows, prompt, completion = 4, 9, 8
     batch = TrainBatch(
@@ -177,7 +183,7 @@ def test_training_agrees_with_the_compiler(num_prompts, lora_config):
         WIDE,
         prompt,
         completion_tokens=completion,
-        rematerialised=False,
+        remat="none",
         lora_config=lora_config,
         num_completions=rows // num_prompts,
     )
