@@ -15,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from soar_jax.checkpoints.base_model import load_model
+from soar_jax.checkpoints.base_model import LoadedModel, load_model
 from soar_jax.checkpoints.tokenizer import prompt_batch
 from soar_jax.model import decoder
 from soar_jax.parallel import make_mesh
 from soar_jax.sampling.sampler import SamplingSettings, sample
+from soar_jax.types import PromptBatch
 
 MODEL = flags.DEFINE_string("model", None, "A GGUF file.", required=True)
 QUESTIONS = flags.DEFINE_string("questions", None, "JSON lines with a field `question`.", required=True)
@@ -56,6 +57,22 @@ def main(_: list[str]) -> None:
     chunks = [slice(start, start + 4) for start in range(0, len(rows), 4)]
     ours = [np.asarray(logits(batch.tokens[chunk], mask[chunk]))[mask[chunk]] for chunk in chunks]
     peer = [peer_logits(chunk)[mask[chunk]] for chunk in chunks]
+    greedy = _greedy(base, batch)
+    equal = sum(
+        np.array_equal(ours, _generate(reference, row, base.tokenizer)[: len(ours)])
+        for ours, row in zip(greedy, rows, strict=True)
+    )
+    reference.double()
+    exact = [peer_logits(chunk)[mask[chunk]] for chunk in chunks]
+    print(f"prompts: {len(rows)} of {min(map(len, rows))} to {width} tokens; largest logit {_max_magnitude(exact):.1f}")
+    print(f"largest difference of logits, ours and transformers': {_max_difference(ours, peer):.2e}")
+    print(f"from float64: ours {_max_difference(ours, exact):.2e}, transformers' {_max_difference(peer, exact):.2e}")
+    print(f"greedy rows equal over {NUM_TOKENS.value} tokens: {equal} of {len(rows)}")
+    sys.exit(equal != len(rows))
+
+
+def _greedy(base: LoadedModel, batch: PromptBatch) -> list[np.ndarray]:
+    """Our greedy completions, without padding."""
     settings = SamplingSettings(
         max_completion_tokens=NUM_TOKENS.value,
         temperature=0.0,
@@ -64,16 +81,7 @@ def main(_: list[str]) -> None:
         pad_id=base.tokenizer.pad_id,
     )
     drawn = sample(base.params, batch, key=jax.random.key(0), model=base.config, settings=settings)
-    equal = 0
-    for row, tokens, length in zip(rows, np.asarray(drawn.tokens), np.asarray(drawn.lengths), strict=True):
-        equal += np.array_equal(tokens[:length], _generate(reference, row, base.tokenizer)[:length])
-    reference.double()
-    exact = [peer_logits(chunk)[mask[chunk]] for chunk in chunks]
-    print(f"prompts: {len(rows)} of {min(map(len, rows))} to {width} tokens; largest logit {_max_magnitude(exact):.1f}")
-    print(f"largest difference of logits, ours and transformers': {_max_difference(ours, peer):.2e}")
-    print(f"from float64: ours {_max_difference(ours, exact):.2e}, transformers' {_max_difference(peer, exact):.2e}")
-    print(f"greedy rows equal over {NUM_TOKENS.value} tokens: {equal} of {len(rows)}")
-    sys.exit(equal != len(rows))
+    return [row[:length] for row, length in zip(np.asarray(drawn.tokens), np.asarray(drawn.lengths), strict=True)]
 
 
 def _generate(reference, row, tokenizer) -> np.ndarray:

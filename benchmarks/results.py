@@ -19,7 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))  # for running thi
 
 from benchmarks.interleave import shown
 from benchmarks.report import FOLDER, markdown_table
-from soar_jax.evaluation.statistics import Interval
+from soar_jax.evaluation.statistics import MeanInterval
 from soar_jax.report import tables
 
 Row = dict[str, Any]
@@ -132,9 +132,9 @@ def _newest(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["environment"] == by_date[-1]["environment"]]
 
 
-def interval(measured: Row, num_seeds: int) -> Interval:
+def interval(measured: Row, num_seeds: int) -> MeanInterval:
     """Makes an interval of the value of a study's column such as `pass@1`."""
-    return Interval(mean=measured["mean"], low=measured["low"], high=measured["high"], num_seeds=num_seeds)
+    return MeanInterval(mean=measured["mean"], low=measured["low"], high=measured["high"], num_seeds=num_seeds)
 
 
 def page(rows: Sequence[Row]) -> str:

@@ -47,7 +47,7 @@ def draw(rows: Sequence[results.Row]) -> str:
         for row, method, name in ROWS
     ]
     titles = [f"pass@{k}, % of hard test problems" for k in KS]
-    return forest.wide(drawn, titles, WIDTH, charts.STYLE_SHEET.read_text("utf-8"), NOTE) + "\n"
+    return forest.wide(drawn, titles, width=WIDTH, style=charts.STYLE_SHEET.read_text("utf-8"), note=NOTE) + "\n"
 
 
 def _cell(row: results.Row, k: int) -> Cell:

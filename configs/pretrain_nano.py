@@ -22,6 +22,7 @@ _SKILL = {
 _PRIOR = (1e-6, 1e-6, 0.08, 0.08, 0.03, 1e-4, 1e-5, 3e-6)
 
 
+# Long: a flat list of values.
 def get_config() -> ml_collections.ConfigDict:
     """The pretraining config of the embedded model."""
     c = ml_collections.ConfigDict()

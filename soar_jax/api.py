@@ -136,7 +136,7 @@ def load_policy(source: Path, config: Config | None = None) -> LoadedPolicy:
       source: a run's workdir, with ":teacher" behind it for its teacher; or a model: "embedded:nano", a Hugging Face
         folder, a hub id or a GGUF file.
       config: its prompts, lengths, sampling and mesh are used. A model needs one; of a run it is the run's own by
-        default, but for its mesh: then every device has a copy of the policy.
+        default, except for its mesh: every device then has a copy of the policy.
 
     Raises:
       SettingsError: there is no such policy, it cannot be read, or it does not fit the config.

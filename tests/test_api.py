@@ -120,7 +120,7 @@ def test_completions_depend_on_seed_and_question_alone(nano):
 
 
 def test_many_questions_are_answered_in_several_calls(nano):
-    size = nano._setup.evaluator.prompts_per_call
+    size = nano._setup.evaluator.prompts_per_call  # private: users see no calls
     answers = nano.generate([QUESTION] * (size + 1), temperature=0)
     assert answers == [answers[0]] * (size + 1)
 
@@ -131,6 +131,7 @@ def test_the_policy_of_a_run_has_the_runs_prompts_and_adapters(tmp_path):
     arrays, setup = save_run(tmp_path / "run", steps=(1,), **changes)
     policy = soar_jax.load_policy(f"{tmp_path / 'run'}:teacher")
     assert policy.name.startswith(f"{tmp_path / 'run'}: teacher, after outer step 1")
+    # `_setup` is private: users see its effects alone.
     assert policy._setup.config.prompts.student == "exam {question} ="
     assert dict(policy._setup.mesh.shape)["population"] == jax.device_count()
     draw = policy._setup.test_draw("test", 2)
@@ -173,7 +174,7 @@ def test_grading_leaves_no_worker_behind():
     """The pair is one that only algebra decides, so that a worker starts."""
     starts, pool = [], shared_pool(GRADER.num_workers, GRADER.deadline_s)
     with pytest.MonkeyPatch.context() as patch:
-        start = pool._start
+        start = pool._start  # private: nothing outside sees a worker that has ended
         patch.setattr(pool, "_start", lambda: starts.append(start()) or starts[-1])
         assert soar_jax.grade(r"\binom{n}{2}", r"\frac{n(n-1)}{2}") == "correct"
     assert len(starts) == 1

@@ -60,7 +60,7 @@ def test_every_key_that_the_paper_sets_is_in_the_table():
     assert {key: cells[0] for key, cells in table.items() if cells[0] != "not said"} == of_paper
 
 
-def test_a_departure_and_what_the_paper_does_not_say_have_a_reason():
+def test_departures_and_choices_of_our_own_have_a_reason():
     for key, (paper, ours, nano, reason) in settings().items():
         if ours != nano or paper == "not said":
             assert len(reason) > 5, key
@@ -86,7 +86,7 @@ def test_a_command_starts(command):
     flags = dict(word.removeprefix("--").split("=", 1) for word in words if word.startswith("--") and "=" in word)
     if words[0] == "reproduce":
         values = re.findall(r"--set=(\S+)", command)
-        sweeps = [study._values(text) for text in re.findall(r"--sweep=(\S+)", command)]
+        sweeps = [study.parse_sweep(text) for text in re.findall(r"--sweep=(\S+)", command)]
         assert study.parse_seeds(flags["seeds"])
         for method, variant in itertools.product(flags["methods"].split(","), itertools.product(*sweeps)):
             check(method, flags["scale"], [*values, *variant])

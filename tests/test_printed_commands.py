@@ -21,7 +21,7 @@ FLAG_MAKERS = re.compile(r"(?:DEFINE_\w+|define_\w+)$")
 
 
 def printed():
-    """(page, words) of each command in indented or fenced code; a line that ends with a backslash goes on."""
+    """(page, words) of each command in indented or fenced code; a line that ends with a backslash continues."""
     for page, text in PAGES.items():
         code = re.findall(r"(?:^(?:    .*)?$\n)+|^```.*?^```$", text, re.MULTILINE | re.DOTALL)
         for line in "\n".join(code).replace("\\\n", " ").splitlines():

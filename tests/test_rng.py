@@ -14,7 +14,7 @@ def test_equal_names_give_equal_keys_and_other_names_others():
     assert all(a != b for a, b in itertools.combinations(keys, 2))
 
 
-def test_a_key_is_that_of_the_seed_with_name_and_indices_folded_in():
+def test_a_key_is_the_seeds_with_name_and_indices_folded_in():
     for seed in (0, 7, 2**32 - 1):
         for name, indices in (("a", ()), ("teacher_sample", (3, 40))):
             key = jax.random.fold_in(jax.random.key(np.uint32(seed)), np.uint32(zlib.crc32(name.encode())))

@@ -91,8 +91,31 @@ def rl_start(folder, prompts, group_size, max_completion_tokens, micro_batch_row
     def reward(completions, **_):
         return [float(number % 2) for number in range(len(completions))]
 
-    rows = len(prompts) * group_size
-    settings = trl.RLOOConfig(
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    trainer = TimedTrainer(
+        model=model,
+        reward_funcs=reward,
+        args=_settings(
+            len(prompts) * group_size,
+            group_size=group_size,
+            max_completion_tokens=max_completion_tokens,
+            micro_batch_rows=micro_batch_rows,
+            learning_rate=learning_rate,
+        ),
+        train_dataset=datasets.Dataset.from_dict({"prompt": prompts}),
+        processing_class=transformers.AutoTokenizer.from_pretrained(folder),
+        callbacks=[StepCallback()],
+    )
+
+    STEPS.run(trainer.train)
+    return {}
+
+
+def _settings(rows, *, group_size, max_completion_tokens, micro_batch_rows, learning_rate):
+    """Settings of plain RLOO at a constant learning rate, which saves and logs nothing."""
+    import trl
+
+    return trl.RLOOConfig(
         output_dir=tempfile.mkdtemp(),
         per_device_train_batch_size=micro_batch_rows,
         gradient_accumulation_steps=rows // micro_batch_rows,
@@ -114,18 +137,6 @@ def rl_start(folder, prompts, group_size, max_completion_tokens, micro_batch_row
         report_to=[],
         disable_tqdm=True,
     )
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    trainer = TimedTrainer(
-        model=model,
-        reward_funcs=reward,
-        args=settings,
-        train_dataset=datasets.Dataset.from_dict({"prompt": prompts}),
-        processing_class=transformers.AutoTokenizer.from_pretrained(folder),
-        callbacks=[StepCallback()],
-    )
-
-    STEPS.run(trainer.train)
-    return {}
 
 
 serve.serve({"load": load, "load_random": load_random, "sample": sample, "rl_start": rl_start, "rl_step": STEPS.step})

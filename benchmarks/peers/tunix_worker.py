@@ -118,13 +118,11 @@ def _sampler(slots, stop_ids):
 # Many parameters: those of a request.
 def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, micro_batch_rows, learning_rate):
     """Starts a learner, whose first step waits for `rl_step`."""
-    import optax
     import transformers
     from tunix.rl import rl_cluster as clusters
     from tunix.rl.grpo import grpo_learner
-    from tunix.rl.rollout import base_rollout
 
-    actor, role = read(folder, "float32"), clusters.Role
+    actor = read(folder, "float32")
 
     def batches():
         """Yields the same prompts forever; the learner asks for the next batch when a step has ended."""
@@ -147,25 +145,12 @@ def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, 
     cluster = TimedCluster(
         actor=actor,
         tokenizer=transformers.AutoTokenizer.from_pretrained(folder),
-        cluster_config=clusters.ClusterConfig(
-            role_to_mesh={role.ACTOR: mesh(), role.REFERENCE: mesh(), role.ROLLOUT: mesh()},
-            training_config=clusters.RLTrainingConfig(
-                actor_optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate)),
-                eval_every_n_steps=1_000_000,
-                max_steps=1_000_000,
-                # In prompts. All are sampled at once.
-                mini_batch_size=len(prompts),
-                train_micro_batch_size=micro_batch_rows // group_size,
-                rollout_micro_batch_size=len(prompts),
-                compute_logps_micro_batch_size=len(prompts),
-            ),
-            rollout_config=base_rollout.RolloutConfig(
-                max_tokens_to_generate=max_completion_tokens,
-                max_prompt_length=prompt_tokens,
-                kv_cache_size=prompt_tokens + max_completion_tokens,
-                temperature=1.0,
-                top_p=1.0,
-            ),
+        cluster_config=_cluster_config(
+            len(prompts),
+            train_prompts=micro_batch_rows // group_size,
+            prompt_tokens=prompt_tokens,
+            max_completion_tokens=max_completion_tokens,
+            learning_rate=learning_rate,
         ),
     )
 
@@ -180,6 +165,35 @@ def rl_start(folder, prompts, group_size, prompt_tokens, max_completion_tokens, 
 
     STEPS.run(lambda: learner.train(batches()))
     return {}
+
+
+def _cluster_config(num_prompts, *, train_prompts, prompt_tokens, max_completion_tokens, learning_rate):
+    """Settings of sampling and of the update; micro-batches are counted in prompts."""
+    import optax
+    from tunix.rl import rl_cluster as clusters
+    from tunix.rl.rollout import base_rollout
+
+    role = clusters.Role
+    return clusters.ClusterConfig(
+        role_to_mesh={role.ACTOR: mesh(), role.REFERENCE: mesh(), role.ROLLOUT: mesh()},
+        training_config=clusters.RLTrainingConfig(
+            actor_optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate)),
+            eval_every_n_steps=1_000_000,
+            max_steps=1_000_000,
+            # In prompts. All are sampled at once.
+            mini_batch_size=num_prompts,
+            train_micro_batch_size=train_prompts,
+            rollout_micro_batch_size=num_prompts,
+            compute_logps_micro_batch_size=num_prompts,
+        ),
+        rollout_config=base_rollout.RolloutConfig(
+            max_tokens_to_generate=max_completion_tokens,
+            max_prompt_length=prompt_tokens,
+            kv_cache_size=prompt_tokens + max_completion_tokens,
+            temperature=1.0,
+            top_p=1.0,
+        ),
+    )
 
 
 serve.serve({"load": load, "sample": sample, "rl_start": rl_start, "rl_step": STEPS.step})

@@ -30,7 +30,7 @@ class LoadedModel:
     tokenizer: Tokenizer
 
 
-def load_model(source: str, dtype: str, params_dtype: str = "", mesh: Mesh | None = None) -> LoadedModel:
+def load_model(source: str, dtype: str, params_dtype: str = "", *, mesh: Mesh | None = None) -> LoadedModel:
     """Loads a base model.
 
     Args:

@@ -16,7 +16,7 @@ from soar_jax.model.config import ModelConfig, RopeScaling
 
 _MAX_SIZE = 2**31
 _ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu"}
-_APPLIED = (
+APPLIED_KEYS = (  # of any family
     "vocab_size",
     "hidden_size",
     "intermediate_size",
@@ -60,7 +60,7 @@ def from_hugging_face(raw: Mapping[str, Any], dtype: str = "float32") -> ModelCo
         f"config.json has a {', '.join(quantised)}, and quantised tensors cannot be read; fetch the model as it was "
         "before it was quantised, or a GGUF file of it",
     )
-    applied = (*_APPLIED, *FAMILIES[str(family)].keys)
+    applied = (*APPLIED_KEYS, *FAMILIES[str(family)].keys)
     check_keys(raw, applied, "config.json")
     try:
         for size in _NEVER_DEFAULT:

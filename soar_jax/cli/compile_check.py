@@ -53,11 +53,11 @@ def main() -> None:
     device, devices = topology_devices(topology)
     config = config.for_platform(device.platform)
     model = known_shapes.shape_of(config.model.source, config.model.dtype, MODEL_CONFIG.value)
-    run = abstract_run(config, model, device, devices)
+    run = abstract_run(config, model, device, devices=devices)
     console = Console(highlight=False, soft_wrap=True, width=_TABLE_WIDTH, stderr=JSON.value)
     console.print(memory_summary(run.config, model, run.mesh))
     found = []
-    for compiled in compile_all(run, device, ONLY.value, JOBS.value or os.cpu_count() or 1):
+    for compiled in compile_all(run, device, only=ONLY.value, num_threads=JOBS.value or os.cpu_count() or 1):
         found.append(compiled)
         console.print(f"compiled {compiled.program.name} in {compiled.compile_s:.0f} s")
         if JSON.value:

@@ -66,7 +66,7 @@ class Evaluator:
             prompts = self.sampler.encode_questions(batch + [batch[-1]] * (size - len(batch)))
             if num_students:
                 prompts = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_students, axis=0), prompts)
-            rollouts = self.sampler.sample(weights, prompts, draw, first_index + start, one_more=one_more)
+            rollouts = self.sampler.sample(weights, prompts, draw, first_prompt=first_index + start, one_more=one_more)
             if pending:
                 yield self._texts(*pending, size, len(questions))
             pending = slice(start, start + len(batch)), rollouts
@@ -109,7 +109,7 @@ class Evaluator:
         return total if num_students else total[0]
 
     def iterate_answers(
-        self, weights: Params, problems: Sequence[Problem], draw: Draw, first_index: int = 0
+        self, weights: Params, problems: Sequence[Problem], draw: Draw, *, first_index: int = 0
     ) -> Iterator[list[list[Answer]]]:
         """Samples and grades answers of one policy, call by call: [problems of the call][samples]."""
         questions = [problem.question for problem in problems]

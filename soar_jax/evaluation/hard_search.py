@@ -24,8 +24,8 @@ from soar_jax.types import Problem
 
 # (problems, index of the first one in the round, round) -> correct answers [len(problems)] int64.
 CountCorrect = Callable[[Sequence[Problem], int, int], np.ndarray]
-# Called with: problems solved, problems in total, (problem, round) pairs done, and at most to do.
-Report = Callable[[int, int, int, int], None]
+# Called with: problems solved, (problem, round) pairs done, and at most to do.
+ReportCounts = Callable[[int, int, int], None]
 
 
 class CountFile:
@@ -80,7 +80,13 @@ class HardSearch:
 
 
 def count_correct(
-    evaluator: Evaluator, weights: Params, search: HardSearch, *, folder: epath.Path, report: Report, is_begun: bool
+    evaluator: Evaluator,
+    weights: Params,
+    search: HardSearch,
+    *,
+    folder: epath.Path,
+    report: ReportCounts,
+    is_begun: bool,
 ) -> np.ndarray:
     """Correct answers of a policy to each candidate problem (paper: fail@k).
 
@@ -138,7 +144,7 @@ def count_until_solved(
     num_rounds: int,
     per_call: int,
     file: CountFile,
-    report: Report,
+    report: ReportCounts,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Evaluates all problems in the first round and the unsolved ones in each further round.
 
@@ -162,7 +168,7 @@ def count_until_solved(
             if is_new:
                 unsolved, later = int((counts == 0).sum()), len(left) - start - len(indices)
                 num_left = later + unsolved * (num_rounds - number - 1)
-                report(len(problems) - unsolved, len(problems), int(rounds.sum()), num_left)
+                report(len(problems) - unsolved, int(rounds.sum()), num_left)
     return counts, rounds
 
 

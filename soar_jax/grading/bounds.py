@@ -107,5 +107,5 @@ class _Sizes:
 
 
 def _value(bits: float) -> float:
-    """Bounds a number of so many bits."""
+    """Bounds a number of this many bits."""
     return 2.0**bits if bits < 64 else math.inf

@@ -21,7 +21,7 @@ _EQUALITIES = {"=", "\\approx"}
 _INEQUALITIES = {"<", "\\le", "\\ne"}
 
 
-class Judge(Protocol):
+class ShapeJudge(Protocol):
     """Decides what shapes alone cannot."""
 
     def values(self, gold: Value, answer: Value) -> Verdict:
@@ -37,7 +37,7 @@ class Judge(Protocol):
         """Returns whether two sets of numbers are equal."""
 
 
-def match(gold: Shape, answer: Shape, judge: Judge) -> Verdict:
+def match(gold: Shape, answer: Shape, judge: ShapeJudge) -> Verdict:
     """Returns whether two answers are equal."""
     return _Matcher(judge).match(gold, answer)
 
@@ -65,7 +65,7 @@ def any_of(verdicts: Iterable[Verdict]) -> Verdict:
 class _Matcher:
     """Chooses how to compare two shapes by their types."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: ShapeJudge) -> None:
         self._judge = judge
 
     def match(self, gold: Shape, answer: Shape) -> Verdict:

@@ -18,7 +18,7 @@ from soar_jax.grading.shapes import Chain, Interval, Kind, Named, Shape, Value, 
 
 FLOAT_DIGITS = 12  # numbers without an exact form are equal if they agree to this many digits
 PRECISION = 50  # digits of a value at a point
-# At so many points two expressions with letters must agree: at least, where they have a value; and at most.
+# Points at which two expressions with letters must agree: the fewest that have a value, and the most that are tried.
 MIN_POINTS, ENOUGH_POINTS = 2, 5
 Expression = Any  # sympy has no types
 

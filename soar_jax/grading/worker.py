@@ -24,7 +24,7 @@ from soar_jax.grading.symbolic import are_algebraically_equal, is_parsable, seed
 
 MAX_MEMORY_BYTES = 4 * 2**30  # address space of a process
 CALLS_PER_S = 5_000_000  # counted calls and returns, of Python and C functions, per second of a task's deadline
-TRY_SHARE = 0.1  # share of the deadline for the try: too short for so many calls, even on a fast core
+TRY_SHARE = 0.1  # share of the deadline for the try: too short for a task's calls, even on a fast core
 MIN_TRY_S = 0.1  # shorter tries are left out, since the timer of CPU time is coarse
 # The CPU time after which a task ends, over its deadline: more than the calls take, except in code that calls nothing.
 CPU_FACTOR = 8
@@ -137,10 +137,10 @@ def _serve(server: socket.socket, parent: int) -> None:
     end_with(parent)
     for line in server.makefile():
         cpu_s, num_calls, *texts = json.loads(line)
-        server.sendall(_run(texts, cpu_s, num_calls, server).encode())
+        server.sendall(_run(texts, cpu_s=cpu_s, num_calls=num_calls, server=server).encode())
 
 
-def _run(texts: list[str], cpu_s: float, num_calls: int, server: socket.socket) -> str:
+def _run(texts: list[str], *, cpu_s: float, num_calls: int, server: socket.socket) -> str:
     """Runs a task in this process, which ends if the CPU time or the calls run out; 0 calls are not counted."""
     seed()
     signal.setitimer(signal.ITIMER_PROF, cpu_s)  # its signal ends this process, whatever runs in it

@@ -1,7 +1,7 @@
 r"""The first stage of a comparison: gives equal answers that are only written differently one spelling in LaTeX.
 
 Boxes, Markdown, fonts, sizes and spacing go; symbols of Unicode and plain text become commands; arguments get braces.
-Text in words stays in `\text{…}`, as units and words such as "and" are read later (`reading.py`).
+Words stay in `\text{…}`, as units and words such as "and" are read later (`reading.py`).
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _is_list(text: str) -> bool:
 
 
 def _strip_styles(text: str) -> str:
-    r"""Removes spacing, sizes, colours and fonts; text in words stays in `\text{…}`."""
+    r"""Removes spacing, sizes, colours and fonts; words stay in `\text{…}`."""
     text = _CASES.sub(lambda rows: re.sub(r"\s*\\\\\s*", ", ", rows[1].replace("&", "").strip(" \\,")), text)
     text = _WITHIN_NUMBER.sub("", _PUNCTUATION_IN_BRACES.sub(r"\1", text))
     text = _EMPTY_DELIMITER.sub("", text)
@@ -193,7 +193,7 @@ def _join_thousands(text: str) -> str:
 
 
 def _strip_blanks(text: str) -> str:
-    """Removes blanks that mean nothing; those before a letter may separate a unit, and those in words stay."""
+    """Removes blanks that mean nothing; those before a letter may separate a unit, and those between words stay."""
     parts = _TEXT.split(" ".join(text.split()))
     for index in range(0, len(parts), 2):
         part = _BLANK_BESIDE_SIGN.sub(r"\1", parts[index])

@@ -10,7 +10,8 @@ class RopeScaling:
     """RoPE scaling for longer contexts.
 
     "linear" divides all frequencies by `factor`. "llama3" and "yarn" keep high ones, divide low ones, and blend in
-    between: by turns within the original context, or by place between the frequencies of `fast_turns` and `slow_turns`.
+    between: by the number of turns in the original context, or by place between the frequencies of `fast_turns` and
+    `slow_turns`.
     """
 
     kind: str

@@ -222,7 +222,7 @@ def hidden_states(  # eleven parameters: one forward pass for training, prefill 
     With a `cache`, the T tokens are written to slots first_slot .. first_slot+T-1 and attend to all valid slots up to
     their own. Without one, `keep_cache` returns a new cache of the T slots. `remat` (REMAT_POLICIES) is for training.
 
-    With `prompt_of`, the `cache` is one of prompts, of `first_slot` slots: row b goes on from prompt prompt_of[b]. The
+    With `prompt_of`, the `cache` is one of prompts, of `first_slot` slots: row b continues prompt prompt_of[b]. The
     cache is copied to the rows a layer at a time, and none is returned.
     """
     context_of = _layer_contexts(config, positions, key_valid, first_slot=first_slot, key_positions=key_positions)
@@ -337,10 +337,3 @@ def select_logits(logits: jax.Array, tokens: jax.Array) -> jax.Array:
     """
     is_chosen = jnp.arange(logits.shape[-1]) == tokens[..., None]
     return jnp.sum(jnp.where(is_chosen, logits, 0), axis=-1)
-
-
-def row_positions(prompt_lengths: jax.Array, num_prompt_slots: int, num_completion_slots: int) -> jax.Array:
-    """Positions [B, T+C] of the slots of a row, in the layout of this module."""
-    prompt = jnp.broadcast_to(jnp.arange(num_prompt_slots), (prompt_lengths.shape[0], num_prompt_slots))
-    completion = prompt_lengths[:, None] + jnp.arange(num_completion_slots)
-    return jnp.concatenate([prompt, completion], axis=1)

@@ -41,7 +41,7 @@ def quantize(cache: KVCache) -> KVCache:
     """Rounds a cache to int8 with scales."""
     key, key_scale = _quantize(cache.key, axis=2)
     value, value_scale = _quantize(cache.value, axis=3)
-    return KVCache(key, value, key_scale, value_scale)
+    return KVCache(key, value, key_scale=key_scale, value_scale=value_scale)
 
 
 def _quantize(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:

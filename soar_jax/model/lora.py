@@ -117,7 +117,7 @@ def merge(weights: Params, frozen_base: FrozenBase | None) -> Params:
     def merge_layer(name: str, weight: Any, adapter: Adapter) -> Any:
         added = jnp.matmul(adapter.a, adapter.b, precision="highest") * frozen_base.scale
         merged = weight.astype(jnp.float32) + added.reshape(weight.shape)
-        return round_stacked(merged, weight.dtype, name, 0 if name == UNEMBEDDING else jnp.arange(len(weight)))
+        return round_stacked(merged, weight.dtype, name, layers=0 if name == UNEMBEDDING else jnp.arange(len(weight)))
 
     return _replace_adapted(merge_layer, frozen_base.params, weights)
 

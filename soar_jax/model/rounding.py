@@ -41,13 +41,13 @@ def cast_params(params: Params, dtype: Any, layer: jax.Array | int | None = None
     def cast(path: Any, leaf: jax.Array) -> jax.Array:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         if layer is None and name.startswith("layers."):
-            return round_stacked(leaf, dtype, name.removeprefix("layers."), jnp.arange(len(leaf)))
-        return round_stacked(leaf, dtype, name, 0 if layer is None else layer)
+            return round_stacked(leaf, dtype, name.removeprefix("layers."), layers=jnp.arange(len(leaf)))
+        return round_stacked(leaf, dtype, name, layers=0 if layer is None else layer)
 
     return jax.tree_util.tree_map_with_path(cast, params)
 
 
-def round_stacked(x: jax.Array, dtype: Any, name: str, layers: jax.Array | int) -> jax.Array:
+def round_stacked(x: jax.Array, dtype: Any, name: str, *, layers: jax.Array | int) -> jax.Array:
     """Casts one parameter: float32 to bfloat16 with its dither, all else as `astype` does.
 
     Args:

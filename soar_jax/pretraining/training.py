@@ -133,16 +133,18 @@ def _loss(
     return next_token + phase.prior_weight * prior, {"loss": next_token, "squared_prior_gap": prior}
 
 
+# Many parameters: all that a phase depends on, with a single caller.
 def run_phase(
     params: Params,
     phase: PretrainingPhase,
     model: ModelConfig,
+    *,
     tokenizer: Tokenizer,
     mesh: Mesh,
     seed: int,
     longest_document_tokens: int,
     report: Callable[[int, dict[str, Any]], None],
-) -> Params:  # eight parameters: all that a phase depends on, with a single caller
+) -> Params:
     """Trains `params` through one phase; calls `report(step, metrics)` every 20 steps."""
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(_schedule(phase), b1=0.9, b2=0.98))
     mark_id = tokenizer.backend.convert_tokens_to_ids(arithmetic.WORK_MARK)
@@ -159,7 +161,7 @@ def run_phase(
         return jax.lax.psum(total, parallel.POPULATION)
 
     sharded_gradient = parallel.shard_over_population(
-        mesh, gradient, (parallel.REPLICATED, parallel.BY_POPULATION), parallel.REPLICATED
+        mesh, gradient, in_specs=(parallel.REPLICATED, parallel.BY_POPULATION), out_specs=parallel.REPLICATED
     )
 
     @jax.jit

@@ -34,7 +34,9 @@ def packed_questions(runs: Sequence[Run], max_rows: int = MAX_ROWS, max_bytes: i
       What `unpack` reads, and a sentence on what is left out; empty if nothing is.
     """
     total = sum(len(run.ledger) + len(run.curriculum) for run in runs)
-    packed, stride = _pack_within(functools.partial(questions, runs), runs, ceil_div(total, max_rows), max_bytes)
+    packed, stride = _pack_within(
+        functools.partial(questions, runs), runs, stride=ceil_div(total, max_rows), max_bytes=max_bytes
+    )
     note = (
         f"Of {total:,} questions, here are those of promoted datasets, of final students, and of one in {stride} outer "
         "steps. The files `ledger.jsonl` of the workdirs have all."
@@ -48,13 +50,13 @@ def packed_completions(runs: Sequence[Run], max_bytes: int = MAX_COMPLETION_BYTE
     Returns:
       What `unpack` reads, and a sentence on what is left out; empty if nothing is.
     """
-    packed, stride = _pack_within(functools.partial(completions, runs), runs, 1, max_bytes)
+    packed, stride = _pack_within(functools.partial(completions, runs), runs, stride=1, max_bytes=max_bytes)
     note = f"Only one in {stride} outer steps is here. `completions.jsonl` in each workdir has all."
     return packed, note if stride > 1 else ""
 
 
 def _pack_within(
-    select: Callable[[int], dict[str, Any]], runs: Sequence[Run], stride: int, max_bytes: int
+    select: Callable[[int], dict[str, Any]], runs: Sequence[Run], *, stride: int, max_bytes: int
 ) -> tuple[str, int]:
     """Packs what `select` takes of every `stride`-th outer step, doubling the stride until it is small enough.
 
@@ -83,7 +85,7 @@ def questions(runs: Sequence[Run], stride: int = 1) -> dict[str, Any]:
                 rows.append((number, row["outer_step"] + 1, row.get("dataset"), *_question(row, table)))
         for row in run.curriculum:
             rows.append((number, None, row.get("stage"), *_question(row, table)))
-    return _columns(runs, table, _QUESTION_COLUMNS, rows)
+    return _columns(runs, table, names=_QUESTION_COLUMNS, rows=rows)
 
 
 def completions(runs: Sequence[Run], stride: int = 1) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def completions(runs: Sequence[Run], stride: int = 1) -> dict[str, Any]:
         for row in run.completions
         if row["outer_step"] % stride == 0
     ]
-    return _columns(runs, table, _COMPLETION_COLUMNS, rows)
+    return _columns(runs, table, names=_COMPLETION_COLUMNS, rows=rows)
 
 
 def problems(runs: Sequence[Run]) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def problems(runs: Sequence[Run]) -> dict[str, Any]:
                     )
                     solved = round(100 * sum(correct) / (counts["num_samples"] * len(correct)), 1)
                     rows.append((number, *map(table.index, texts), problem.get("level"), solved))
-    return _columns(runs, table, _PROBLEM_COLUMNS, rows)
+    return _columns(runs, table, names=_PROBLEM_COLUMNS, rows=rows)
 
 
 _QUESTION_COLUMNS = (
@@ -175,7 +177,7 @@ def _question(row: dict[str, Any], table: _StringTable) -> list[Any]:
 
 
 def _columns(
-    runs: Sequence[Run], table: _StringTable, names: Sequence[str], rows: Sequence[Sequence[Any]]
+    runs: Sequence[Run], table: _StringTable, *, names: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> dict[str, Any]:
     columns = {name: [row[column] for row in rows] for column, name in enumerate(names)}
     return {"strings": list(table.indices), "runs": [run.label for run in runs], "columns": columns}

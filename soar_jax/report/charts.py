@@ -12,7 +12,6 @@ import math
 import pathlib
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 STYLE_SHEET = pathlib.Path(__file__).with_name("charts.css")
 PANEL_WIDTH, PANEL_HEIGHT = 358, 216
@@ -25,7 +24,8 @@ _STEPS = (1, 2, 5, 10)  # between ticks, times a power of ten
 Point = tuple[float, float]
 
 
-class Look(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Look:
     """A colour and a kind of line: classes of `charts.css`."""
 
     color: str
@@ -33,30 +33,30 @@ class Look(NamedTuple):
 
 
 _LOOKS = {
-    "hard_only": Look("grey"),
-    "hard_only_large_group": Look("grey", "dashed"),
-    "hard_only_long": Look("grey", "dotted"),
-    "serl": Look("purple"),
-    "base_teacher": Look("orange"),
-    "frozen_teacher": Look("orange", "dashed"),
-    "intrinsic_teacher": Look("vermillion"),
-    "triangle_teacher": Look("vermillion", "dashed"),
-    "r_zero_teacher": Look("vermillion", "dotted"),
-    "absolute_zero_teacher": Look("vermillion", "dashdot"),
-    "grounded_teacher": Look("green"),
-    "no_promotion": Look("green", "dashed"),
-    "soar_math": Look("blue"),
-    "two_turn_teacher": Look("blue", "dashed"),
-    "promotion_questions": Look("blue", "dotted"),
-    "inference": Look("blue", "dashdot"),
-    "well_posed_only": Look("sky"),
-    "correct_only": Look("sky", "dashed"),
-    "curated": Look("black"),
-    "curated_128": Look("black", "dashed"),
-    "curated_harp_128": Look("black", "dotted"),
+    "hard_only": Look(color="grey"),
+    "hard_only_large_group": Look(color="grey", dash="dashed"),
+    "hard_only_long": Look(color="grey", dash="dotted"),
+    "serl": Look(color="purple"),
+    "base_teacher": Look(color="orange"),
+    "frozen_teacher": Look(color="orange", dash="dashed"),
+    "intrinsic_teacher": Look(color="vermillion"),
+    "triangle_teacher": Look(color="vermillion", dash="dashed"),
+    "r_zero_teacher": Look(color="vermillion", dash="dotted"),
+    "absolute_zero_teacher": Look(color="vermillion", dash="dashdot"),
+    "grounded_teacher": Look(color="green"),
+    "no_promotion": Look(color="green", dash="dashed"),
+    "soar_math": Look(color="blue"),
+    "two_turn_teacher": Look(color="blue", dash="dashed"),
+    "promotion_questions": Look(color="blue", dash="dotted"),
+    "inference": Look(color="blue", dash="dashdot"),
+    "well_posed_only": Look(color="sky"),
+    "correct_only": Look(color="sky", dash="dashed"),
+    "curated": Look(color="black"),
+    "curated_128": Look(color="black", dash="dashed"),
+    "curated_harp_128": Look(color="black", dash="dotted"),
 }
-_OTHER = Look("purple", "dashed")  # a method that others have registered
-BASE_MODEL = Look("grey", "dotted")
+_OTHER = Look(color="purple", dash="dashed")  # a method that others have registered
+BASE_MODEL = Look(color="grey", dash="dotted")
 HUES = ("blue", "orange", "green", "vermillion", "sky", "purple", "black", "grey")
 
 
@@ -135,7 +135,7 @@ class Frame:
         return x, self.y.place(point[1], self.height - self.bottom, self.top)
 
 
-def svg(width: float, height: float, label: str, parts: Iterable[str], style: str = "") -> str:
+def svg(label: str, parts: Iterable[str], *, width: float, height: float, style: str = "") -> str:
     """A chart.
 
     Args:
@@ -150,19 +150,19 @@ def svg(width: float, height: float, label: str, parts: Iterable[str], style: st
     )
 
 
-def text(x: float, y: float, words: str, classes: str = "") -> str:
+def text(at: Point, words: str, classes: str = "") -> str:
     """Words at a pixel; they are escaped."""
     kind = f' class="{classes}"' if classes else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}"{kind}>{html.escape(words)}</text>'
+    return f'<text x="{at[0]:.1f}" y="{at[1]:.1f}"{kind}>{html.escape(words)}</text>'
 
 
-def name(x: float, y: float, words: str, room: float, classes: str = "") -> str:
+def name(at: Point, words: str, room: float, *, classes: str = "") -> str:
     """A name, cut in its middle where it is wider than `room`, and then shown whole on hovering."""
     letters = int(room / _LETTER)
     if len(words) <= letters:
-        return text(x, y, words, classes)
+        return text(at, words, classes)
     short = f"{words[: letters - _KEPT_END - 1]}…{words[-_KEPT_END:]}"
-    return f"<g><title>{html.escape(words)}</title>{text(x, y, short, classes)}</g>"
+    return f"<g><title>{html.escape(words)}</title>{text(at, short, classes)}</g>"
 
 
 def rule(start: Point, end: Point, classes: str) -> str:
@@ -177,7 +177,7 @@ def bar(corner: Point, opposite: Point, classes: str) -> str:
     return f'<rect class="{classes}" x="{x:.1f}" y="{y:.1f}" width="{x2 - x:.1f}" height="{y2 - y:.1f}"/>'
 
 
-def dot(at: Point, radius: float, classes: str, tip: str = "") -> str:
+def dot(at: Point, radius: float, classes: str, *, tip: str = "") -> str:
     """A dot at a pixel; `tip` is shown on hovering."""
     inside = f"<title>{html.escape(tip)}</title>" if tip else ""
     return f'<circle class="{classes}" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius:g}">{inside}</circle>'
@@ -190,7 +190,7 @@ def line(frame: Frame, points: Sequence[Point], classes: str) -> str:
     return f'<polyline class="{classes}" points="{_pixels(frame, points)}"/>'
 
 
-def area(frame: Frame, lower: Sequence[Point], upper: Sequence[Point], classes: str) -> str:
+def area(frame: Frame, lower: Sequence[Point], upper: Sequence[Point], *, classes: str) -> str:
     """The area between two lines."""
     return f'<polygon class="{classes}" points="{_pixels(frame, [*lower, *reversed(upper)])}"/>'
 
@@ -199,21 +199,26 @@ def _pixels(frame: Frame, points: Sequence[Point]) -> str:
     return " ".join("{:.1f},{:.1f}".format(*frame.at(point)) for point in points)
 
 
-def panel(frame: Frame, title: str, names: tuple[str, str], marks: Iterable[str]) -> str:
+def panel(frame: Frame, title: str, names: tuple[str, str], *, marks: Iterable[str]) -> str:
     """A panel with axes: title, marks, and below and above them the names of x and y."""
     left, right, floor = frame.left, frame.width - frame.right, frame.height - frame.bottom
-    parts = [name(0, 12, title, frame.width, "title"), text(0, 29, names[1], "dim")]
+    parts = [name((0, 12), title, frame.width, classes="title"), text((0, 29), names[1], "dim")]
     for tick, words in zip(frame.y.ticks, frame.y.texts(), strict=True):
         _, y = frame.at((frame.x.low, tick))
-        parts += [rule((left, y), (right, y), "grid"), text(left - 6, y + 4, words, "end dim")]
+        parts += [rule((left, y), (right, y), "grid"), text((left - 6, y + 4), words, "end dim")]
     for tick, words in zip(frame.x.ticks, frame.x.texts(), strict=True):
         x, _ = frame.at((tick, frame.y.low))
-        parts += [rule((x, floor), (x, floor + 4), "axis"), text(x, floor + 17, words, "middle dim")]
-    parts += [rule((left, floor), (right, floor), "axis"), text((left + right) / 2, floor + 32, names[0], "middle dim")]
-    return svg(frame.width, frame.height, f"{title}: {names[1]} by {names[0]}", [*parts, *marks])
+        parts += [rule((x, floor), (x, floor + 4), "axis"), text((x, floor + 17), words, "middle dim")]
+    parts += [
+        rule((left, floor), (right, floor), "axis"),
+        text(((left + right) / 2, floor + 32), names[0], "middle dim"),
+    ]
+    label = f"{title}: {names[1]} by {names[0]}"
+    return svg(label, [*parts, *marks], width=frame.width, height=frame.height)
 
 
-class End(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class End:
     """The last point of a line, and the words beside it."""
 
     point: Point
@@ -227,14 +232,14 @@ def end_labels(frame: Frame, ends: Sequence[End]) -> list[str]:
     lines = [_wrapped(end.name) for end in ordered]
     wanted = [frame.at(end.point)[1] for end in ordered]
     heights = [_LINE_HEIGHT * len(words) for words in lines]
-    places = spread(wanted, heights, frame.top - 8, frame.height - frame.bottom + 12)
+    places = spread(wanted, heights, top=frame.top - 8, bottom=frame.height - frame.bottom + 12)
     parts, edge = [], frame.width - frame.right
     for end, words, place, height in zip(ordered, lines, places, heights, strict=True):
         x, y = frame.at(end.point)
         path = f"M{x:.1f} {y:.1f}L{edge + 4:.1f} {y:.1f}L{edge + 10:.1f} {place:.1f}"
         parts += [f'<path class="leader" d="{path}"/>', dot((x, y), 3, f"dot {end.look.color}")]
         first = place - height / 2 + 11
-        parts += [text(edge + 13, first + _LINE_HEIGHT * row, part) for row, part in enumerate(words)]
+        parts += [text((edge + 13, first + _LINE_HEIGHT * row), part) for row, part in enumerate(words)]
     return parts
 
 
@@ -247,7 +252,7 @@ def _wrapped(name: str) -> list[str]:
     return textwrap.wrap(name, _LABEL_LETTERS, max_lines=2, placeholder=" …") or [""]
 
 
-def spread(wanted: Sequence[float], heights: Sequence[float], top: float, bottom: float) -> list[float]:
+def spread(wanted: Sequence[float], heights: Sequence[float], *, top: float, bottom: float) -> list[float]:
     """Middles of labels near the wanted ones, in their order, without overlap, between top and bottom if they fit."""
     places: list[float] = []
     edge = top

@@ -96,7 +96,7 @@ def _reward_panels(group: Group) -> Iterable[str]:
             charts.line(frame, list(zip(steps[-len(averages) :], averages, strict=True)), f"curve {color}"),
             *_promotions(frame, run),
         ]
-        yield charts.panel(frame, f"{group.name}, {seed_name(run.seeds)}", ("outer step", "mean reward"), marks)
+        yield charts.panel(frame, f"{group.name}, {seed_name(run.seeds)}", ("outer step", "mean reward"), marks=marks)
 
 
 def _threshold(frame: Frame, run: Run) -> list[str]:
@@ -116,7 +116,7 @@ def _promotions(frame: Frame, run: Run) -> list[str]:
         x, floor = frame.at((step, frame.y.low))
         parts.append(charts.rule((x, frame.top - 4), (x, floor), "promotion"))
         if x > edge:
-            parts.append(charts.text(x, frame.top - 8, str(number), "middle"))
+            parts.append(charts.text((x, frame.top - 8), str(number), "middle"))
             edge = x + 14
     return parts
 
@@ -137,9 +137,10 @@ def baselines(groups: Sequence[Group]) -> Figure:
             marks.append(charts.line(frame, _stairs(points), f"{kind} {color}"))
             dots = [point for point, row in zip(points, run.metrics, strict=True) if row["promoted"]]
             marks += [
-                charts.dot(frame.at(point), 3, "promoted", f"{seed_name(run.seeds)}: {point[1]:.1f}") for point in dots
+                charts.dot(frame.at(point), 3, "promoted", tip=f"{seed_name(run.seeds)}: {point[1]:.1f}")
+                for point in dots
             ]
-        panels.append(charts.panel(frame, group.name, ("outer step", "baseline student, pass@1 in %"), marks))
+        panels.append(charts.panel(frame, group.name, ("outer step", "baseline student, pass@1 in %"), marks=marks))
     return Figure(
         title="Baseline student",
         note="The student that others start from, on hard validation problems, or on hard train where there are none. "
@@ -164,9 +165,11 @@ def questions(groups: Sequence[Group]) -> Figure:
         return sum(int(level) * count for level, count in row["levels"].items()) / total if total else None
 
     panels = (
-        _over_steps(groups, lambda row: row["vendi"], "Diversity", "Vendi score"),
-        _over_steps(groups, lambda row: row.get("cosine_distance"), "Distance", "mean pairwise cosine distance"),
-        _over_steps(groups, mean_level, "Difficulty", "mean level"),
+        _over_steps(groups, lambda row: row["vendi"], title="Diversity", name="Vendi score"),
+        _over_steps(
+            groups, lambda row: row.get("cosine_distance"), title="Distance", name="mean pairwise cosine distance"
+        ),
+        _over_steps(groups, mean_level, title="Difficulty", name="mean level"),
     )
     return Figure(
         title="Questions over the search",
@@ -178,7 +181,7 @@ def questions(groups: Sequence[Group]) -> Figure:
     )
 
 
-def _over_steps(groups: Sequence[Group], value: Value, title: str, name: str) -> str:
+def _over_steps(groups: Sequence[Group], value: Value, *, title: str, name: str) -> str:
     """A panel with a line per method and its name at the line's end; empty text without values."""
     known = [(group, *_mean(series)) for group in groups if (series := _series(group, value))]
     means = [(group, steps, values) for group, steps, values in known if steps]
@@ -199,10 +202,10 @@ def _over_steps(groups: Sequence[Group], value: Value, title: str, name: str) ->
     for (group, steps, values), (low, high) in zip(means, bands, strict=True):
         look, mean = look_of(group.method), values.mean(axis=0).tolist()
         if len(values) > 1:
-            areas.append(charts.area(frame, _points(steps, low), _points(steps, high), f"band {look.color}"))
+            areas.append(charts.area(frame, _points(steps, low), _points(steps, high), classes=f"band {look.color}"))
         marks.append(charts.line(frame, _points(steps, mean), f"curve {look.color} {look.dash}"))
         ends.append(End(point=(steps[-1], mean[-1]), name=group.name, look=look))
-    return charts.panel(frame, title, ("outer step", name), [*areas, *marks, *charts.end_labels(frame, ends)])
+    return charts.panel(frame, title, ("outer step", name), marks=[*areas, *marks, *charts.end_labels(frame, ends)])
 
 
 def _series(group: Group, value: Value) -> list[Series]:
@@ -234,9 +237,12 @@ def _points(steps: Sequence[float], values: Iterable[float]) -> Series:
 
 def training(groups: Sequence[Group]) -> Figure:
     """Indicators of the students' and the teacher's training over outer steps: a panel each, a line per method."""
-    signal = _over_steps(groups, _indicator("inner_signal_share"), "Students: signal", "share of groups")
+    signal = _over_steps(groups, _indicator("inner_signal_share"), title="Students: signal", name="share of groups")
     students, teachers = (
-        [_over_steps(groups, _indicator(prefix + key), f"{who}: {title}", name) for key, title, name in _INDICATORS]
+        [
+            _over_steps(groups, _indicator(prefix + key), title=f"{who}: {title}", name=name)
+            for key, title, name in _INDICATORS
+        ]
         for prefix, who in (("inner_", "Students"), ("teacher_", "Teacher"))
     )
     return Figure(
@@ -281,13 +287,15 @@ def _topic_panel(group: Group, names: Sequence[str], has_others: bool) -> str:
     for name, hue in zip(names, charts.HUES, strict=False):
         found = [sum(count.get(name, 0) for count in at_step) for at_step in counts]
         roof = floor + 100 * np.divide(found, totals)
-        marks.append(charts.area(frame, _points(steps, floor), _points(steps, roof), f"area {hue}"))
+        marks.append(charts.area(frame, _points(steps, floor), _points(steps, roof), classes=f"area {hue}"))
         if (roof - floor)[-1] > 0:
-            ends.append(End(point=(steps[-1], float(floor[-1] + roof[-1]) / 2), name=name, look=Look(hue)))
+            ends.append(End(point=(steps[-1], float(floor[-1] + roof[-1]) / 2), name=name, look=Look(color=hue)))
         floor = roof
     if has_others and floor[-1] < 100:
-        ends.append(End(point=(steps[-1], float(floor[-1] + 100) / 2), name="others", look=Look("grey")))
-    return charts.panel(frame, group.name, ("outer step", "questions, %"), [*marks, *charts.end_labels(frame, ends)])
+        ends.append(End(point=(steps[-1], float(floor[-1] + 100) / 2), name="others", look=Look(color="grey")))
+    return charts.panel(
+        frame, group.name, ("outer step", "questions, %"), marks=[*marks, *charts.end_labels(frame, ends)]
+    )
 
 
 def learning_curves(groups: Sequence[Group]) -> Figure:
@@ -347,14 +355,14 @@ def _curve_panel(
     low, high = y_axis.low, y_axis.high
     start = frame.x.low
     marks = [
-        charts.area(frame, [(start, low), (end, low)], [(start, high), (end, high)], "shade")
+        charts.area(frame, [(start, low), (end, low)], [(start, high), (end, high)], classes="shade")
         for end in switches
         if start < end <= frame.x.high
     ]
     marks += [charts.line(frame, points, f"seed {look.color}") for points in series]
     steps, values = _mean(series)
     marks += [charts.line(frame, _points(steps, values.mean(axis=0)), f"curve {look.color}")] if steps else []
-    return charts.panel(frame, group.row_name(policy), ("student steps", name), marks)
+    return charts.panel(frame, group.row_name(policy), ("student steps", name), marks=marks)
 
 
 def _searched(group: Group) -> list[Run]:

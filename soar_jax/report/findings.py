@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from soar_jax.evaluation.statistics import Interval, mean_interval, paired_difference, paired_ratio
+from soar_jax.evaluation.statistics import MeanInterval, mean_interval, paired_difference, paired_ratio
 from soar_jax.report import correlations, paper
 from soar_jax.report.scores import METHOD_NAMES, Group, Scores, comparable, compare, ends, find, paired, scores
 from soar_jax.report.tables import text
@@ -78,9 +78,9 @@ def judge(groups: Sequence[Group], ks: Sequence[int]) -> list[Finding]:
 def _judge(groups: Sequence[Group], ks: Sequence[int]) -> list[Finding]:
     return [
         _unlocks_learning(groups),
-        _compare_pairs(groups, "2. Grounded reward beats intrinsic reward (Intrinsic-T)", _GROUNDED_PAIRS, ends(ks)),
+        _compare_pairs(groups, "2. Grounded reward beats intrinsic reward (Intrinsic-T)", _GROUNDED_PAIRS, ks=ends(ks)),
         _keeps_diversity(groups),
-        _compare_pairs(groups, "2c. A teacher that learns beats one that does not", _UNTRAINED_PAIRS, ends(ks)),
+        _compare_pairs(groups, "2c. A teacher that learns beats one that does not", _UNTRAINED_PAIRS, ks=ends(ks)),
         _structure_over_answers(groups, min(ks)),
         _teaching_apart_from_solving(groups, *ends(ks)),
         _share_of_curated(groups, *ends(ks)),
@@ -118,7 +118,7 @@ def _unlocks_learning(groups: Sequence[Group]) -> Finding:
 
 
 def _compare_pairs(
-    groups: Sequence[Group], title: str, pairs: Sequence[tuple[tuple[str, str], tuple[str, str]]], ks: Sequence[int]
+    groups: Sequence[Group], title: str, pairs: Sequence[tuple[tuple[str, str], tuple[str, str]]], *, ks: Sequence[int]
 ) -> Finding:
     """Judges whether each first policy is above the second one, for all pairs that were run."""
     sentences: list[str] = []
@@ -321,7 +321,7 @@ def _hard_test(group: Group | None, policy: str, k: int) -> Scores | None:
     return scores(group, policy, test="hard_test", k=k)
 
 
-def _share_of_gain(a: Scores, bound: Scores, base: Scores) -> Interval | None:
+def _share_of_gain(a: Scores, bound: Scores, base: Scores) -> MeanInterval | None:
     """(a - base) / (bound - base), paired; None unless the interval of bound - base is above 0."""
     ours, bounds, bases = paired(a, bound, base)
     if not ours or paired_difference(bounds, bases).low <= 0:
@@ -342,11 +342,11 @@ def _correlation(group: Group | None, name: str) -> str:
     )
 
 
-def _percent(interval: Interval) -> str:
+def _percent(interval: MeanInterval) -> str:
     return f"{interval.mean:.1f}% [{interval.low:.1f}, {interval.high:.1f}]"
 
 
-def _share(interval: Interval) -> str:
+def _share(interval: MeanInterval) -> str:
     return f"{100 * interval.mean:.0f}% [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
 
 

@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from soar_jax.evaluation.statistics import Interval
+from soar_jax.evaluation.statistics import MeanInterval
 from soar_jax.report import bulk, charts, comparisons, figures, findings, tables
-from soar_jax.report.comparisons import Comparison
+from soar_jax.report.comparisons import MeansChart
 from soar_jax.report.findings import Finding
 from soar_jax.report.read import Run, read_runs
 from soar_jax.report.scores import Group, ends, group_runs
@@ -24,7 +24,7 @@ class Evidence:
     """A finding and the chart beside it."""
 
     finding: Finding
-    chart: Comparison
+    chart: MeansChart
 
     @property
     def is_shown(self) -> bool:
@@ -33,7 +33,7 @@ class Evidence:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
+class ReportData:
     """What is known of the runs."""
 
     runs: tuple[Run, ...]
@@ -76,7 +76,7 @@ def live_page(folders: Sequence[pathlib.Path], version: str) -> str:
     return _page(_load(folders), version=version)
 
 
-def _load(folders: Sequence[pathlib.Path]) -> Report:
+def _load(folders: Sequence[pathlib.Path]) -> ReportData:
     """Reads the runs in folders, and makes their tables and findings."""
     runs = read_runs(folders)
     groups = group_runs(runs)
@@ -92,7 +92,7 @@ def _load(folders: Sequence[pathlib.Path]) -> Report:
         tables.run_list(runs),
     )
     judged = findings.judge(groups, ks)
-    return Report(
+    return ReportData(
         runs=tuple(runs),
         groups=tuple(groups),
         ks=ks,
@@ -106,12 +106,12 @@ def _common_ks(runs: Sequence[Run]) -> tuple[int, ...]:
     return tuple(sorted(set.intersection(*(set(run.config["evaluation"]["pass_at"]) for run in runs)))) or (1,)
 
 
-def _page(report: Report, version: str) -> str:
+def _page(report: ReportData, version: str) -> str:
     import jinja2
 
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True)
     environment.filters |= {"text": tables.text, "number": tables.number}
-    environment.tests["interval"] = lambda cell: isinstance(cell, Interval)
+    environment.tests["interval"] = lambda cell: isinstance(cell, MeanInterval)
     groups, runs = report.groups, report.runs
     questions, questions_note = bulk.packed_questions(runs)
     completions, completions_note = bulk.packed_completions(runs)
@@ -148,7 +148,7 @@ def _promotions(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _markdown(report: Report) -> str:
+def _markdown(report: ReportData) -> str:
     headline, *others = [tables.markdown(table) for table in report.tables.values() if table.rows]
     sections = [
         f"### {each.finding.title}: {each.finding.verdict}\n\n"

@@ -1,14 +1,14 @@
 """The paper's figures (arXiv 2601.18778, version 3): percent of hard (fail@128) test problems, mean and SD over seeds.
 
-`RESULTS` is keyed by benchmark, method and policy, by the names of this project. Where a figure depends on more, the
-key's `detail` says on what: the benchmark that transferred questions come from, or a student step.
+`RESULTS` has a table per benchmark, by method and policy with the names of this project. Where a row depends on more,
+its key has a third entry: the benchmark that transferred questions come from, or a student step.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from soar_jax.problems.paper_pools import POOLS
 
@@ -20,23 +20,16 @@ ANY = ""  # of a key's method: the base model is the same in all runs
 SERL_STEPS = (50, 100)
 
 
-class Figure(NamedTuple):
-    """A mean and its SD."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeanSd:
+    """A mean and its standard deviation."""
 
     mean: float
     sd: float
 
 
-class Key(NamedTuple):
-    """What a row of the paper's tables is about."""
-
-    benchmark: str
-    method: str
-    policy: str
-    detail: str = ""
-
-
-PassAt = Mapping[int, Figure]  # by k
+K = TypeVar("K")
+PassAt = Mapping[int, MeanSd]  # by k
 # Policies of this project that stand for one row, by the row's method and policy.
 _SAME = {
     ("promotion_questions", "curriculum"): ("soar_math", "curriculum"),
@@ -50,67 +43,85 @@ _SAME = {
 }
 
 
-def _row(*numbers: float) -> PassAt:
-    """Means and SDs in turn, at each k of `PASS_AT`."""
-    pairs = zip(numbers[::2], numbers[1::2], strict=True)
-    return {k: Figure(*pair) for k, pair in zip(PASS_AT, pairs, strict=True)}
+def _by_k(rows: Mapping[K, Sequence[float]]) -> dict[K, PassAt]:
+    """Turns rows of means and SDs, in turn at each k of `PASS_AT`, into figures by k."""
+
+    def figures(numbers: Sequence[float]) -> PassAt:
+        pairs = zip(PASS_AT, numbers[::2], numbers[1::2], strict=True)
+        return {k: MeanSd(mean=mean, sd=sd) for k, mean, sd in pairs}
+
+    return {row: figures(numbers) for row, numbers in rows.items()}
 
 
-RESULTS: dict[Key, PassAt] = {
-    # Table 4
-    Key(MATH, ANY, "base"): _row(0.3, 0.1, 1.0, 0.2, 2.0, 0.4, 3.9, 0.8, 7.5, 1.3),
-    Key(MATH, "hard_only", "hard_only"): _row(0.5, 0.1, 1.7, 0.4, 3.2, 0.8, 5.7, 1.5, 9.6, 2.6),
-    Key(MATH, "hard_only_large_group", "hard_only"): _row(1.4, 1.0, 3.9, 2.6, 6.1, 3.9, 8.9, 5.5, 12.4, 7.4),
-    Key(MATH, "serl", "self_play", "step 50"): _row(0.5, 0.1, 1.9, 0.3, 3.7, 0.4, 6.9, 0.7, 12.2, 0.7),
-    Key(MATH, "serl", "self_play", "step 100"): _row(0.5, 0.0, 2.1, 0.0, 4.0, 0.0, 7.3, 0.2, 12.4, 1.0),
-    Key(MATH, "soar_math", "curriculum"): _row(1.7, 1.0, 5.3, 2.6, 8.5, 3.7, 13.0, 4.8, 18.9, 5.3),
-    Key(MATH, "soar_math", "promoted_student"): _row(1.0, 0.2, 3.8, 0.6, 6.8, 1.1, 11.5, 1.6, 18.1, 2.4),
-    Key(MATH, "grounded_teacher", "curriculum"): _row(1.6, 0.5, 5.1, 1.4, 8.4, 2.1, 13.1, 2.9, 19.1, 3.7),
-    Key(MATH, "intrinsic_teacher", "curriculum"): _row(1.0, 0.6, 3.3, 2.1, 5.7, 3.5, 9.2, 5.3, 14.1, 7.5),
-    Key(MATH, "soar_math", "trained_teacher"): _row(0.3, 0.0, 1.1, 0.2, 2.2, 0.3, 4.4, 0.6, 8.3, 1.1),
-    Key(MATH, "curated_harp_128", "curriculum"): _row(2.4, 1.0, 7.2, 2.4, 11.3, 3.1, 16.5, 3.6, 23.0, 3.9),
-    Key(MATH, "curated_128", "curriculum"): _row(2.1, 0.0, 6.6, 0.1, 10.5, 0.3, 15.7, 0.5, 21.8, 0.9),
-    Key(MATH, "curated", "curriculum"): _row(2.7, 0.2, 7.6, 0.7, 11.5, 1.2, 16.4, 1.8, 22.0, 2.4),
-    # Table 5
-    Key(HARP, ANY, "base"): _row(0.2, 0.0, 0.9, 0.0, 1.7, 0.0, 3.4, 0.0, 6.4, 0.0),
-    Key(HARP, "hard_only", "hard_only"): _row(0.4, 0.1, 1.4, 0.2, 2.6, 0.4, 4.7, 0.6, 8.2, 1.0),
-    Key(HARP, "serl", "self_play", "step 50"): _row(0.4, 0.0, 1.4, 0.1, 2.7, 0.3, 5.3, 0.5, 9.7, 0.9),
-    Key(HARP, "serl", "self_play", "step 100"): _row(0.5, 0.0, 1.9, 0.1, 3.6, 0.2, 6.5, 0.3, 10.9, 0.4),
-    Key(HARP, "soar_math", "curriculum"): _row(0.7, 0.3, 2.5, 0.8, 4.5, 1.3, 7.7, 1.7, 12.3, 2.0),
-    Key(HARP, "soar_math", "promoted_student"): _row(0.6, 0.1, 2.1, 0.3, 3.9, 0.6, 7.0, 0.9, 11.8, 1.2),
-    Key(HARP, "grounded_teacher", "curriculum"): _row(0.5, 0.2, 2.0, 0.5, 3.8, 0.9, 6.7, 1.3, 11.2, 1.7),
-    Key(HARP, "intrinsic_teacher", "curriculum"): _row(0.4, 0.1, 1.6, 0.5, 3.1, 0.8, 5.6, 1.4, 9.6, 2.1),
-    Key(HARP, "soar_math", "trained_teacher"): _row(0.2, 0.0, 0.9, 0.1, 1.9, 0.2, 3.6, 0.4, 6.8, 0.7),
-    Key(HARP, "curated_harp_128", "curriculum"): _row(0.4, 0.0, 1.4, 0.1, 2.8, 0.2, 5.0, 0.5, 8.7, 1.1),
-    Key(HARP, "curated_128", "curriculum"): _row(0.6, 0.1, 2.1, 0.4, 4.0, 0.7, 7.1, 0.9, 11.9, 0.9),
-    Key(HARP, "curated", "curriculum"): _row(1.7, 0.2, 5.1, 0.4, 8.1, 0.4, 11.7, 0.3, 16.2, 0.4),
-    # Table 6, at student step 50
-    Key(OLYMPIAD, ANY, "base"): _row(0.2, 0.0, 0.8, 0.1, 1.6, 0.3, 3.1, 0.5, 5.8, 1.0),
-    Key(OLYMPIAD, "hard_only", "hard_only"): _row(0.3, 0.1, 1.1, 0.3, 2.1, 0.6, 3.9, 1.3, 6.9, 2.7),
-    Key(OLYMPIAD, "soar_math", "curriculum", MATH): _row(0.5, 0.1, 1.9, 0.5, 3.6, 0.9, 6.4, 1.6, 10.6, 2.7),
-    Key(OLYMPIAD, "soar_math", "curriculum", HARP): _row(0.5, 0.1, 2.0, 0.5, 3.8, 1.0, 7.0, 1.8, 12.0, 3.0),
-    Key(OLYMPIAD, "soar_math", "promoted_student", MATH): _row(0.6, 0.1, 2.1, 0.5, 3.7, 0.8, 6.2, 1.3, 9.9, 2.2),
-    Key(OLYMPIAD, "soar_math", "promoted_student", HARP): _row(0.5, 0.1, 2.0, 0.4, 3.8, 0.7, 6.9, 1.1, 11.7, 1.6),
-    Key(OLYMPIAD, "grounded_teacher", "curriculum", MATH): _row(0.4, 0.2, 1.6, 0.8, 2.9, 1.4, 5.3, 2.4, 9.0, 4.0),
-    Key(OLYMPIAD, "grounded_teacher", "curriculum", HARP): _row(0.5, 0.2, 1.9, 0.6, 3.6, 1.1, 6.5, 1.8, 11.1, 2.9),
-    Key(OLYMPIAD, "intrinsic_teacher", "curriculum"): _row(0.4, 0.3, 1.7, 1.2, 3.1, 2.0, 5.5, 3.4, 9.1, 5.2),
-    Key(OLYMPIAD, "curated_harp_128", "curriculum"): _row(0.5, 0.1, 2.0, 0.2, 3.6, 0.4, 6.5, 0.8, 10.6, 1.7),
-    Key(OLYMPIAD, "curated_128", "curriculum"): _row(1.0, 0.1, 3.4, 0.1, 5.9, 0.1, 9.6, 0.4, 14.6, 1.4),
-    Key(OLYMPIAD, "curated", "curriculum"): _row(0.9, 0.0, 3.2, 0.1, 5.6, 0.3, 8.8, 0.7, 13.1, 0.9),
-    # Table 9
-    Key(MATH_8B, ANY, "base"): _row(0.3, 0.1, 1.0, 0.2, 2.0, 0.4, 3.9, 0.7, 7.3, 1.1),
-    Key(MATH_8B, "hard_only", "hard_only"): _row(0.4, 0.1, 1.5, 0.8, 2.7, 1.0, 5.0, 1.8, 9.1, 3.2),
-    Key(MATH_8B, "grounded_teacher", "curriculum"): _row(0.6, 0.1, 2.4, 0.5, 4.6, 1.0, 8.2, 1.7, 13.7, 2.7),
+RESULTS: dict[str, dict[tuple[str, ...], PassAt]] = {
+    MATH: _by_k(
+        {  # Table 4
+            (ANY, "base"): (0.3, 0.1, 1.0, 0.2, 2.0, 0.4, 3.9, 0.8, 7.5, 1.3),
+            ("hard_only", "hard_only"): (0.5, 0.1, 1.7, 0.4, 3.2, 0.8, 5.7, 1.5, 9.6, 2.6),
+            ("hard_only_large_group", "hard_only"): (1.4, 1.0, 3.9, 2.6, 6.1, 3.9, 8.9, 5.5, 12.4, 7.4),
+            ("serl", "self_play", "step 50"): (0.5, 0.1, 1.9, 0.3, 3.7, 0.4, 6.9, 0.7, 12.2, 0.7),
+            ("serl", "self_play", "step 100"): (0.5, 0.0, 2.1, 0.0, 4.0, 0.0, 7.3, 0.2, 12.4, 1.0),
+            ("soar_math", "curriculum"): (1.7, 1.0, 5.3, 2.6, 8.5, 3.7, 13.0, 4.8, 18.9, 5.3),
+            ("soar_math", "promoted_student"): (1.0, 0.2, 3.8, 0.6, 6.8, 1.1, 11.5, 1.6, 18.1, 2.4),
+            ("grounded_teacher", "curriculum"): (1.6, 0.5, 5.1, 1.4, 8.4, 2.1, 13.1, 2.9, 19.1, 3.7),
+            ("intrinsic_teacher", "curriculum"): (1.0, 0.6, 3.3, 2.1, 5.7, 3.5, 9.2, 5.3, 14.1, 7.5),
+            ("soar_math", "trained_teacher"): (0.3, 0.0, 1.1, 0.2, 2.2, 0.3, 4.4, 0.6, 8.3, 1.1),
+            ("curated_harp_128", "curriculum"): (2.4, 1.0, 7.2, 2.4, 11.3, 3.1, 16.5, 3.6, 23.0, 3.9),
+            ("curated_128", "curriculum"): (2.1, 0.0, 6.6, 0.1, 10.5, 0.3, 15.7, 0.5, 21.8, 0.9),
+            ("curated", "curriculum"): (2.7, 0.2, 7.6, 0.7, 11.5, 1.2, 16.4, 1.8, 22.0, 2.4),
+        }
+    ),
+    HARP: _by_k(
+        {  # Table 5
+            (ANY, "base"): (0.2, 0.0, 0.9, 0.0, 1.7, 0.0, 3.4, 0.0, 6.4, 0.0),
+            ("hard_only", "hard_only"): (0.4, 0.1, 1.4, 0.2, 2.6, 0.4, 4.7, 0.6, 8.2, 1.0),
+            ("serl", "self_play", "step 50"): (0.4, 0.0, 1.4, 0.1, 2.7, 0.3, 5.3, 0.5, 9.7, 0.9),
+            ("serl", "self_play", "step 100"): (0.5, 0.0, 1.9, 0.1, 3.6, 0.2, 6.5, 0.3, 10.9, 0.4),
+            ("soar_math", "curriculum"): (0.7, 0.3, 2.5, 0.8, 4.5, 1.3, 7.7, 1.7, 12.3, 2.0),
+            ("soar_math", "promoted_student"): (0.6, 0.1, 2.1, 0.3, 3.9, 0.6, 7.0, 0.9, 11.8, 1.2),
+            ("grounded_teacher", "curriculum"): (0.5, 0.2, 2.0, 0.5, 3.8, 0.9, 6.7, 1.3, 11.2, 1.7),
+            ("intrinsic_teacher", "curriculum"): (0.4, 0.1, 1.6, 0.5, 3.1, 0.8, 5.6, 1.4, 9.6, 2.1),
+            ("soar_math", "trained_teacher"): (0.2, 0.0, 0.9, 0.1, 1.9, 0.2, 3.6, 0.4, 6.8, 0.7),
+            ("curated_harp_128", "curriculum"): (0.4, 0.0, 1.4, 0.1, 2.8, 0.2, 5.0, 0.5, 8.7, 1.1),
+            ("curated_128", "curriculum"): (0.6, 0.1, 2.1, 0.4, 4.0, 0.7, 7.1, 0.9, 11.9, 0.9),
+            ("curated", "curriculum"): (1.7, 0.2, 5.1, 0.4, 8.1, 0.4, 11.7, 0.3, 16.2, 0.4),
+        }
+    ),
+    OLYMPIAD: _by_k(
+        {  # Table 6, at student step 50
+            (ANY, "base"): (0.2, 0.0, 0.8, 0.1, 1.6, 0.3, 3.1, 0.5, 5.8, 1.0),
+            ("hard_only", "hard_only"): (0.3, 0.1, 1.1, 0.3, 2.1, 0.6, 3.9, 1.3, 6.9, 2.7),
+            ("soar_math", "curriculum", MATH): (0.5, 0.1, 1.9, 0.5, 3.6, 0.9, 6.4, 1.6, 10.6, 2.7),
+            ("soar_math", "curriculum", HARP): (0.5, 0.1, 2.0, 0.5, 3.8, 1.0, 7.0, 1.8, 12.0, 3.0),
+            ("soar_math", "promoted_student", MATH): (0.6, 0.1, 2.1, 0.5, 3.7, 0.8, 6.2, 1.3, 9.9, 2.2),
+            ("soar_math", "promoted_student", HARP): (0.5, 0.1, 2.0, 0.4, 3.8, 0.7, 6.9, 1.1, 11.7, 1.6),
+            ("grounded_teacher", "curriculum", MATH): (0.4, 0.2, 1.6, 0.8, 2.9, 1.4, 5.3, 2.4, 9.0, 4.0),
+            ("grounded_teacher", "curriculum", HARP): (0.5, 0.2, 1.9, 0.6, 3.6, 1.1, 6.5, 1.8, 11.1, 2.9),
+            ("intrinsic_teacher", "curriculum"): (0.4, 0.3, 1.7, 1.2, 3.1, 2.0, 5.5, 3.4, 9.1, 5.2),
+            ("curated_harp_128", "curriculum"): (0.5, 0.1, 2.0, 0.2, 3.6, 0.4, 6.5, 0.8, 10.6, 1.7),
+            ("curated_128", "curriculum"): (1.0, 0.1, 3.4, 0.1, 5.9, 0.1, 9.6, 0.4, 14.6, 1.4),
+            ("curated", "curriculum"): (0.9, 0.0, 3.2, 0.1, 5.6, 0.3, 8.8, 0.7, 13.1, 0.9),
+        }
+    ),
+    MATH_8B: _by_k(
+        {  # Table 9
+            (ANY, "base"): (0.3, 0.1, 1.0, 0.2, 2.0, 0.4, 3.9, 0.7, 7.3, 1.1),
+            ("hard_only", "hard_only"): (0.4, 0.1, 1.5, 0.8, 2.7, 1.0, 5.0, 1.8, 9.1, 3.2),
+            ("grounded_teacher", "curriculum"): (0.6, 0.1, 2.4, 0.5, 4.6, 1.0, 8.2, 1.7, 13.7, 2.7),
+        }
+    ),
 }
 # Table 8, on MATH: by the questions of a dataset in the outer loop, and of those sampled from the two-turn teacher.
-TWO_TURN: dict[tuple[int, int], PassAt] = {
-    (32, 32): _row(0.7, 0.6, 2.3, 1.9, 4.2, 3.1, 7.1, 4.8, 11.4, 6.7),
-    (32, 64): _row(0.5, 0.3, 1.9, 0.9, 3.6, 1.6, 6.4, 2.7, 11.0, 4.0),
-    (32, 128): _row(0.7, 0.7, 2.3, 2.0, 4.0, 3.3, 6.8, 4.8, 11.1, 7.1),
-    (64, 32): _row(0.4, 0.1, 1.6, 0.4, 3.0, 0.8, 5.2, 1.4, 8.6, 2.5),
-    (64, 64): _row(0.4, 0.0, 1.5, 0.2, 2.9, 0.3, 5.3, 0.5, 9.4, 0.8),
-    (64, 128): _row(0.4, 0.1, 1.6, 0.4, 2.8, 0.6, 4.8, 0.9, 8.0, 1.3),
-}
+TWO_TURN: dict[tuple[int, int], PassAt] = _by_k(
+    {
+        (32, 32): (0.7, 0.6, 2.3, 1.9, 4.2, 3.1, 7.1, 4.8, 11.4, 6.7),
+        (32, 64): (0.5, 0.3, 1.9, 0.9, 3.6, 1.6, 6.4, 2.7, 11.0, 4.0),
+        (32, 128): (0.7, 0.7, 2.3, 2.0, 4.0, 3.3, 6.8, 4.8, 11.1, 7.1),
+        (64, 32): (0.4, 0.1, 1.6, 0.4, 3.0, 0.8, 5.2, 1.4, 8.6, 2.5),
+        (64, 64): (0.4, 0.0, 1.5, 0.2, 2.9, 0.3, 5.3, 0.5, 9.4, 0.8),
+        (64, 128): (0.4, 0.1, 1.6, 0.4, 2.8, 0.6, 4.8, 0.9, 8.0, 1.3),
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,11 +155,11 @@ QUESTIONS: dict[tuple[str, str], Questions] = {
 }
 # Table 1: Vendi scores of sets that are brought to `VENDI_SIZE` questions. Of Grounded-T they are by benchmark.
 VENDI_SIZE, VENDI_DRAWS = 128, 100
-VENDI: dict[tuple[str, str], dict[str, Figure]] = {
-    _BASE_T: {ANY: Figure(34.91, 1.74)},
-    _GROUNDED_T: {HARP: Figure(34.66, 1.74), MATH: Figure(31.99, 1.54)},
-    _PQ: {ANY: Figure(28.33, 1.55)},
-    _INTRINSIC_T: {ANY: Figure(10.82, 1.01)},
+VENDI: dict[tuple[str, str], dict[str, MeanSd]] = {
+    _BASE_T: {ANY: MeanSd(mean=34.91, sd=1.74)},
+    _GROUNDED_T: {HARP: MeanSd(mean=34.66, sd=1.74), MATH: MeanSd(mean=31.99, sd=1.54)},
+    _PQ: {ANY: MeanSd(mean=28.33, sd=1.55)},
+    _INTRINSIC_T: {ANY: MeanSd(mean=10.82, sd=1.01)},
 }
 
 # Findings: SOAR's pass@k over Hard-Only's, by k, and its gain over that of the full MATH train set.
@@ -180,7 +191,7 @@ def benchmark(config: Mapping[str, Any]) -> str:
 
 
 def results(
-    method: str, policy: str, config: Mapping[str, Any], source: Mapping[str, Any], steps: int | None = None
+    method: str, policy: str, *, config: Mapping[str, Any], source: Mapping[str, Any], steps: int | None = None
 ) -> PassAt | None:
     """Pass@k of a method's policy in the paper, by k; None where the paper has no such row.
 
@@ -191,8 +202,9 @@ def results(
     """
     found = _SAME.get((method, policy), (method, policy))
     table = benchmark(config)
+    rows = RESULTS[table]
     if policy == "base":
-        return RESULTS.get(Key(table, ANY, policy))
+        return rows.get((ANY, policy))
     if policy == "curriculum" and method in (_GROUNDED_T[0], _INTRINSIC_T[0]):
         num_questions = config.get("curriculum", {}).get("num_questions", NUM_SAMPLED)
         teacher = source or config
@@ -203,6 +215,6 @@ def results(
             return None
     if method == "serl":
         first, last = SERL_STEPS
-        return RESULTS.get(Key(table, *found, f"step {first if steps == first else last}"))
+        return rows.get((*found, f"step {first if steps == first else last}"))
     origin = str(source.get("problems", {}).get("source", "")) if table == OLYMPIAD else ""
-    return RESULTS.get(Key(table, *found, origin)) or RESULTS.get(Key(table, *found))
+    return rows.get((*found, origin)) or rows.get(found)

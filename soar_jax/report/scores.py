@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from soar_jax.evaluation.pass_at_k import pass_at_k
-from soar_jax.evaluation.statistics import Interval, mean_interval, seed_sd
+from soar_jax.evaluation.statistics import MeanInterval, mean_interval, seed_sd
 from soar_jax.report.read import Run
 
 POLICY_NAMES = {
@@ -105,7 +105,7 @@ Seeds = tuple[int, int]  # the teacher's and the run's own, see `Run.seeds`
 
 
 def seed_name(seeds: Seeds) -> str:
-    """Seeds, for display."""
+    """Names the seeds of a run."""
     teacher, own = seeds
     return f"seed {own}" if teacher == own else f"seed {own} of teacher seed {teacher}"
 
@@ -119,7 +119,7 @@ class Scores:
     by_replica: dict[Seeds, np.ndarray]  # [replicas] float64, means over problems
     num_solved: dict[Seeds, int]  # problems that any sample of any replica solved, at any test
 
-    def interval(self) -> Interval:
+    def interval(self) -> MeanInterval:
         """Mean with its interval, and the SD over all students."""
         interval = mean_interval(list(self.by_seed.values()))
         return dataclasses.replace(interval, sd=seed_sd(list(self.by_replica.values())))
@@ -153,8 +153,8 @@ def paired(*several: Scores) -> list[list[np.ndarray]]:
 
 
 def compare(
-    a: Scores | None, b: Scores | None, measure: Callable[..., Interval]
-) -> tuple[Interval, Interval, Interval] | None:
+    a: Scores | None, b: Scores | None, measure: Callable[..., MeanInterval]
+) -> tuple[MeanInterval, MeanInterval, MeanInterval] | None:
     """Means of a and of b and a paired measure, over the seeds of `paired`; None if there are none."""
     ours, theirs = paired(a, b) if a and b else ([], [])
     return (mean_interval(ours), mean_interval(theirs), measure(ours, theirs)) if ours else None

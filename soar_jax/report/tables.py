@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from soar_jax.evaluation.quality import ERROR_CLASSES
-from soar_jax.evaluation.statistics import Interval, paired_difference
+from soar_jax.evaluation.statistics import MeanInterval, paired_difference
 from soar_jax.problems.paper_pools import POOLS
 from soar_jax.report import costs, paper
 from soar_jax.report.read import Run
 from soar_jax.report.scores import Group, Scores, comparable, compare, find, scores
 
-Cell = str | float | Interval | None
+Cell = str | float | MeanInterval | None
 SWAPS = ("curriculum", "true_answers", "random_answers")
 AVERAGED_STEPS = 3  # outer steps of the moving average of rewards, as in the paper's figure
 
@@ -42,7 +42,7 @@ def text(cell: Cell) -> str:
     """A cell as text; an interval is `mean ± SD [low, high]`, without the SD where it is unknown."""
     if cell is None:
         return "–"
-    if isinstance(cell, Interval):
+    if isinstance(cell, MeanInterval):
         spread = "" if cell.sd is None else f" ± {number(cell.sd)}"
         return f"{number(cell.mean)}{spread} [{number(cell.low)}, {number(cell.high)}]"
     return cell if isinstance(cell, str) else number(cell)
@@ -57,7 +57,7 @@ def markdown(table: Table) -> str:
 
 def to_csv(table: Table) -> str:
     """CSV; an interval takes four columns: mean, low, high and SD."""
-    has_intervals = [any(isinstance(row[c], Interval) for row in table.rows) for c in range(len(table.columns))]
+    has_intervals = [any(isinstance(row[c], MeanInterval) for row in table.rows) for c in range(len(table.columns))]
     columns = list(zip(table.columns, has_intervals, strict=True))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -92,7 +92,10 @@ def headline(groups: Sequence[Group], test: str, ks: Sequence[int]) -> Table:
 
 
 def headline_policies(groups: Sequence[Group]) -> list[tuple[Group, str]]:
-    """Lists the headline's rows: the base model, then the policies of each method; Hard-Only only where it is run."""
+    """Lists the base model, then the policies of each method.
+
+    Hard-Only students of another method are left out where Hard-Only itself was run, and so are those on other answers.
+    """
     base = next(((group, "base") for group in groups if "base" in group.policies()), None)
     hidden = {"base", "true_answers", "random_answers"}
     has_hard_only = any(group.method == "hard_only" and group.policies() for group in groups)
@@ -100,15 +103,10 @@ def headline_policies(groups: Sequence[Group]) -> list[tuple[Group, str]]:
         (group, policy)
         for group in groups
         for policy in group.policies()
-        if policy not in hidden and not (policy == "hard_only" and group.method != "hard_only" and has_hard_only)
+        if policy not in hidden
+        and not (policy == "hard_only" and has_hard_only and not group.method.startswith("hard_only"))
     ]
-    others = [
-        (group, policy)
-        for group in groups
-        for policy in group.policies()
-        if policy == "hard_only" and group.method in ("hard_only_large_group", "hard_only_long")
-    ]
-    return [*([base] if base else []), *own, *(pair for pair in others if pair not in own)]
+    return [*([base] if base else []), *own]
 
 
 def policy_name(group: Group, policy: str) -> str:
@@ -311,7 +309,7 @@ def _means(rows: Sequence[np.ndarray]) -> list[Cell]:
 def _paper_cell(group: Group, policy: str, steps: int, ks: Sequence[int]) -> str | None:
     """The paper's figures at the same ks, as `mean (SD)`."""
     run = group.runs[0]
-    known = paper.results(group.method, policy, run.config, run.source.config, steps)
+    known = paper.results(group.method, policy, config=run.config, source=run.source.config, steps=steps)
     if known is None:
         return None
     return " / ".join(f"{known[k].mean:.1f} ({known[k].sd:.1f})" if k in known else "–" for k in ks)
@@ -366,7 +364,7 @@ def _escaped(value: str) -> str:
 
 def _csv_values(cell: Cell, wide: bool) -> list[Any]:
     """Values of a cell in a column with (`wide`) or without intervals."""
-    if isinstance(cell, Interval):
+    if isinstance(cell, MeanInterval):
         return [cell.mean, cell.low, cell.high, "" if cell.sd is None else cell.sd]
     value: Any = "" if cell is None else cell
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):

@@ -6,25 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from soar_jax.evaluation.statistics import Interval
+from soar_jax.evaluation.statistics import MeanInterval
 
 MIN_SEEDS = 3  # with fewer, nothing is decided
 SUCCESS = 80.0  # percent of the problems; a seed that solves as many at pass@1 has succeeded
 
 
-def is_above(interval: Interval, bound: float = 0.0) -> bool | None:
+def is_above(interval: MeanInterval, bound: float = 0.0) -> bool | None:
     """Whether a quantity exceeds a bound; None, undecided, where its interval has values on both sides."""
     if interval.num_seeds < MIN_SEEDS or np.isnan(interval.low):
         return None
     return True if interval.low > bound else False if interval.high <= bound else None
 
 
-def is_at_least(interval: Interval, bound: float) -> bool | None:
+def is_at_least(interval: MeanInterval, bound: float) -> bool | None:
     """As `is_above`, for a quantity that may equal the bound."""
     return negated(is_below(interval, bound))
 
 
-def is_below(interval: Interval, bound: float) -> bool | None:
+def is_below(interval: MeanInterval, bound: float) -> bool | None:
     """Whether a quantity is less than a bound, as in `is_above`."""
     if interval.num_seeds < MIN_SEEDS or np.isnan(interval.low):
         return None

@@ -49,7 +49,7 @@ class PromptStates(NamedTuple):
     last_hidden: jax.Array  # [Q, D] at the prompts' last tokens
 
 
-def prompt_states(params: Params, model: ModelConfig, prompts: PromptBatch, remat: str = "none") -> PromptStates:
+def prompt_states(params: Params, model: ModelConfig, prompts: PromptBatch, *, remat: str = "none") -> PromptStates:
     """Computes keys, values and last hidden states of prompts."""
     num_prompts = prompts.lengths.shape[0]
     padding = -num_prompts % num_row_shards()  # or each device would compute all
@@ -72,7 +72,7 @@ def prompt_states(params: Params, model: ModelConfig, prompts: PromptBatch, rema
 
 
 def completion_hidden(
-    params: Params, model: ModelConfig, rollouts: RolloutBatch, states: PromptStates, remat: str = "none"
+    params: Params, model: ModelConfig, rollouts: RolloutBatch, *, states: PromptStates, remat: str = "none"
 ) -> jax.Array:
     """Hidden states [B, C, D] that predict the completion tokens, the first of them at the prompt's last token.
 
@@ -104,6 +104,7 @@ def policy_logprobs(
     params: Params,
     model: ModelConfig,
     rollouts: RolloutBatch,
+    *,
     temperature: float,
     chunk_tokens: int,
     remat: str = "none",
@@ -118,7 +119,7 @@ def policy_logprobs(
       states: of the rollouts' prompts; None computes them.
     """
     if states is None:
-        states = prompt_states(params, model, rollouts.prompts, remat)
+        states = prompt_states(params, model, rollouts.prompts, remat=remat)
     hidden = completion_hidden(params, model, rollouts=rollouts, states=states, remat=remat)  # [B, C, D]
     num_rows = len(hidden)
 
@@ -136,7 +137,13 @@ def policy_logprobs(
 
 
 def _token_logprobs(
-    unembedding: Params, model: ModelConfig, hidden: jax.Array, tokens: jax.Array, temperature: float, chunk_tokens: int
+    unembedding: Params,
+    model: ModelConfig,
+    *,
+    hidden: jax.Array,
+    tokens: jax.Array,
+    temperature: float,
+    chunk_tokens: int,
 ) -> jax.Array:
     num_rows, num_slots = tokens.shape
     size = max(1, min(chunk_tokens // num_rows, num_slots))  # slots per chunk; every chunk has all rows
@@ -172,16 +179,23 @@ class Comparison(NamedTuple):
     def zero() -> Comparison:
         """The sums over no tokens."""
         zero = jnp.float32(0)
-        return Comparison(zero, zero, zero, jnp.zeros(len(RATIO_BOUNDS), jnp.float32), zero)
+        within = jnp.zeros(len(RATIO_BOUNDS), jnp.float32)
+        return Comparison(num_tokens=zero, absolute=zero, k3=zero, ratio_within=within, reference_k3=zero)
 
     @staticmethod
-    def of(logprobs: jax.Array, sampler_logprobs: jax.Array, mask: jax.Array, reference_k3: jax.Array) -> Comparison:
+    def of(logprobs: jax.Array, sampler_logprobs: jax.Array, mask: jax.Array, *, reference_k3: jax.Array) -> Comparison:
         """The sums over the tokens [B, C] where `mask` is 1."""
         difference = jax.lax.stop_gradient(logprobs - sampler_logprobs) * mask
         k3 = jnp.exp(difference) - difference - 1
         distance = jnp.abs(jnp.expm1(difference))
         within = jnp.stack([jnp.sum(jnp.where(distance <= bound, mask, 0)) for bound in RATIO_BOUNDS])
-        return Comparison(jnp.sum(mask), jnp.sum(jnp.abs(difference)), jnp.sum(k3), within, jnp.sum(reference_k3))
+        return Comparison(
+            num_tokens=jnp.sum(mask),
+            absolute=jnp.sum(jnp.abs(difference)),
+            k3=jnp.sum(k3),
+            ratio_within=within,
+            reference_k3=jnp.sum(reference_k3),
+        )
 
 
 # Many parameters: those of `policy_logprobs`, for two policies.
@@ -189,6 +203,7 @@ def policy_gradient_loss(
     params: Params,
     batch: TrainBatch,
     reference: Params | None,  # not None where kl_coef > 0
+    *,
     model: ModelConfig,
     settings: LossSettings,
     states: PromptStates | None = None,
@@ -224,19 +239,21 @@ def policy_gradient_loss(
         clipped = jnp.clip(ratio, 1 - settings.clip_ratio, 1 + settings.clip_ratio)
         per_token = -jnp.minimum(ratio * advantages, clipped * advantages)
     else:
-        per_token = -_importance_weights(logprobs, batch, mask, settings) * advantages * logprobs
+        per_token = -_importance_weights(logprobs, batch, mask, settings=settings) * advantages * logprobs
     reference_k3 = jnp.zeros_like(mask)
     if reference is not None and settings.kl_coef > 0:
         ref_logprobs = jax.lax.stop_gradient(logprobs_of(reference, states=reference_states))
         difference = (ref_logprobs - logprobs) * mask  # masked first: exp of padding could overflow
         reference_k3 = jnp.exp(difference) - difference - 1
         per_token = per_token + settings.kl_coef * reference_k3
-    comparison = Comparison.of(logprobs, batch.rollouts.sampler_logprobs, mask, jax.lax.stop_gradient(reference_k3))
+    comparison = Comparison.of(
+        logprobs, batch.rollouts.sampler_logprobs, mask, reference_k3=jax.lax.stop_gradient(reference_k3)
+    )
     return jnp.sum(per_token * mask), comparison
 
 
 def _importance_weights(
-    logprobs: jax.Array, batch: TrainBatch, mask: jax.Array, settings: LossSettings
+    logprobs: jax.Array, batch: TrainBatch, mask: jax.Array, *, settings: LossSettings
 ) -> jax.Array | float:
     """Truncated importance weights [B, C] of tokens, constants; exactly 1 without a cap."""
     if settings.importance_cap == 0:
@@ -246,7 +263,7 @@ def _importance_weights(
 
 
 def kl_to_reference(
-    reference: Params, model: ModelConfig, rollouts: RolloutBatch, settings: LossSettings, rows_per_micro_batch: int
+    reference: Params, model: ModelConfig, rollouts: RolloutBatch, *, settings: LossSettings, rows_per_micro_batch: int
 ) -> jax.Array:
     """KL divergence of each completion to the reference policy, by the k1 estimator (arXiv 2402.14740): [B] float32.
 

@@ -62,12 +62,13 @@ def update_policy(
         optimizer=optimizer,
         rows_per_micro_batch=rows_per_micro_batch,
         shard_gradient=lambda gradient_of: parallel.shard_over_population(
-            mesh, gradient_of, (replicated,) * 4, replicated
+            mesh, gradient_of, in_specs=(replicated,) * 4, out_specs=replicated
         ),
     )
     return _to_storage_sharding(state, mesh, model=model, optimizer=optimizer), metrics
 
 
+# Many parameters: as above.
 @ahead_jit(static_argnames=(*_STATIC, "population_batch"), donate_argnames=("states",))
 def update_population(
     states: TrainState,  # every leaf [P, ...]; the mesh divides P
@@ -106,9 +107,9 @@ def update_population(
         return parallel.map_students(lambda inputs: step(*inputs), (states, batches), population_batch)
 
     in_specs = (*(parallel.BY_POPULATION,) * 2, *(parallel.REPLICATED,) * 3)
-    states, metrics = parallel.shard_over_population(mesh, update_shard, in_specs, parallel.BY_POPULATION)(
-        states, batches, reference, frozen_base, jnp.float32(learning_rate)
-    )
+    states, metrics = parallel.shard_over_population(
+        mesh, update_shard, in_specs=in_specs, out_specs=parallel.BY_POPULATION
+    )(states, batches, reference, frozen_base, jnp.float32(learning_rate))
     return _to_storage_sharding(states, mesh, model=model, optimizer=optimizer, num_stacked=1), metrics
 
 
@@ -127,11 +128,12 @@ def policy_kl(
     """KL divergence of each of one policy's completions to the reference, see `losses.kl_to_reference`: [B] float32."""
     divergences = _kl_of_shard(model, loss, rows_per_micro_batch)
     replicated = parallel.REPLICATED
-    return parallel.shard_over_population(mesh, divergences, (replicated,) * 3, replicated)(
+    return parallel.shard_over_population(mesh, divergences, in_specs=(replicated,) * 3, out_specs=replicated)(
         rollouts, reference, frozen_base
     )
 
 
+# Many parameters: as above.
 @ahead_jit(static_argnames=("mesh", "model", "loss", "rows_per_micro_batch"))
 def population_kl(
     rollouts: RolloutBatch,  # every leaf [P, B, ...]; the mesh divides P
@@ -153,7 +155,7 @@ def population_kl(
         return parallel.map_students(of_student, rollouts, population_batch=1)
 
     in_specs = (parallel.BY_POPULATION, parallel.REPLICATED, parallel.REPLICATED)
-    return parallel.shard_over_population(mesh, shard, in_specs, parallel.BY_POPULATION)(
+    return parallel.shard_over_population(mesh, shard, in_specs=in_specs, out_specs=parallel.BY_POPULATION)(
         rollouts, reference, frozen_base
     )
 
@@ -200,7 +202,7 @@ def take_student(weights: Params, index: jax.Array | int, *, mesh: Mesh, model: 
         return jax.tree.map(take, weights)
 
     in_specs = (parallel.BY_POPULATION, parallel.REPLICATED)
-    one = parallel.shard_over_population(mesh, take_from_shard, in_specs, parallel.REPLICATED)(
+    one = parallel.shard_over_population(mesh, take_from_shard, in_specs=in_specs, out_specs=parallel.REPLICATED)(
         weights, jnp.asarray(index)
     )
     return jax.lax.with_sharding_constraint(one, layout.shardings(mesh, model, one))
@@ -229,7 +231,9 @@ def changed_shares(weights: Params, start: Params, *, mesh: Mesh, model: ModelCo
         return parallel.map_students(share_of, weights, population_batch=1)
 
     in_specs = (parallel.BY_POPULATION, parallel.REPLICATED)
-    return parallel.shard_over_population(mesh, share_of_shard, in_specs, parallel.BY_POPULATION)(weights, start)
+    return parallel.shard_over_population(mesh, share_of_shard, in_specs=in_specs, out_specs=parallel.BY_POPULATION)(
+        weights, start
+    )
 
 
 def _kl_of_shard(
@@ -239,7 +243,7 @@ def _kl_of_shard(
 
     def divergences(rollouts: RolloutBatch, reference: Params, frozen_base: FrozenBase | None) -> jax.Array:
         params = decoder_params(reference, frozen_base, model)
-        return kl_to_reference(params, model, rollouts, loss, rows_per_micro_batch)
+        return kl_to_reference(params, model, rollouts, settings=loss, rows_per_micro_batch=rows_per_micro_batch)
 
     return divergences
 

@@ -60,7 +60,7 @@ def _sample_answers(task: EvalTask, draw: Draw, path: epath.Path) -> np.ndarray:
     setup, problems, progress = task.setup, task.problems, task.progress
     file = CompletionFile(path, draw.num_samples)
     first = len(file.verdicts)
-    calls = setup.evaluator.iterate_answers(setup.base_weights, problems[first:], draw, first)
+    calls = setup.evaluator.iterate_answers(setup.base_weights, problems[first:], draw, first_index=first)
     try:
         for answers in calls:
             done = len(file.verdicts)

@@ -34,8 +34,8 @@ def filter_hard(config: RunConfig, model: str, out: epath.Path) -> list[dict[str
     setup, problems, progress = task.setup, task.problems, task.progress
     section = config.hard_subset
 
-    def report(num_solved: int, num_problems: int, num_asked: int, num_left: int) -> None:
-        progress.update(num_asked, num_left, f"{num_solved} of {num_problems} problems solved")
+    def report(num_solved: int, num_asked: int, num_left: int) -> None:
+        progress.update(num_asked, num_left, f"{num_solved} of {len(problems)} problems solved")
 
     settings = task.settings(setup.evaluation_sampling(section.temperature, section.top_p))
     draws = {"num_samples": section.num_samples, "samples_per_round": section.samples_per_round}

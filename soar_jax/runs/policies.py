@@ -84,7 +84,7 @@ def _of_run(workdir: epath.Path, config: dict[str, Any], role: str, dtype: str) 
     if found is None:
         raise SettingsError(f"{workdir} has no checkpoint: the run has done no outer step")
     weights, record = found
-    check_base(workdir, source, record["base_sha256"], params_sha256(base.params))
+    check_base(workdir, source, saved_sha256=record["base_sha256"], sha256=params_sha256(base.params))
     frozen_base = FrozenBase(base.params, jnp.float32(lora_config.scale)) if lora_config else None
     params = jax.tree.map(np.asarray, lora.merge(weights, frozen_base))
     described = _described(role, record["progress"])

@@ -35,7 +35,7 @@ def read_keys(workdir: epath.Path, saved: dict[str, Any], keys: Sequence[str]) -
         raise SettingsError(f"{workdir} holds a run of another version of soar_jax; run it again") from None
 
 
-def check_base(workdir: epath.Path, source: str, saved_sha256: str, sha256: str) -> None:
+def check_base(workdir: epath.Path, source: str, *, saved_sha256: str, sha256: str) -> None:
     """Checks that a base model's weights are those that a run was made with.
 
     Raises:

@@ -47,7 +47,7 @@ class SourceRun:
         Raises:
           SettingsError: its weights differ.
         """
-        check_base(self.workdir, setup.config.model.source, self.base_sha256, setup.base_sha256)
+        check_base(self.workdir, setup.config.model.source, saved_sha256=self.base_sha256, sha256=setup.base_sha256)
 
     def check_begun(self, workdir: epath.Path) -> None:
         """Checks that a workdir with results was begun from the same state.

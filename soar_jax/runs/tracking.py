@@ -75,7 +75,7 @@ class Tracking:
     """The trackers of a run; does nothing except in the main process."""
 
     def __init__(
-        self, workdir: epath.Path, config: RunConfig, environment: dict[str, Any], say: Callable[[str], None]
+        self, workdir: epath.Path, config: RunConfig, environment: dict[str, Any], *, say: Callable[[str], None]
     ) -> None:
         self._workdir = workdir
         self._config = config

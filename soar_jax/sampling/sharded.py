@@ -48,13 +48,14 @@ def sample_policy(
         return sample_rows(params, prompts, key, first_prompt, jax.lax.axis_index(parallel.POPULATION))
 
     in_specs = (parallel.REPLICATED,) * 5
-    rollouts = parallel.shard_over_population(mesh, sample_shard, in_specs, parallel.BY_POPULATION)(
+    rollouts = parallel.shard_over_population(mesh, sample_shard, in_specs=in_specs, out_specs=parallel.BY_POPULATION)(
         weights, frozen_base, prompts, key, jnp.asarray(first_prompt, jnp.int32)
     )
     num_rows = prompts.lengths.shape[0] * samples_per_prompt
     return map_rows(lambda leaf: leaf[:num_rows], dataclasses.replace(rollouts, prompts=prompts))
 
 
+# Many parameters: as above.
 @ahead_jit(static_argnames=(*_STATIC, "population_batch"))
 def sample_population(
     weights: Params,  # every leaf [P, ...]; the mesh divides P
@@ -97,11 +98,11 @@ def sample_population(
             return sample_rows(params, prompts, key, first_prompt, jnp.int32(0))
 
         more = None if one_more is None else (one_more, *jax.tree.map(lambda leaf: leaf[0], (prompts, keys)))
-        return parallel.map_students(sample_student, (weights, prompts, keys), population_batch, more)
+        return parallel.map_students(sample_student, (weights, prompts, keys), population_batch, one_more=more)
 
     replicated, by_population = parallel.REPLICATED, parallel.BY_POPULATION
     in_specs = (by_population, replicated, by_population, by_population, replicated, replicated)
-    rollouts = parallel.shard_over_population(mesh, sample_shard, in_specs, by_population)(
+    rollouts = parallel.shard_over_population(mesh, sample_shard, in_specs=in_specs, out_specs=by_population)(
         weights, frozen_base, prompts, keys, jnp.asarray(first_prompt, jnp.int32), one_more
     )
     if one_more is not None:

@@ -111,8 +111,8 @@ class TextSampler:
         weights: Params,
         prompts: PromptBatch,
         draw: Draw,
-        first_prompt: int = 0,
         *,
+        first_prompt: int = 0,
         one_more: Params | None = None,
     ) -> RolloutBatch:
         """Samples completions of one policy's prompts [Q, T], or of each student's own prompts [P, Q, T].

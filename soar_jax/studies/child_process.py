@@ -16,7 +16,7 @@ _START = "=== start ===\n"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
+class JobResult:
     """Result of a job that has ended."""
 
     job: Job

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from soar_jax.errors import InterruptedRunError
 from soar_jax.runs.interrupts import Interrupts
 from soar_jax.studies import child_process
-from soar_jax.studies.child_process import Outcome
+from soar_jax.studies.child_process import JobResult
 from soar_jax.studies.queue import JobQueue
 from soar_jax.studies.study import Job
 
 POLL_S = 0.2
 
 
-def run(jobs: Sequence[Job], environment: Mapping[str, str], workers: int) -> Iterator[Outcome]:
+def run(jobs: Sequence[Job], environment: Mapping[str, str], workers: int) -> Iterator[JobResult]:
     """Starts jobs as they are ready, at most `workers` at a time; yields the outcome of each when it ends.
 
     Raises:
@@ -33,7 +33,7 @@ def run(jobs: Sequence[Job], environment: Mapping[str, str], workers: int) -> It
             for process in [process for process in running if process.poll() is not None]:
                 job, started = running.pop(process)
                 waiting.end(job)
-                yield Outcome(job=job, code=process.returncode, seconds=time.perf_counter() - started)
+                yield JobResult(job=job, code=process.returncode, seconds=time.perf_counter() - started)
             time.sleep(POLL_S)
     finally:
         _stop(running)

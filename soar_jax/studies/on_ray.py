@@ -11,7 +11,7 @@ from typing import Any
 from soar_jax.errors import SettingsError
 from soar_jax.runs.interrupts import Interrupts
 from soar_jax.studies import child_process
-from soar_jax.studies.child_process import Outcome
+from soar_jax.studies.child_process import JobResult
 from soar_jax.studies.queue import JobQueue
 from soar_jax.studies.study import Job
 
@@ -21,7 +21,7 @@ _ACCELERATORS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "TPU_VISIBLE_CH
 
 def run(
     jobs: Sequence[Job], environment: Mapping[str, str], workers: int, cpus: float, gpus: float
-) -> Iterator[Outcome]:
+) -> Iterator[JobResult]:
     """Starts jobs as tasks as they are ready, at most `workers` at a time; yields the outcome of each when it ends.
 
     Args:
@@ -82,9 +82,9 @@ def _run_job(job: Job, environment: Mapping[str, str], folder: str) -> tuple[int
     return code, time.perf_counter() - started
 
 
-def _outcome(ray: Any, job: Job, reference: Any) -> Outcome:
+def _outcome(ray: Any, job: Job, reference: Any) -> JobResult:
     try:
         code, seconds = ray.get(reference)
     except ray.exceptions.RayError:  # the node or worker was lost
         code, seconds = 1, 0.0
-    return Outcome(job=job, code=code, seconds=seconds)
+    return JobResult(job=job, code=code, seconds=seconds)

@@ -12,10 +12,10 @@ from etils import epath
 
 from soar_jax.storage import files
 from soar_jax.storage.records import read_json
-from soar_jax.studies.child_process import Outcome
+from soar_jax.studies.child_process import JobResult
 from soar_jax.studies.study import Job
 
-Engine = Callable[[Sequence[Job], dict[str, str]], Iterator[Outcome]]
+Engine = Callable[[Sequence[Job], dict[str, str]], Iterator[JobResult]]
 SHOWN = ("promoted_student", "trained_teacher", "curriculum", "hard_only", "self_play")  # policies in progress lines
 
 
@@ -30,7 +30,7 @@ def lock_study(out: pathlib.Path) -> IO[str]:
         return files.lock(epath.Path(out / ".lock"))
 
 
-def run_unfinished(jobs: Sequence[Job], engine: Engine, out: pathlib.Path) -> list[Outcome]:
+def run_unfinished(jobs: Sequence[Job], engine: Engine, out: pathlib.Path) -> list[JobResult]:
     """Runs the unfinished jobs, which share a compilation cache in `out`; prints a line as each job ends.
 
     Returns:
@@ -56,7 +56,7 @@ def _environment(out: pathlib.Path) -> dict[str, str]:
     return cache | dict(os.environ)
 
 
-def _line(outcome: Outcome) -> str:
+def _line(outcome: JobResult) -> str:
     head = f"{outcome.job.name}, {outcome.seconds:.0f} s"
     if outcome.code:
         return f"{head}: FAILED ({outcome.error}); see {outcome.job.log}"

@@ -80,7 +80,7 @@ def plan(
         start from.
     """
     require(len(set(methods)) == len(methods), f"--methods={','.join(methods)} has a method twice")
-    variants = [tuple(pairs) for pairs in itertools.product(*map(_values, sweep))]
+    variants = [tuple(pairs) for pairs in itertools.product(*map(parse_sweep, sweep))]
     _check_keys([_key(text) for text in (*common, *sweep)])
     study = _Study(scale=scale, common=tuple(common), out=out, makes_source=SOURCE in methods)
     jobs = [
@@ -157,7 +157,7 @@ def _parse(arguments: Sequence[str]) -> RunConfig:
     return read_config(values)
 
 
-def _values(text: str) -> list[str]:
+def parse_sweep(text: str) -> list[str]:
     """Splits `KEY=V1,V2` into `KEY=V1` and `KEY=V2`; commas in brackets belong to a value."""
     key, equals, rest = text.partition("=")
     require(bool(key and equals and rest), f"--sweep={text} is not KEY=VALUE,VALUE")

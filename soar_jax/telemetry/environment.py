@@ -44,7 +44,7 @@ def _version(package: str) -> str:
 @functools.cache
 def git_commit(root: pathlib.Path) -> str:
     """Returns the commit of a checkout, with "-dirty" if tracked files differ from it; empty if it is no checkout."""
-    if not (root / ".git").exists():  # an installed package may lie in a checkout of other code
+    if not (root / ".git").exists():  # an installed package may be in a checkout of other code
         return ""
     describe = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

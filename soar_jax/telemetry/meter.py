@@ -154,7 +154,7 @@ class WorkMeter:
         """Adds rows that the reference policy alone evaluated."""
 
         def flops(num_completions: int) -> int:
-            return costs.reference_flops(self._model, rows.prompt, rows.completion, num_completions)
+            return costs.reference_flops(self._model, rows.prompt, rows.completion, num_completions=num_completions)
 
         self._add(Work(flops=rows.sum(flops)), self._phase)
 

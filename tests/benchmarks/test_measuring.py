@@ -118,7 +118,7 @@ def test_samples_share_prompts():
 
 def test_prompts_of_a_step_have_the_tokens_that_it_names():
     work = rl_step.work_of("nano", "")
-    ours = rl_step.Ours(work, load_model(EMBEDDED, "float32"), 1)
+    ours = rl_step.Ours(work=work, base=load_model(EMBEDDED, "float32"), num_devices=1)
     assert (ours.prompts.tokens.shape, work.num_rows) == ((8, 15), 128)
     long = dataclasses.replace(work, model="smollm2", prompt_tokens=128)
     assert {len(text.split()) for text in long.prompts()} == {128}  # BOS and 127 words

@@ -76,14 +76,14 @@ def test_the_newest_row_of_each_name_is_shown_of_a_study():
     assert "10.0" not in text
 
 
-def test_several_tables_of_a_suite_are_one_with_the_start_of_their_titles():
+def test_tables_of_a_suite_are_one_with_their_common_title():
     tables = [row("sampler", f"{name}: tokens/s", batch=4, soar_jax=rate) for name, rate in (("a", 1.5), ("b", 2.5))]
     text = results.page(tables)
     assert "- a: tokens/s; b: tokens/s: `python run.py`, 2026-01-01 10:00, a CPU, commit abc1234\n" in text
     assert "| table | batch | soar_jax |\n| --- | --- | --- |\n| a | 4 | 1.5 |\n| b | 4 | 2.5 |\n" in text
 
 
-def test_a_table_of_an_unknown_suite_is_counted_and_printed_with_all():
+def test_a_table_of_an_unknown_suite_is_printed_with_all():
     rows = [row("juggling", "three balls", date, balls=3) for date in ("2026-01-01", "2026-01-02")]
     assert "--all` shows: juggling (1).\n" in results.page(rows)
     text = results.everything([*rows, row("gpu", "both", a=1), row("gpu", "both", b=2.5)])

@@ -37,6 +37,7 @@ def test_summary_counts_the_promoted_seeds():
     assert summary_row("", found) == "| as shipped | 2 of 3 | 6 | 0.50 |"
 
 
+@pytest.mark.slow
 def test_search_ends_at_the_first_promotion(nano_model):
     variant = "num_outer_steps=2 outer.num_datasets=2 outer.questions_per_dataset=2 promotion.window=1"
     everyone = StudentTable(levels=(6, 7, 8), accuracy=np.ones((1, 1, 3)))

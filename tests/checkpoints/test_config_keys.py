@@ -189,7 +189,7 @@ def test_values_that_cannot_be_computed_are_refused(sizes, change, message):
         config_json.from_hugging_face(sizes | change)
 
 
-def test_defaults_that_a_config_leaves_out_are_those_of_its_family():
+def test_keys_that_are_left_out_have_their_familys_default():
     sparse = {key: value for key, value in GEMMA3.items() if key != "head_dim"}
     found = config_json.from_hugging_face(sparse)
     assert (found.head_dim, found.activation, found.tie_embeddings) == (256, "gelu", True)
@@ -218,7 +218,7 @@ def test_a_missing_key_has_the_default_of_its_own_family(family):
     whole = config_class(**TINY).to_dict()
     plain = {key: value for key, value in whole.items() if key not in ("layer_types", "rope_parameters")}
     never = {"model_type", "hidden_size", "num_hidden_layers"}
-    applied = (*config_json._APPLIED, *families.FAMILIES[whole["model_type"]].keys)
+    applied = (*config_json.APPLIED_KEYS, *families.FAMILIES[whole["model_type"]].keys)
     keys = sorted(set(applied) & set(plain) - never)
     assert {"rms_norm_eps", "num_key_value_heads", "max_position_embeddings", "vocab_size"} <= set(keys)
     for key in keys:

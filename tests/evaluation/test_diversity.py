@@ -56,7 +56,7 @@ def test_bootstrap_brings_sets_to_one_size():
         bootstrapped_vendi_score(part, size=32, num_draws=200, generator=np.random.default_rng(2))[0]
         for part in (vectors, half)
     ]
-    assert scores[0] == pytest.approx(scores[1], rel=0.05)  # but for rows that are drawn twice
+    assert scores[0] == pytest.approx(scores[1], rel=0.05)  # except for rows that are drawn twice
     assert vendi_score(vectors) > 1.2 * vendi_score(half)
 
 

@@ -39,7 +39,7 @@ def test_sealed_problems_cannot_be_read(problems):
     assert sealed.problems == tuple(problems[:5])
 
 
-def test_without_a_validation_share_all_of_the_first_half_is_trained_on(problems):
+def test_without_a_validation_share_the_first_half_is_trained_on(problems):
     split = hard_subset.split_hard(problems, seed=0, validation_share=0.0)
     assert (len(split.train), split.validation, len(split.test)) == (20, (), 20)
     shared = hard_subset.split_hard(problems, seed=0, validation_share=0.25)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from soar_jax.evaluation.statistics import (
-    Interval,
+    MeanInterval,
     mean_bands,
     mean_interval,
     paired_difference,
@@ -79,8 +79,8 @@ def test_ratios():
 def test_interval_is_deterministic():
     values = [np.random.default_rng(5).random(30), np.random.default_rng(6).random(50)]
     assert mean_interval(values) == mean_interval(values)
-    assert Interval(mean=0.5, low=0.4, high=0.6, num_seeds=2).is_above(
-        Interval(mean=0.3, low=0.2, high=0.39, num_seeds=2)
+    assert MeanInterval(mean=0.5, low=0.4, high=0.6, num_seeds=2).is_above(
+        MeanInterval(mean=0.3, low=0.2, high=0.39, num_seeds=2)
     )
 
 

@@ -104,7 +104,7 @@ def the_error(err):
 
 
 def wait_until(is_so, process, every_s=0.005):
-    """Waits for something that a process does; a test that goes on after its end sees it in the exit code."""
+    """Waits for something that a process does; a test that continues after its end sees it in the exit code."""
     deadline = time.monotonic() + PATIENCE_S
     while not is_so() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(every_s)

@@ -146,7 +146,8 @@ def test_several_stop_tokens_stay_stop_tokens(tmp_path):
     check_same(tmp_path / "model", model)
 
 
-def test_gemma_names_its_activation_as_transformers_and_other_engines_do(tmp_path):
+@pytest.mark.slow
+def test_gemma_names_its_activation_as_other_engines_do(tmp_path):
     """Their loaders of Gemma 3 compute the tanh approximation of GELU under this name alone."""
     base = base_model.load_model("embedded:nano", "float32")
     changes = {"num_layers": 2, "num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "d_model": 32, "hidden_dim": 48}

@@ -1,4 +1,4 @@
-"""Runs that are killed, and runs whose checkpoints are broken, go on to the same end."""
+"""Runs that are killed, and runs whose checkpoints are broken, resume to the same end."""
 
 import json
 import shutil

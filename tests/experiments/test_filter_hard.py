@@ -29,7 +29,7 @@ def flags(out):
 
 
 def start(launch, out, num_rows):
-    """Starts a search in a process of its own, and waits until its file has more than so many rows."""
+    """Starts a search in a process of its own, and waits until its file has more than `num_rows` rows."""
     process, path = launch("filter_hard", *flags(out)), out / ROUNDS
     wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") > num_rows, process, every_s=0.002)
     return process

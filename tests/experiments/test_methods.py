@@ -70,7 +70,7 @@ def test_every_method_is_tested():
     assert POLICIES.keys() | FOR_LANGUAGE_MODELS == METHODS
 
 
-FAST = ("soar_math", "serl", "grounded_teacher")  # of `make test`
+FAST = ("soar_math", "grounded_teacher")  # of `make test`
 
 
 def overrides(method, soar):
@@ -130,7 +130,7 @@ def check_is_from(workdir, soar):
 
 
 @pytest.mark.slow
-def test_questions_and_student_of_a_finished_run_on_other_problems(whole_run, tmp_path):
+def test_a_finished_run_on_other_problems(whole_run, tmp_path):
     """As OlympiadBench in the paper: hard problems of its own, no transfer beside it, any seed."""
     other = ("--config.problems.seed=9", "--config.seed=3", "--config.transfer.source=none")
     flags = (*overrides("promotion_questions", whole_run[0]), *other, "--config.curriculum.schedule=mixed")
@@ -237,6 +237,7 @@ def test_finished_results_are_not_made_again(tmp_path):
     assert (workdir / "results" / "curriculum.json").exists()
 
 
+@pytest.mark.slow
 def test_questions_are_judged_without_the_world(tmp_path):
     judge = ("--config.analysis.judge=self_consistency", "--config.analysis.judge_questions=3")
     code, _, err = run_tiny(tmp_path, *SMALL, *judge, "--config.num_outer_steps=0", config="configs/curated.py")

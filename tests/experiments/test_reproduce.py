@@ -49,7 +49,7 @@ def test_killed_and_started_again_repeats_no_finished_work(launch, tmp_path, num
         assert code == 75
         assert "Resume with:" in err
     deadline = time.time() + PATIENCE_S
-    while alive(tmp_path / "soar_math/seed0"):  # no orphan goes on
+    while alive(tmp_path / "soar_math/seed0"):  # no orphan keeps running
         assert time.time() < deadline
         time.sleep(0.05)
     assert not (tmp_path / "hard_only/seed0").exists()

@@ -89,10 +89,10 @@ def test_a_run_without_kept_answers_is_the_same_run(whole_run, tmp_path):
         assert read(tmp_path / "run", name) == read(whole_run[0], name)
 
 
-def test_nothing_is_compiled_after_the_first_steps(whole_run):
-    timings = read_lines(whole_run[0], "timings.jsonl")
-    assert timings[0]["compilations"] > 0
-    assert timings[-1]["compilations"] == 0
+def test_each_program_is_compiled_once(whole_run):
+    """Threads compile programs ahead of need, so a step's own count says little."""
+    summary = json.loads(read(whole_run[0], "summary.json"))
+    assert 10 < summary["compilations"] == len(summary["programs"]) <= 25  # 23 today
 
 
 @pytest.mark.slow

@@ -24,10 +24,10 @@ class Failing(Tracker):
 
 
 @pytest.mark.slow
-def test_a_tracker_that_fails_midway_changes_no_number(whole_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(TRACKERS, "_entries", {**TRACKERS, "failing": Failing})  # private: a registry forgets nothing
+def test_a_tracker_that_fails_midway_changes_no_number(whole_run, tmp_path):
     workdir = tmp_path / "run"
-    code, out, err = run_tiny(workdir, *PROMOTE, "--config.tracking.trackers=('failing',)")
+    with TRACKERS.temporarily(failing=Failing):
+        code, out, err = run_tiny(workdir, *PROMOTE, "--config.tracking.trackers=('failing',)")
     assert code == 0, err
     assert out.count("warning: ") == out.count("warning: the tracker failing failed (ConnectionError: gone);") == 1
     expected, found = outcome(whole_run[0]), outcome(workdir)

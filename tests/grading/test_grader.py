@@ -95,7 +95,7 @@ def test_the_wall_clock_is_the_last_resort_and_is_reported():
     with running(deadline_s=DEADLINE_S) as pool:
         (first,) = pool.workers
         first.process.send_signal(signal.SIGSTOP)
-        pool._wall_s = 0.2
+        pool._wall_s = 0.2  # private: no setting, since results must not depend on the load
         with pytest.warns(UserWarning, match=r"decide 1 of 1 comparisons.*stuck for 0\.2 s.*depend on the load"):
             assert pool.compare([SAME]) == [Outcome.LOST]
         assert first.process.returncode == -signal.SIGKILL
@@ -104,7 +104,7 @@ def test_the_wall_clock_is_the_last_resort_and_is_reported():
 
 
 def limited_to(pool, num_calls, pair):
-    pool._deadline_s = num_calls / worker.CALLS_PER_S
+    pool._deadline_s = num_calls / worker.CALLS_PER_S  # private: a pool keeps its deadline
     return pool.compare([pair])[0]
 
 
@@ -148,7 +148,7 @@ def test_a_hanging_pair_does_not_cost_a_worker():
 
 
 def test_a_recursion_that_is_too_deep_is_still_counted():
-    """The libraries catch RecursionError and go on."""
+    """The libraries catch RecursionError and continue."""
     program = """
 import contextlib
 from soar_jax.grading import worker
@@ -171,7 +171,7 @@ print(worker._Child().run(["1", "2"], cpu_s=600.0, num_calls=100_000))
 
 
 def processes_of(session):
-    """Ids of the processes of a session, but for those that have ended."""
+    """Ids of the processes of a session, except for those that have ended."""
     found = []
     for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -405,6 +405,6 @@ def test_hostile_text_is_read_or_refused():
     assert MATH.is_readable(["x+1"]) == [True]
 
 
-def test_an_answer_that_is_not_parsed_at_its_deadline_is_unreadable():
+def test_an_answer_not_parsed_by_its_deadline_is_unreadable():
     grader = Grader(extraction=("boxed",), equivalence="math", num_workers=1, deadline_s=1e-4)
     assert grader.is_readable(["x+1", "5"]) == [False, True]

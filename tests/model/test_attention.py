@@ -95,7 +95,7 @@ def test_the_call_of_the_gpu_kernel_equals_plain_attention(monkeypatch, sizes):
 
 
 @pytest.mark.parametrize(("slots", "first"), [(37, 12), (38, 13)])
-def test_the_call_of_the_gpu_kernel_takes_completions_behind_prompts(monkeypatch, slots, first):
+def test_the_gpu_kernel_takes_completions_behind_prompts(monkeypatch, slots, first):
     compute = jax.nn.dot_product_attention
     on_the_cpu = functools.partial(compute, implementation="xla")
     monkeypatch.setattr(
@@ -137,7 +137,7 @@ def test_hidden_states_by_the_kernel_equal_plain_ones(interpreted, tiny_model, n
     params = parameters.init_params(model, jax.random.key(1))
     tokens = jax.random.randint(jax.random.key(2), (2, 9), 0, model.vocab_size)
     lengths = jnp.array([2, 4])
-    positions = decoder.row_positions(lengths, 4, 5)
+    positions = jnp.concatenate([jnp.tile(jnp.arange(4), (2, 1)), lengths[:, None] + jnp.arange(5)], axis=1)
     valid = (jnp.arange(9) < lengths[:, None]) | (jnp.arange(9) >= 4)
     plain, _ = decoder.hidden_states(params, model, tokens=tokens, positions=positions, key_valid=valid)
     by_kernel = dataclasses.replace(model, attention=SPLASH)

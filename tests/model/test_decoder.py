@@ -53,7 +53,7 @@ def test_padding_between_prompt_and_completion_is_invisible(tiny_model, tiny_par
         tiny_params, tiny_model, tokens=tokens, positions=jnp.arange(4)[None], key_valid=jnp.ones((1, 4), bool)
     )
     padded = jnp.array([[3, 5, 9, 9, 7, 2]])
-    positions = decoder.row_positions(jnp.array([2]), 4, 2)
+    positions = jnp.array([[0, 1, 2, 3, 2, 3]])
     valid = jnp.array([[True, True, False, False, True, True]])
     hidden, _ = decoder.hidden_states(tiny_params, tiny_model, tokens=padded, positions=positions, key_valid=valid)
     np.testing.assert_allclose(hidden[:, [0, 1, 4, 5]], full, atol=1e-5)

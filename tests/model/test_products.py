@@ -17,6 +17,7 @@ def operands(dtype):
 
 
 def adapted(x, weight, a, b):
+    # Private: the one place where a base's and an adapter's products are added.
     return decoder._dense(x, {"gate": LoRALinear(weight, a, b)}, "gate")
 
 

@@ -18,7 +18,7 @@ from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch
 
 
 def cast(x, name="query", layers=0):
-    return round_stacked(jnp.asarray(x), "bfloat16", name, layers)
+    return round_stacked(jnp.asarray(x), "bfloat16", name, layers=layers)
 
 
 def weights(*shape, seed=0):
@@ -67,10 +67,10 @@ def test_every_nan_stays_one():
 
 def test_other_dtypes_are_cast_as_they_are():
     x = weights(8, 8)
-    assert round_stacked(x, "float32", "query", 0) is x
+    assert round_stacked(x, "float32", "query", layers=0) is x
     half = x.astype(jnp.bfloat16)
-    assert round_stacked(half, "bfloat16", "query", 0) is half
-    np.testing.assert_array_equal(round_stacked(half, "float32", "query", 0), half.astype(jnp.float32))
+    assert round_stacked(half, "bfloat16", "query", layers=0) is half
+    np.testing.assert_array_equal(round_stacked(half, "float32", "query", layers=0), half.astype(jnp.float32))
 
 
 def test_layers_are_rounded_alike_in_a_stack_and_alone():
@@ -156,7 +156,7 @@ def hidden(params, model, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_layers", [2, 6])  # unrolled and scanned
-def test_a_layer_in_training_has_the_weights_of_the_whole_models_cast(tiny_model, num_layers):
+def test_a_layers_cast_is_that_of_the_whole_model(tiny_model, num_layers):
     model = dataclasses.replace(tiny_model, num_layers=num_layers, dtype="bfloat16")
     params = parameters.init_params(dataclasses.replace(model, dtype="float32"), jax.random.key(0))
     rounded = cast_params(params, "bfloat16")

@@ -9,6 +9,7 @@ import pytest
 
 HOSTILE = "</script><img src=x onerror=document.title='owned'> `|` $x^2$ =1+1"
 NUM_PROBLEMS, NUM_SAMPLES, NUM_REPLICAS = 30, 32, 2
+TESTS = {"hard_subset": "hard_test", "transfer": "transfer"}  # by the file of their problems
 # Probability that a policy's sample is correct.
 SKILL = {
     "soar_math": {
@@ -90,7 +91,7 @@ def note_source(workdir, source):
     (workdir / "source_run.json").write_text(json.dumps(record))
 
 
-def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True, valid_share=(1.0, 1.0), **values):
+def write_run(workdir, method, seed, *, num_steps=6, num_questions=8, finished=True, **values):
     """Writes a workdir of a method; `values` are further config entries."""
     rng = np.random.default_rng((seed, len(method)))
     workdir.mkdir(parents=True)
@@ -104,43 +105,54 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
     (workdir / "config.json").write_text(json.dumps(config | values))
     if "source_run" in values:
         note_source(workdir, pathlib.Path(values["source_run"]))
-    tests = {"hard_test": "h", "transfer": "t"}
-    ids = {test: [f"{letter}{seed}-{number}" for number in range(NUM_PROBLEMS)] for test, letter in tests.items()}
-    for name, test in {"hard_subset": "hard_test", "transfer": "transfer"}.items():
+    ids = {test: [f"{test[0]}{seed}-{number}" for number in range(NUM_PROBLEMS)] for test in TESTS.values()}
+    for name, test in TESTS.items():
         rows = [{"id": i, "question": f"dial {i}", "answer": "1 2 3", "subject": "dial", "level": 7} for i in ids[test]]
         (workdir / f"{name}.jsonl").write_text(lines([{"key": "k"}, *rows] if name == "hard_subset" else rows))
     if method in VENDI:
-        first, last = VENDI[method]
-        metrics = [
-            {
-                "outer_step": step,
-                "validation_accuracy": step / num_steps,
-                "promoted": step == 2,
-                "valid_share": valid_share[0] + (valid_share[1] - valid_share[0]) * min(1, step / 2),
-                "mean_reward": 0.01 * step,
-                "vendi": first + (last - first) * min(1, step / 2),
-                "cosine_distance": last / 10,
-                "distinct_share": 1.0,
-                "subjects": {"dial": 3, "sum": 5},
-                "levels": {"1": 5, "7": 3},
-                "inner_signal_share": 0.1 * step / num_steps,
-                "inner_entropy_estimate": 0.5,
-                "teacher_entropy_estimate": 1.5,
-                "inner_reference_kl": None,
-            }
-            for step in range(num_steps)
-        ]
-        (workdir / "metrics.jsonl").write_text(lines(metrics))
-        pairs = [(step, dataset) for step in range(num_steps) for dataset in range(num_questions // 2)]
-        rows = [question(rng, *pair) for pair in pairs for _ in range(2)]
-        (workdir / "ledger.jsonl").write_text(lines(rows))
-        (workdir / "completions.jsonl").write_text(
-            lines(completion(*pair) for pair in itertools.product(range(num_steps), range(num_questions)))
-        )
-    if not finished:
-        return
+        write_search(workdir, rng, vendi=VENDI[method], num_steps=num_steps, num_questions=num_questions)
+    if finished:
+        write_results(workdir, rng, SKILL[method], ids=ids)
+        if "curriculum" in SKILL[method]:
+            rows = [{"stage": 1, "stage_name": "promotion 1"} | question(rng, 0, 0) for _ in range(20)]
+            (workdir / "curriculum.jsonl").write_text(lines(rows))
+        (workdir / "summary.json").write_text(json.dumps(summary(method, num_steps)))
+
+
+def write_search(workdir, rng, *, vendi, num_steps, num_questions):
+    """Writes the files of outer steps, of which the third promotes a student."""
+    first, last = vendi
+    metrics = [
+        {
+            "outer_step": step,
+            "validation_accuracy": step / num_steps,
+            "promoted": step == 2,
+            "valid_share": 1.0,
+            "mean_reward": 0.01 * step,
+            "vendi": first + (last - first) * min(1, step / 2),
+            "cosine_distance": last / 10,
+            "distinct_share": 1.0,
+            "subjects": {"dial": 3, "sum": 5},
+            "levels": {"1": 5, "7": 3},
+            "inner_signal_share": 0.1 * step / num_steps,
+            "inner_entropy_estimate": 0.5,
+            "teacher_entropy_estimate": 1.5,
+            "inner_reference_kl": None,
+        }
+        for step in range(num_steps)
+    ]
+    (workdir / "metrics.jsonl").write_text(lines(metrics))
+    pairs = itertools.product(range(num_steps), range(num_questions // 2))
+    rows = [question(rng, *pair) for pair in pairs for _ in range(2)]
+    (workdir / "ledger.jsonl").write_text(lines(rows))
+    kept = itertools.product(range(num_steps), range(num_questions))
+    (workdir / "completions.jsonl").write_text(lines(completion(*pair) for pair in kept))
+
+
+def write_results(workdir, rng, skill, *, ids):
+    """Writes the tests of policies, each of whose samples is correct with a probability."""
     (workdir / "results").mkdir()
-    for policy, chance in SKILL[method].items():
+    for policy, chance in skill.items():
         replicas = 1 if policy in ONE_POLICY else NUM_REPLICAS
         counts = rng.binomial(NUM_SAMPLES, chance, (2, replicas, NUM_PROBLEMS)).tolist()
         curve = [
@@ -157,14 +169,14 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
             "wall_s": 9.0,
             "tests": {
                 test: {"num_samples": NUM_SAMPLES, "ids": ids[test], "num_correct": count}
-                for test, count in zip(tests, counts, strict=True)
+                for test, count in zip(ids, counts, strict=True)
             },
         }
         (workdir / "results" / f"{policy}.json").write_text(json.dumps(result))
-    if "curriculum" in SKILL[method]:
-        rows = [{"stage": 1, "stage_name": "promotion 1"} | question(rng, 0, 0) for _ in range(20)]
-        (workdir / "curriculum.jsonl").write_text(lines(rows))
-    summary = {
+
+
+def summary(method, num_steps):
+    return {
         "command": f"python experiments/run.py --config=configs/{method}.py --config.note='{HOSTILE}'",
         "outer_steps": num_steps,
         "num_promotions": 1,
@@ -180,7 +192,6 @@ def write_run(workdir, method, seed, num_steps=6, num_questions=8, finished=True
         "curriculum": {"right_share": 0.6, "well_posed_share": 0.8, "distinct_share": 1.0}
         | {"vendi": CURRICULUM_VENDI.get(method, 8.0), "vendi_size": 32},
     }
-    (workdir / "summary.json").write_text(json.dumps(summary))
 
 
 @pytest.fixture(scope="session")

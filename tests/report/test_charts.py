@@ -84,18 +84,18 @@ def test_axes_begin_and_end_with_a_tick(low, high, texts):
 
 
 def test_labels_keep_their_order_and_do_not_touch():
-    places = charts.spread([50, 51, 52, 180], [14, 28, 14, 14], 40, 190)
+    places = charts.spread([50, 51, 52, 180], [14, 28, 14, 14], top=40, bottom=190)
     assert places == sorted(places)
     edges = [(place - height / 2, place + height / 2) for place, height in zip(places, [14, 28, 14, 14], strict=True)]
     assert all(above[1] <= below[0] + 1e-9 for above, below in itertools.pairwise(edges))
     assert edges[-1][1] <= 190
-    assert charts.spread([100, 150], [14, 14], 40, 190) == [100, 150]  # left where they are
+    assert charts.spread([100, 150], [14, 14], top=40, bottom=190) == [100, 150]  # left where they are
 
 
 def test_names_are_text():
     frame = Frame(x=charts.step_axis(1, 3), y=charts.value_axis(0, 1), right=charts.LABEL_ROOM)
-    marks = charts.end_labels(frame, [End(point=(3, 0.5), name=HOSTILE, look=Look("blue"))])
-    svg = charts.panel(frame, HOSTILE, (HOSTILE, HOSTILE), [*marks, charts.dot((0, 0), 1, "dot", HOSTILE)])
+    marks = charts.end_labels(frame, [End(point=(3, 0.5), name=HOSTILE, look=Look(color="blue"))])
+    svg = charts.panel(frame, HOSTILE, (HOSTILE, HOSTILE), marks=[*marks, charts.dot((0, 0), 1, "dot", tip=HOSTILE)])
     assert "<img" not in svg
     assert HOSTILE in [text.text for text in elements(svg, "text")]
     assert next(elements(svg, "title")).text == HOSTILE
@@ -103,19 +103,19 @@ def test_names_are_text():
 
 def test_long_names_are_cut_in_their_middle():
     words = "SOAR, inner.group_size=16, promotion.threshold=0.01, teacher.learning_rate=1e-05, seed 3"
-    cut = ElementTree.fromstring(charts.name(0, 0, words, 200))
+    cut = ElementTree.fromstring(charts.name((0, 0), words, 200))
     assert cut.find("title").text == words
     shown = cut.find("text").text
     assert (shown[:11], shown[-10:]) == ("SOAR, inner", "05, seed 3")
     assert len(shown) < 30
-    assert charts.name(0, 0, "SOAR", 200) == charts.text(0, 0, "SOAR")
+    assert charts.name((0, 0), "SOAR", 200) == charts.text((0, 0), "SOAR")
 
 
 def test_points_are_where_the_axes_say():
     frame = Frame(x=charts.step_axis(1, 3), y=charts.value_axis(0, 10))
-    svg = charts.panel(frame, "t", ("x", "y"), [charts.line(frame, [(1, 0), (3, 10)], "curve blue")])
+    svg = charts.panel(frame, "t", ("x", "y"), marks=[charts.line(frame, [(1, 0), (3, 10)], "curve blue")])
     (line,) = elements(svg, "polyline")
     left, floor = frame.left, frame.height - frame.bottom
     assert line.get("points") == f"{left:.1f},{floor:.1f} {frame.width - frame.right:.1f},{frame.top:.1f}"
-    (single,) = elements(charts.svg(1, 1, "", [charts.line(frame, [(2, 5)], "curve blue")]), "circle")
+    (single,) = elements(charts.svg("", [charts.line(frame, [(2, 5)], "curve blue")], width=1, height=1), "circle")
     assert single.get("class") == "dot blue"

@@ -32,7 +32,7 @@ def test_its_values_are_those_of_the_table(study):
 
 
 @pytest.mark.parametrize(("source", "known"), [("math", 18.9), ("harp", 12.3), ("arithmetic", None)])
-def test_the_papers_figures_stand_beside_its_own_benchmarks_alone(tmp_path, source, known):
+def test_the_papers_figures_are_shown_for_its_benchmarks_alone(tmp_path, source, known):
     write_run(tmp_path / "run", "soar_math", 0, problems={"source": source})
     (row,) = (row for row in headline(tmp_path).rows if row.name == "SOAR: PQ")
     paper = row.cells[1].paper

@@ -2,21 +2,21 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from soar_jax.evaluation.statistics import Interval
+from soar_jax.evaluation.statistics import MeanInterval
 from soar_jax.report import charts, forest
 from soar_jax.report.charts import Look
 from soar_jax.report.forest import Cell, Row
-from soar_jax.report.paper import Figure
+from soar_jax.report.paper import MeanSd
 from tests.report.conftest import HOSTILE
 
 
 def cell(mean, low, high, **more):
-    return Cell(interval=Interval(mean=mean, low=low, high=high, num_seeds=3), **more)
+    return Cell(interval=MeanInterval(mean=mean, low=low, high=high, num_seeds=3), **more)
 
 
 ROWS = (
-    Row(name="SOAR", look=Look("blue"), cells=(cell(40, 30, 50, seeds=(("seed 0", 60.0),)), cell(80, 70, 90))),
-    Row(name=HOSTILE, look=Look("grey"), cells=(cell(10, 5, 20, paper=Figure(30.0, 2.0)), None)),
+    Row(name="SOAR", look=Look(color="blue"), cells=(cell(40, 30, 50, seeds=(("seed 0", 60.0),)), cell(80, 70, 90))),
+    Row(name=HOSTILE, look=Look(color="grey"), cells=(cell(10, 5, 20, paper=MeanSd(mean=30.0, sd=2.0)), None)),
 )
 
 
@@ -63,7 +63,7 @@ def test_no_rows_make_no_chart():
 
 
 def test_intervals_without_ends_are_not_drawn():
-    rows = (Row(name="x", look=Look("blue"), cells=(cell(3, float("nan"), float("nan")),)),)
+    rows = (Row(name="x", look=Look(color="blue"), cells=(cell(3, float("nan"), float("nan")),)),)
     (svg,) = forest.narrow(rows, ("ratio",))
     assert of_class(svg, "line", "interval") == []
     assert "nan" not in svg

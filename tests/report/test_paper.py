@@ -6,7 +6,7 @@ import pytest
 
 from soar_jax.config.methods import METHODS
 from soar_jax.report import paper
-from soar_jax.report.paper import Key
+from soar_jax.report.paper import MeanSd
 
 
 def config(benchmark="math", model="meta-llama/Llama-3.2-3B-Instruct", **sections):
@@ -14,14 +14,15 @@ def config(benchmark="math", model="meta-llama/Llama-3.2-3B-Instruct", **section
 
 
 def test_figures_grow_with_k():
-    for row in (*paper.RESULTS.values(), *paper.TWO_TURN.values()):
+    tables = [table.values() for table in (*paper.RESULTS.values(), paper.TWO_TURN)]
+    for row in itertools.chain(*tables):
         means = [row[k].mean for k in paper.PASS_AT]
         assert means == sorted(means)
         assert all(0 <= figure.sd <= figure.mean for figure in row.values())
 
 
 def test_keys_name_methods_of_this_project():
-    assert {key.method for key in paper.RESULTS} - {paper.ANY} <= set(METHODS)
+    assert {method for rows in paper.RESULTS.values() for method, *_ in rows} - {paper.ANY} <= set(METHODS)
     assert {method for method, _ in (*paper.QUESTIONS, *paper.VENDI)} <= set(METHODS)
 
 
@@ -48,8 +49,8 @@ def test_shares_of_judged_questions_add_up():
     ],
 )
 def test_a_run_stands_beside_its_benchmark(method, policy, benchmark, at_1, at_32):
-    row = paper.results(method, policy, config(benchmark), {})
-    assert (row[1], row[32]) == (at_1, at_32)
+    row = paper.results(method, policy, config=config(benchmark), source={})
+    assert [(row[k].mean, row[k].sd) for k in (1, 32)] == [at_1, at_32]
 
 
 @pytest.mark.parametrize(
@@ -64,31 +65,33 @@ def test_a_run_stands_beside_its_benchmark(method, policy, benchmark, at_1, at_3
     ],
 )
 def test_rows_that_the_paper_does_not_have(method, policy, benchmark):
-    assert paper.results(method, policy, config(benchmark), {}) is None
+    assert paper.results(method, policy, config=config(benchmark), source={}) is None
 
 
 def test_transferred_questions_are_named_by_their_benchmark():
     for source, method in itertools.product(("math", "harp"), ("promotion_questions", "grounded_teacher")):
-        found = paper.results(method, "curriculum", config("olympiadbench"), config(source))
+        found = paper.results(method, "curriculum", config=config("olympiadbench"), source=config(source))
         key = {"promotion_questions": "soar_math"}.get(method, method)
-        assert found is paper.RESULTS[Key("olympiadbench", key, "curriculum", source)]
-    own = paper.results("promotion_questions", "curriculum", config("math"), config("math"))
-    assert own is paper.RESULTS[Key("math", "soar_math", "curriculum")]
+        assert found is paper.RESULTS["olympiadbench"][key, "curriculum", source]
+    own = paper.results("promotion_questions", "curriculum", config=config("math"), source=config("math"))
+    assert own is paper.RESULTS["math"]["soar_math", "curriculum"]
 
 
 def test_steps_of_self_play_have_rows_of_their_own():
-    first, last = (paper.results("serl", "self_play", config(), {}, steps) for steps in paper.SERL_STEPS)
+    first, last = (
+        paper.results("serl", "self_play", config=config(), source={}, steps=steps) for steps in paper.SERL_STEPS
+    )
     assert (first[32].mean, last[32].mean) == (12.2, 12.4)
 
 
 def test_the_larger_model_has_its_own_table():
     large = config(model="meta-llama/Llama-3.1-8B-Instruct")
-    assert paper.results("grounded_teacher", "curriculum", large, {})[32] == (13.7, 2.7)
-    assert paper.results("soar_math", "curriculum", large, {}) is None
+    assert paper.results("grounded_teacher", "curriculum", config=large, source={})[32] == MeanSd(mean=13.7, sd=2.7)
+    assert paper.results("soar_math", "curriculum", config=large, source={}) is None
 
 
 def test_sampled_sets_of_other_sizes_are_not_compared():
     sized = config(curriculum={"num_questions": 64})
-    assert paper.results("grounded_teacher", "curriculum", sized, {}) is None
+    assert paper.results("grounded_teacher", "curriculum", config=sized, source={}) is None
     two_turns = config(teacher={"turns": 2}, outer={"questions_per_dataset": 32})
-    assert paper.results("grounded_teacher", "curriculum", sized, two_turns) is paper.TWO_TURN[32, 64]
+    assert paper.results("grounded_teacher", "curriculum", config=sized, source=two_turns) is paper.TWO_TURN[32, 64]

@@ -429,7 +429,7 @@ def test_grounded_reward_is_judged_by_the_papers_baseline_alone(tmp_path):
     assert sum("Grounded-T solves" in sentence for sentence in sentences) == 2
 
 
-def test_old_and_new_runs_of_the_triangle_teacher_are_one_variant(tmp_path):
+def test_old_and_new_triangle_teachers_are_one_variant(tmp_path):
     write_run(tmp_path / "0", "intrinsic_teacher", 0, teacher={"reward": "learnability"})
     folder = tmp_path / "1"
     write_run(folder, "intrinsic_teacher", 1)
@@ -457,7 +457,7 @@ def test_runs_from_several_teachers_are_one_group(tmp_path):
     assert row["paper"] == "0.4 (0.2) / 2.9 (1.4) / 9.0 (4.0)"
 
 
-def test_questions_of_teachers_without_promotion_keep_their_methods_name(tmp_path):
+def test_teachers_without_promotion_keep_their_methods_name(tmp_path):
     write_run(tmp_path / "source", "soar_math", 0)
     config = json.loads((tmp_path / "source" / "config.json").read_text())
     (tmp_path / "source" / "config.json").write_text(json.dumps(config | {"method": "no_promotion"}))
@@ -514,7 +514,8 @@ def test_outer_loop_and_hard_subsets_have_tables(study, written):
     assert (subset["train"], subset["test"]) == ("30.0", "30.0")
 
 
-def test_kept_completions_are_columns_and_of_fewer_steps_where_they_are_too_many(tmp_path):
+def test_kept_completions_are_columns(tmp_path):
+    """Where they are too many, those of fewer steps."""
     write_run(tmp_path / "run", "soar_math", 0)
     with (tmp_path / "run" / "completions.jsonl").open("a") as file:
         file.write('{"outer_step": 5, "comp')  # a half-written last line

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from soar_jax.evaluation.statistics import Interval
+from soar_jax.evaluation.statistics import MeanInterval
 from soar_jax.report.verdicts import all_hold, exact_test, is_above, is_at_least, is_below
 
 
 def interval(low, high, num_seeds=5):
-    return Interval(mean=(low + high) / 2, low=low, high=high, num_seeds=num_seeds)
+    return MeanInterval(mean=(low + high) / 2, low=low, high=high, num_seeds=num_seeds)
 
 
 @pytest.mark.parametrize(

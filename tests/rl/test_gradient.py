@@ -91,7 +91,7 @@ def test_loss_and_gradient_equal_a_slow_numpy_reference(tiny_model, tiny_params,
         assert sum(jax.tree.leaves(dots)) == pytest.approx(slope, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 4, 6, 64])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 2, 4, 6, 64])
 def test_micro_batches_and_skipped_rows_change_nothing(tiny_model, tiny_params, batch, rows):
     def full_batch_loss(params):
         return policy_gradient_loss(params, batch, reference=None, model=tiny_model, settings=LOSS)[0] / 6
@@ -209,7 +209,10 @@ MODELS = {
 
 @pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("changed_loss", [{}, {"kl_coef": 0.2, "bucket_tokens": (3,), "remat": "layers"}])
+@pytest.mark.parametrize(
+    "changed_loss",
+    [{}, pytest.param({"kl_coef": 0.2, "bucket_tokens": (3,), "remat": "layers"}, marks=pytest.mark.slow)],
+)
 def test_shared_prompts_give_the_gradient_of_rows_with_their_own(tiny_model, changes, changed_loss, rows):
     model, loss = dataclasses.replace(tiny_model, **changes), dataclasses.replace(LOSS, **changed_loss)
     weights, other = (parameters.init_params(model, jax.random.key(seed)) for seed in (1, 2))
@@ -226,7 +229,8 @@ def test_shared_prompts_give_the_gradient_of_rows_with_their_own(tiny_model, cha
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=3e-6), found, gradient)
 
 
-def test_adapters_have_the_gradient_of_rows_with_their_own_prompts(tiny_model, tiny_params):
+@pytest.mark.slow
+def test_adapters_have_the_gradient_of_rows_with_own_prompts(tiny_model, tiny_params):
     settings = LoRASection(rank=2, scale=1.0, layers=lora.LAYERS)
     adapters = jax.tree.map(lambda leaf: leaf + 0.05, lora.init_adapters(settings, tiny_model, jax.random.key(1)))
     frozen = FrozenBase(tiny_params, jnp.float32(1.0))

@@ -38,14 +38,15 @@ def row_by_row(reference, model, rollouts):
 @pytest.mark.parametrize("rows", [1, 4, 64])
 def test_divergence_is_summed_over_the_tokens_of_a_completion(tiny_model, tiny_params, rollouts, rows):
     reference = jax.tree.map(lambda leaf: leaf * 1.3, tiny_params)
-    found = kl_to_reference(reference, tiny_model, rollouts, LOSS, rows_per_micro_batch=rows)
+    found = kl_to_reference(reference, tiny_model, rollouts, settings=LOSS, rows_per_micro_batch=rows)
     expected = row_by_row(reference, tiny_model, rollouts)
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert min(abs(value) for value in expected) > 1e-3
-    same = kl_to_reference(tiny_params, tiny_model, rollouts, LOSS, rows_per_micro_batch=rows)
+    same = kl_to_reference(tiny_params, tiny_model, rollouts, settings=LOSS, rows_per_micro_batch=rows)
     np.testing.assert_allclose(same, np.zeros(6), atol=2e-5)  # the sampler itself
 
 
+@pytest.mark.slow
 def test_mean_over_samples_is_the_kl_divergence(tiny_model, tiny_params):
     """Of one token: sum over the vocabulary of p * log(p / q)."""
     reference = jax.tree.map(lambda leaf: leaf * 1.3, tiny_params)
@@ -60,11 +61,12 @@ def test_mean_over_samples_is_the_kl_divergence(tiny_model, tiny_params):
         for params in (tiny_params, reference)
     )
     expected = float(np.sum(np.exp(ours) * (ours - theirs)))
-    found = kl_to_reference(reference, tiny_model, drawn, LOSS, rows_per_micro_batch=500)
+    found = kl_to_reference(reference, tiny_model, drawn, settings=LOSS, rows_per_micro_batch=500)
     assert expected > 0.01
     assert float(found.mean()) == pytest.approx(expected, abs=4 * float(found.std()) / 1000**0.5)
 
 
+@pytest.mark.slow
 def test_programs_of_a_policy_and_of_a_population_give_the_same(tiny_model, tiny_params, rollouts):
     reference = jax.tree.map(lambda leaf: leaf * 1.3, tiny_params)
     expected = row_by_row(reference, tiny_model, rollouts)

@@ -62,7 +62,7 @@ def test_each_row_with_a_gradient_comes_once_with_its_prompt(size, uses_kl):
     assert sorted(found) == sorted(expected)
 
 
-def test_short_rows_are_cut_and_chunks_without_a_gradient_are_left_out():
+def test_short_rows_are_cut_and_chunks_without_gradient_skipped():
     advantages = [0.0, 0.0, 1.0, -1.0, 0.0, 0.0, 0.0, 0.0]
     batch = batch_of(PROMPT_OF, LENGTHS, advantages, num_prompts=4)
     rows = MicroBatches.sort(batch, WIDTHS, uses_kl=False, rows_per_micro_batch=2)

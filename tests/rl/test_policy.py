@@ -11,7 +11,7 @@ from soar_jax.rl.policy import policy_settings
 @pytest.mark.parametrize(
     ("changes", "cap"), [({}, 0.0), ({"dtype": "bfloat16"}, 2.0), ({"int8_cache": True}, 2.0)], ids=str
 )
-def test_importance_weights_are_for_samplers_that_round_otherwise_than_the_trainer(tiny_model, changes, cap):
+def test_importance_weights_are_for_samplers_of_other_rounding(tiny_model, changes, cap):
     model = dataclasses.replace(tiny_model, **changes)
     assert policy_settings(StudentSection(), None, model).loss.importance_cap == cap
     assert policy_settings(StudentSection(importance_cap=0.0), None, model).loss.importance_cap == 0

@@ -49,7 +49,7 @@ def test_no_shard_gathers_the_population_to_take_a_student(tiny_model, students)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_changed_shares_are_of_the_weights_that_programs_compute_with(mesh, tiny_model, tiny_params, dtype):
+def test_changed_shares_are_of_the_weights_in_compute_dtype(mesh, tiny_model, tiny_params, dtype):
     """Of four students: unmoved, one matrix moved by far, all moved by a thousandth of an ulp, all by far."""
     model = dataclasses.replace(tiny_model, dtype=dtype)
     start = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16).astype(jnp.float32), tiny_params)
@@ -71,7 +71,7 @@ def test_changed_shares_of_adapters(mesh, tiny_model):
     np.testing.assert_array_equal(changed_shares(students, adapters, mesh=mesh, model=tiny_model), [0.0, 1.0])
 
 
-def test_weights_of_a_model_with_more_of_them_than_an_int32_counts_are_compared():
+def test_more_weights_than_an_int32_counts_are_compared():
     model = known_shapes.shape_of("meta-llama/Llama-3.2-3B-Instruct", "bfloat16")
     start = map_table(lambda spec: jax.ShapeDtypeStruct(spec.shape, jnp.float32), parameter_table(model))
     students = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((STUDENTS, *leaf.shape), leaf.dtype), start)

@@ -28,32 +28,37 @@ RATE = 1e-2
 def test_clipped_tokens_have_no_gradient(tiny_model, tiny_params, batch):
     clipped = dataclasses.replace(LOSS, clip_ratio=0.2)
     gradient_of = jax.grad(policy_gradient_loss, has_aux=True)
-    on_policy, _ = gradient_of(tiny_params, batch, None, tiny_model, LOSS)
-    same, _ = gradient_of(tiny_params, batch, None, tiny_model, clipped)
+    on_policy, _ = gradient_of(tiny_params, batch, None, model=tiny_model, settings=LOSS)
+    same, _ = gradient_of(tiny_params, batch, None, model=tiny_model, settings=clipped)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), on_policy, same)  # ratio 1
     positive = batch.replace(
         advantages=jnp.abs(batch.advantages),
         rollouts=batch.rollouts.replace(sampler_logprobs=batch.rollouts.sampler_logprobs - 1.0),  # ratio e
     )
-    gradient, _ = gradient_of(tiny_params, positive, None, tiny_model, clipped)
+    gradient, _ = gradient_of(tiny_params, positive, None, model=tiny_model, settings=clipped)
     assert optax.tree.norm(gradient) == 0
 
 
+@pytest.mark.slow
 def test_importance_weights_are_truncated_and_constant(tiny_model, tiny_params, batch):
     """Tokens whose ratio is e / 2 and 2 e: the gradient is that of the plain loss with weights put in by hand."""
     shift = np.where(np.arange(5) % 2, np.log(0.5 * np.e), np.log(2 * np.e)).astype(np.float32)
-    exact = policy_logprobs(tiny_params, tiny_model, batch.rollouts, LOSS.temperature, LOSS.chunk_tokens)
+    exact = policy_logprobs(
+        tiny_params, tiny_model, batch.rollouts, temperature=LOSS.temperature, chunk_tokens=LOSS.chunk_tokens
+    )
     shifted = batch.replace(rollouts=batch.rollouts.replace(sampler_logprobs=exact - shift))
     capped = dataclasses.replace(LOSS, importance_cap=2.0)
     weights = jnp.minimum(jnp.exp(shift), 2.0)  # e / 2 and 2
 
     def by_hand(params):
-        logprobs = policy_logprobs(params, tiny_model, batch.rollouts, LOSS.temperature, LOSS.chunk_tokens)
+        logprobs = policy_logprobs(
+            params, tiny_model, batch.rollouts, temperature=LOSS.temperature, chunk_tokens=LOSS.chunk_tokens
+        )
         return jnp.sum(-weights * batch.advantages[:, None] * logprobs * completion_mask(batch.rollouts))
 
     value, gradient = jax.value_and_grad(by_hand)(tiny_params)
     (loss, comparison), found = jax.value_and_grad(policy_gradient_loss, has_aux=True)(
-        tiny_params, shifted, None, tiny_model, capped
+        tiny_params, shifted, None, model=tiny_model, settings=capped
     )
     assert loss == pytest.approx(float(value), rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, gradient)
@@ -69,7 +74,8 @@ def test_tokens_are_counted_by_the_distance_of_their_ratio_to_1():
     """Ratios on both sides of each bound, below and above 1; the last two are of no token."""
     ratios = np.array([1.0, 1.0009, 0.9991, 1.0011, 0.991, 1.009, 0.989, 1.049, 0.951, 1.051, 2.0, 1.0, 3.0])
     mask = np.array([1.0] * 11 + [0.0] * 2, np.float32)
-    comparison = Comparison.of(np.log(ratios, dtype=np.float32)[None], np.zeros((1, 13)), mask[None], np.zeros((1, 13)))
+    zero = np.zeros((1, 13))
+    comparison = Comparison.of(np.log(ratios, dtype=np.float32)[None], zero, mask[None], reference_k3=zero)
     assert comparison.ratio_within.tolist() == [3, 6, 9]
     metrics = comparison_metrics(comparison, has_reference=False)
     assert {name: float(value) for name, value in metrics.items() if name.startswith("ratio")} == {
@@ -87,7 +93,9 @@ def test_the_divergence_to_the_reference_is_per_token(tiny_model, tiny_params, b
         tiny_params, batch, reference, None, tiny_model, settings, rows_per_micro_batch=2
     )
     own, other = (
-        policy_logprobs(params, tiny_model, batch.rollouts, LOSS.temperature, LOSS.chunk_tokens)
+        policy_logprobs(
+            params, tiny_model, batch.rollouts, temperature=LOSS.temperature, chunk_tokens=LOSS.chunk_tokens
+        )
         for params in (tiny_params, reference)
     )
     k3 = (np.exp(other - own) - (other - own) - 1) * completion_mask(batch.rollouts)
@@ -96,7 +104,7 @@ def test_the_divergence_to_the_reference_is_per_token(tiny_model, tiny_params, b
     assert metrics["reference_kl"] > 1e-3
 
 
-@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("weight_decay", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
 def test_steps_equal_optax_adamw_with_a_schedule(tiny_model, tiny_params, batch, weight_decay):
     settings = dataclasses.replace(ADAMW, weight_decay=weight_decay, max_grad_norm=0.5)
     schedule = optax.warmup_cosine_decay_schedule(0.0, RATE, warmup_steps=2, decay_steps=5)
@@ -148,7 +156,7 @@ def test_a_learning_rate_scale_is_a_factor_on_the_rate(tiny_model, tiny_params, 
     jax.tree.map(np.testing.assert_array_equal, scaled, plain)
 
 
-def test_state_of_the_optimizer_has_the_tree_of_earlier_checkpoints(tiny_params):
+def test_optimizer_state_has_the_tree_of_earlier_checkpoints(tiny_params):
     earlier = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)).init(tiny_params)
     assert jax.tree.structure(make_optimizer(ADAMW).init(tiny_params)) == jax.tree.structure(earlier)
 

@@ -22,11 +22,11 @@ METRICS = {
 }
 
 
-def told(is_told=False):
+def interrupts(is_stopped=False):
     """Interrupts that have come, or not; the real ones take over this process's signals."""
 
     def raise_if_stopped():
-        if is_told:
+        if is_stopped:
             raise InterruptedRunError
 
     return SimpleNamespace(raise_if_stopped=raise_if_stopped)
@@ -63,15 +63,15 @@ def step(display, number, seconds):
     display.step_done(METRICS | {"outer_step": number}, 1234.5)
 
 
-def test_lines_name_the_problems_that_choose_the_promoted_student(capsys):
-    display = Display(4, told(), "hard train")
+def test_lines_name_the_problems_that_choose_a_promoted_student(capsys):
+    display = Display(4, interrupts(), "hard train")
     step(display, 2, 2.0)
     assert "  promotions 3  hard train 0.50  1,234 tokens/s" in capsys.readouterr().out
     assert "promotions 3   hard train 0.50   1,234 tokens/s" in panel(display, capsys)
 
 
 def test_the_time_left_is_that_of_a_typical_step():
-    display = Display(10, told())
+    display = Display(10, interrupts())
     assert time_left(display) == "…"
     for number, seconds in enumerate((600, 30, 60)):  # the first compiles
         step(display, number, seconds)
@@ -79,7 +79,7 @@ def test_the_time_left_is_that_of_a_typical_step():
 
 
 def test_a_resumed_run_counts_from_its_saved_step(capsys):
-    display = Display(10, told())
+    display = Display(10, interrupts())
     display.begin_search(7)
     assert "outer step 8/10" in panel(display, capsys)
     assert time_left(display) == "…"
@@ -91,7 +91,7 @@ def test_a_resumed_run_counts_from_its_saved_step(capsys):
 
 
 def test_a_step_is_a_line(capsys):
-    display = Display(40, told())
+    display = Display(40, interrupts())
     step(display, 8, 12.25)
     assert capsys.readouterr().out == (
         "step   9/40  reward mean -0.013 best +0.250  promotions 3  validation 0.50  1,234 tokens/s  12.2 s\n"
@@ -109,12 +109,12 @@ def test_a_step_is_a_line(capsys):
     ],
 )
 def test_a_teacher_that_loses_its_format_is_shown(capsys, changes, end):
-    Display(40, told()).step_done(METRICS | changes, 1.0)
+    Display(40, interrupts()).step_done(METRICS | changes, 1.0)
     assert capsys.readouterr().out.endswith(f"{end}\n")
 
 
 def test_times_of_a_repeated_phase_add_up(clock):
-    display = Display(1, told(), clock=clock)
+    display = Display(1, interrupts(), clock=clock)
     for name, seconds in (("training", 3.0), ("measuring", 1.0), ("training", 2.0)):
         with display.phase(name):
             clock.now += seconds
@@ -122,7 +122,7 @@ def test_times_of_a_repeated_phase_add_up(clock):
 
 
 def test_times_of_a_run_are_those_of_all_its_steps_and_the_rest(clock):
-    display = Display(2, told(), clock=clock)
+    display = Display(2, interrupts(), clock=clock)
     for name, seconds in (("finding", 200.0), ("training", 3.0), ("glancing", 0.4)):
         with display.phase(name):
             clock.now += seconds
@@ -143,7 +143,7 @@ def report_at(display, clock, seconds):
 
 
 def test_a_log_has_a_line_at_least_every_30_s(clock, capsys):
-    display = Display(40, told(), clock=clock)
+    display = Display(40, interrupts(), clock=clock)
     display.begin_search(2)
     report_at(display, clock, range(10, 101, 10))
     clock.now = 135
@@ -159,7 +159,7 @@ def test_a_log_has_a_line_at_least_every_30_s(clock, capsys):
 
 
 def test_any_other_line_counts_too(clock, capsys):
-    display = Display(40, told(), clock=clock)
+    display = Display(40, interrupts(), clock=clock)
     clock.now = 25
     display.say("said")
     report_at(display, clock, [31, 54])
@@ -169,7 +169,7 @@ def test_any_other_line_counts_too(clock, capsys):
 
 
 def test_no_step_is_shown_outside_of_the_outer_loop(clock, capsys):
-    display = Display(40, told(), clock=clock)
+    display = Display(40, interrupts(), clock=clock)
     display.begin_search(40)
     display.end_search()
     report_at(display, clock, [40])
@@ -179,7 +179,7 @@ def test_no_step_is_shown_outside_of_the_outer_loop(clock, capsys):
 
 def test_the_time_left_lasts_over_phases_in_between(clock, capsys):
     """Final students are trained by episodes, with validations in between that count as time per student step."""
-    display = Display(1, told(), clock=clock)
+    display = Display(1, interrupts(), clock=clock)
     for number in range(1, 4):
         clock.now += 50
         with display.phase("training curriculum"):
@@ -194,7 +194,7 @@ def test_the_time_left_lasts_over_phases_in_between(clock, capsys):
 
 
 def test_no_phase_begins_after_a_stop_signal():
-    display = Display(1, told(is_told=True))
+    display = Display(1, interrupts(is_stopped=True))
     with pytest.raises(InterruptedRunError), display.phase("training"):
         pytest.fail("the phase began")
     with pytest.raises(InterruptedRunError):
@@ -202,12 +202,12 @@ def test_no_phase_begins_after_a_stop_signal():
 
 
 def test_brackets_in_messages_are_no_markup(capsys):
-    Display(1, told()).say("left out [bold]x[/bold] [/")
+    Display(1, interrupts()).say("left out [bold]x[/bold] [/")
     assert capsys.readouterr().out == "left out [bold]x[/bold] [/\n"
 
 
 def test_the_panel_shows_phase_rewards_and_time_left(clock, capsys):
-    display = Display(4, told(), clock=clock)
+    display = Display(4, interrupts(), clock=clock)
     display.begin_search(0)
     step(display, 0, 90)
     with display.phase("training students"):

@@ -4,14 +4,14 @@ from soar_jax.errors import InterruptedRunError
 from soar_jax.runs import progress
 
 
-class Told:
+class FakeInterrupts:
     """Interrupts that have come, or not; the real ones take over this process's signals."""
 
-    def __init__(self, told=False):
-        self.told = told
+    def __init__(self, is_stopped=False):
+        self.is_stopped = is_stopped
 
     def raise_if_stopped(self):
-        if self.told:
+        if self.is_stopped:
             raise InterruptedRunError
 
 
@@ -23,7 +23,7 @@ def clock(monkeypatch):
 
 
 def test_lines_come_now_and_then_and_at_the_end(clock, capsys):
-    work = progress.WorkProgress("answers", Told())
+    work = progress.WorkProgress("answers", FakeInterrupts())
     for done in range(1, 101):
         clock[0] += 1
         work.update(done, 100 - done, f"{done} done")
@@ -36,7 +36,7 @@ def test_lines_come_now_and_then_and_at_the_end(clock, capsys):
 
 
 def test_time_left_counts_what_this_start_has_done(clock, capsys):
-    work = progress.WorkProgress("answers", Told())
+    work = progress.WorkProgress("answers", FakeInterrupts())
     work.update(900, 100, "resumed")
     clock[0] += 60
     work.update(910, 90, "on")
@@ -44,14 +44,14 @@ def test_time_left_counts_what_this_start_has_done(clock, capsys):
 
 
 def test_a_stop_signal_ends_the_work_after_it_is_shown(clock, capsys):
-    work = progress.WorkProgress("answers", Told(told=True))
+    work = progress.WorkProgress("answers", FakeInterrupts(is_stopped=True))
     with pytest.raises(InterruptedRunError):
         work.update(1, 1, "kept")
     assert "kept" in capsys.readouterr().out
 
 
 def test_brackets_in_names_are_no_markup(capsys):
-    progress.WorkProgress("answers", Told()).say("subject [bold]x[/bold] [/")
+    progress.WorkProgress("answers", FakeInterrupts()).say("subject [bold]x[/bold] [/")
     assert "subject [bold]x[/bold] [/" in capsys.readouterr().out
 
 

@@ -18,6 +18,7 @@ def test_a_run_warns_if_the_inner_loop_changes_next_to_nothing(share, is_warned)
         setup=SimpleNamespace(config=make_config(), sampler=SimpleNamespace(model=SimpleNamespace(dtype="bfloat16"))),
         display=SimpleNamespace(say=said.append),
     )
+    # Private: from outside it takes a run whose steps are lost.
     search._warn_of_lost_steps(context, {"inner_changed_share": share})
     assert len(said) == is_warned
     if is_warned:

@@ -232,7 +232,7 @@ def test_the_counts_of_the_same_problems_are_taken_over_once(finished, tmp_path)
     assert (tmp_path / "hard_subset.jsonl").read_text() == "its own"
 
 
-def test_other_problems_are_searched_anew_without_those_of_the_teacher(finished, tmp_path):
+def test_other_problems_are_searched_without_the_teachers(finished, tmp_path):
     """On other problems any seed will do."""
     source = find(finished[0], **{"problems.seed": 7, "seed": 5})
     assert not source.has_same_problems
@@ -243,7 +243,7 @@ def test_other_problems_are_searched_anew_without_those_of_the_teacher(finished,
     assert source.unseen([*new, source.hard_train[0]]) == new
 
 
-def test_a_test_on_problems_that_the_teacher_was_rewarded_on_is_refused(finished):
+def test_a_test_on_the_teachers_reward_problems_is_refused(finished):
     config = config_from(finished[0])
     source = find(finished[0])
     problems = load_problems(config.problems, "problems", 24)

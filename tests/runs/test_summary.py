@@ -54,17 +54,22 @@ def test_tables_are_means_over_several_reported_tests():
 
 def test_tables_without_problems_are_not_shown():
     """Of a run without transfer that trains nobody."""
-    said = []
+    said, sent = [], []
     display = SimpleNamespace(close=lambda: None, say=said.append, times=lambda elapsed_s: f"testing {elapsed_s} s")
     config = make_config("inference", **{"source_run": "runs/before", "evaluation.pass_at": (1,)})
     context = SimpleNamespace(
-        display=display, workdir="w", setup=SimpleNamespace(config=config), clock=SimpleNamespace(start_s=7)
+        display=display,
+        workdir="w",
+        setup=SimpleNamespace(config=config),
+        clock=SimpleNamespace(start_s=7),
+        tracking=SimpleNamespace(log_summary=sent.append),
     )
     policies = {"base": {"hard_test": {"pass@1": 0.5}}, "promoted_student": {"hard_test": {"pass@1": 0.75}}}
     counts = dict.fromkeys(
         ("num_promotions", "outer_steps", "student_steps", "wall_s", "peak_rss_gib", "compilations"), 1
     )
     show_summary(context, {"policies": policies} | counts)
+    assert sent == [{"policies": policies} | counts]
     table, closing = said
     assert table.title == TESTS["hard_test"]
     assert "1 promotions in runs/before; the promoted student has 1 student steps behind it; 1 s" in closing

@@ -54,10 +54,10 @@ class Memory(Tracker):
 @pytest.fixture
 def memory(monkeypatch):
     """The class of a registered tracker "memory"."""
-    monkeypatch.setattr(TRACKERS, "_entries", {**TRACKERS, "memory": Memory})  # private: a registry forgets nothing
     for name, value in {"calls": [], "fails_at": "", "knows_steps": False}.items():
         monkeypatch.setattr(Memory, name, value)
-    return Memory
+    with TRACKERS.temporarily(memory=Memory):
+        yield Memory
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def start(tmp_path):
                 (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row_of(row)) + "\n" for row in rows[:count]))
 
         write(saved)
-        found = Tracking(workdir, config, {}, said.append)
+        found = Tracking(workdir, config, {}, say=said.append)
         found.open_at(saved)
         for row in rows[saved:]:
             write(row["outer_step"] + 1)
@@ -102,7 +102,7 @@ def test_a_step_arrives_with_its_numbers(memory, start):
 
 
 @pytest.mark.parametrize("knows_steps", [True, False])
-def test_a_resume_goes_on_with_the_same_run_and_writes_no_step_twice(memory, start, monkeypatch, knows_steps):
+def test_a_resume_continues_the_run_and_writes_no_step_twice(memory, start, monkeypatch, knows_steps):
     monkeypatch.setattr(memory, "knows_steps", knows_steps)
     start(0, 3)
     start(1, 5, is_done=True)  # killed before the checkpoint of step 1, so that it makes steps 1 and 2 again

@@ -83,6 +83,7 @@ def start(setup, tmp_path):
     return start
 
 
+@pytest.mark.slow
 def test_stopped_training_ends_as_if_it_had_not_been(start, tmp_path):
     whole, num_tokens, lines = start()
     assert lines == []
@@ -101,7 +102,7 @@ def test_stopped_training_ends_as_if_it_had_not_been(start, tmp_path):
     np.testing.assert_array_equal(again.rewards, whole.rewards)
 
 
-def test_training_that_was_stopped_before_its_first_test_begins_anew(start, tmp_path):
+def test_training_stopped_before_its_first_test_begins_anew(start, tmp_path):
     with pytest.raises(InterruptedRunError):
         start(num_episodes=0)
     assert not (tmp_path / FOLDER).exists()

@@ -111,6 +111,7 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_top_p():
     assert np.isfinite(filtered_logits(logits, settings(top_p=0.5))).tolist() == [True, False, False, False]
 
 
+@pytest.mark.slow
 def test_logprobs_are_those_that_training_computes(tiny_model, tiny_params, prompts):
     rollouts = sample(tiny_params, prompts, 2, tiny_model, settings(temperature=0.7, length=8), samples=4)
     mask = completion_mask(rollouts)
@@ -137,7 +138,8 @@ def test_rows_end_at_the_first_stop_token(tiny_model, tiny_params, prompts):
 
 
 @pytest.mark.parametrize(
-    ("max_slots", "int8_cache"), [(1, False), pytest.param(8, False, marks=pytest.mark.slow), (8, True)]
+    ("max_slots", "int8_cache"),
+    [(1, False), *(pytest.param(8, is_int8, marks=pytest.mark.slow) for is_int8 in (False, True))],
 )
 def test_few_slots_draw_what_many_draw(tiny_model, tiny_params, prompts, max_slots, int8_cache):
     tiny_model = dataclasses.replace(tiny_model, int8_cache=int8_cache)
@@ -213,7 +215,9 @@ def test_the_last_rows_are_decoded_in_fewer_slots(tiny_model, tiny_params, promp
     assert sum(slots) < 12 * len(slots) * 0.9
 
 
-@pytest.mark.parametrize(("num_shards", "samples"), [(2, 4), (4, 5), (8, 1)])
+@pytest.mark.parametrize(
+    ("num_shards", "samples"), [(8, 1), *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in ((2, 4), (4, 5)))]
+)
 def test_shards_join_to_the_unsharded_draw(tiny_model, tiny_params, prompts, num_shards, samples):
     expected = sample(tiny_params, prompts, 4, tiny_model, settings(), samples=samples)
     shards = [

@@ -97,5 +97,5 @@ def test_an_error_waits_for_the_other_reads():
         await asyncio.gather(*map(read, (1, 2, 3)))
 
     with pytest.raises(ValueError, match="read 1"):
-        asyncio.run(array_reads._finish_reads(read_all()))
+        asyncio.run(array_reads._finish_reads(read_all()))  # private: Orbax's own reads fail at no chosen time
     assert sorted(ended) == [1, 2, 3, 4, 5]

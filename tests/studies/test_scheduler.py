@@ -9,7 +9,7 @@ import pytest
 
 from soar_jax.errors import InterruptedRunError, SettingsError
 from soar_jax.studies import local, scheduler
-from soar_jax.studies.child_process import Outcome
+from soar_jax.studies.child_process import JobResult
 from soar_jax.studies.queue import JobQueue
 from soar_jax.studies.study import plan
 
@@ -131,12 +131,12 @@ def test_only_unfinished_jobs_run_and_failures_are_returned(jobs, tmp_path, caps
 
     def engine(left, environment):
         received.update(jobs=left, environment=environment)
-        yield Outcome(job=jobs[1], code=-9, seconds=2.0)
+        yield JobResult(job=jobs[1], code=-9, seconds=2.0)
         finish(jobs[2], 0.125, 1.0)
-        yield Outcome(job=jobs[2], code=0, seconds=70.0)
+        yield JobResult(job=jobs[2], code=0, seconds=70.0)
 
     failed = scheduler.run_unfinished(jobs, engine, tmp_path)
-    assert failed == [Outcome(job=jobs[1], code=-9, seconds=2.0)]
+    assert failed == [JobResult(job=jobs[1], code=-9, seconds=2.0)]
     assert received["jobs"] == jobs[1:]
     assert received["environment"]["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / ".compilation_cache")
     lines = capsys.readouterr().out.splitlines()
@@ -154,7 +154,7 @@ def test_time_left_is_estimated_from_jobs_of_this_start(jobs, tmp_path, capsys, 
     def engine(left, environment):
         for job in left[:2]:
             now[0] += 600
-            yield Outcome(job=job, code=-15, seconds=600.0)
+            yield JobResult(job=job, code=-15, seconds=600.0)
 
     finish(jobs[0], 0.0, 0.0)
     scheduler.run_unfinished([*jobs, jobs[1]], engine, tmp_path)

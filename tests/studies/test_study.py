@@ -7,7 +7,7 @@ import pytest
 
 from soar_jax.errors import SettingsError
 from soar_jax.studies import child_process
-from soar_jax.studies.child_process import Outcome
+from soar_jax.studies.child_process import JobResult
 from soar_jax.studies.study import PAPER_METHODS, parse_seeds, plan
 from tests.configs import make_config
 
@@ -120,7 +120,7 @@ def test_every_method_of_the_paper_is_planned(tmp_path):
     assert all(job.config.source_run == str(job.source or "") for job in jobs)
 
 
-def test_methods_start_from_the_run_of_soar_of_their_seed_and_variant():
+def test_methods_start_from_soars_run_of_their_seed_and_variant():
     sweep = ("promotion.threshold=0.01,0.05",)
     soar, *others = planned(("soar_math", "grounded_teacher", "correct_only"), (4,), sweep=sweep)[:3]
     assert soar.source is None
@@ -135,7 +135,7 @@ def test_a_finished_run_of_soar_is_a_source(tmp_path):
     assert job.source == tmp_path / "soar_math" / "seed2"
 
 
-def test_what_final_students_depend_on_is_swept_over_one_run_of_soar(tmp_path):
+def test_keys_of_final_students_are_swept_over_one_run_of_soar(tmp_path):
     finish(tmp_path / "soar_math" / "seed0")
     sweep = ("curriculum.num_questions=32,64",)
     assert {job.source for job in planned(("grounded_teacher",), sweep=sweep, out=tmp_path)} == {
@@ -175,10 +175,10 @@ def test_error_is_that_of_the_last_start(tmp_path):
     (job,) = planned(out=tmp_path)
     job = dataclasses.replace(job, arguments=("-c", "print('error: first', flush=True); raise SystemExit(2)"))
     assert child_process.start(job, os.environ).wait() == 2
-    assert Outcome(job=job, code=2, seconds=1.0).error == "error: first"
+    assert JobResult(job=job, code=2, seconds=1.0).error == "error: first"
     job = dataclasses.replace(job, arguments=("-c", "print('working', flush=True); raise ValueError('second')"))
     assert child_process.start(job, os.environ).wait() == 1
-    assert Outcome(job=job, code=1, seconds=1.0).error == "ValueError: second"
+    assert JobResult(job=job, code=1, seconds=1.0).error == "ValueError: second"
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", [0, 1, 2]), ("0,3,7", [0, 3, 7]), ("7,", [7])])

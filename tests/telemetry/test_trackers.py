@@ -210,7 +210,7 @@ def test_what_arrives_over_two_starts_is_there_once(name, tracked):
     assert "learning_curve" in stored.facts
 
 
-def test_wandbs_files_tell_their_last_step_also_when_they_are_cut(tracked):
+def test_the_last_step_of_wandbs_files_is_read_also_when_cut(tracked):
     needs("wandb")
     run = tracked()
     folder = pathlib.Path(run.folder) / "wandb"

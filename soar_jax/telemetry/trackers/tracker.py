@@ -33,7 +33,7 @@ _MAX_REASON_CHARACTERS = 200
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrackedRun:
-    """A run, as a tracker is told of it when it is opened."""
+    """What a tracker learns of a run when it is opened."""
 
     run_id: str  # the same at every start of the run
     name: str
