@@ -9,12 +9,18 @@ import functools
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+_MOST_NUMBERS = 8  # that are folded into a key: of its name, and its indices; one program for all counts
 
 
 def stream_key(seed: int, stream: str, *indices: int) -> jax.Array:
     """JAX key of a named draw, e.g. `stream_key(0, "teacher_sample", outer_step)`."""
-    return _folded(*map(np.uint32, (seed, zlib.crc32(stream.encode()), *indices)))
+    numbers = (zlib.crc32(stream.encode()), *indices)
+    padded = np.zeros(_MOST_NUMBERS, np.uint32)
+    padded[: len(numbers)] = numbers
+    return _folded(np.uint32(seed), padded, np.int32(len(numbers)))
 
 
 @functools.partial(jax.jit, static_argnames=("first", "end", "sharding"))
@@ -24,9 +30,13 @@ def split_key(key: jax.Array, *, first: int, end: int, sharding: jax.sharding.Sh
 
 
 @jax.jit
-def _folded(seed: np.uint32, *numbers: np.uint32) -> jax.Array:
-    """The key of a seed with numbers folded in, one after another; one program for each count of numbers."""
-    return functools.reduce(jax.random.fold_in, numbers, jax.random.key(seed))
+def _folded(seed: np.uint32, numbers: np.ndarray, count: np.int32) -> jax.Array:
+    """The key of a seed with the first `count` numbers folded in, one after another."""
+
+    def fold_in(index: jax.Array, key: jax.Array) -> jax.Array:
+        return jax.random.fold_in(key, jnp.asarray(numbers)[index])
+
+    return jax.lax.fori_loop(0, count, fold_in, jax.random.key(seed))
 
 
 def stream_generator(seed: int, stream: str, *indices: int) -> np.random.Generator:

@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 import zipfile
 
 import pytest
@@ -36,7 +38,7 @@ def wheel(tmp_path_factory):
     for name in ("pyproject.toml", "setup.py", "requirements.txt", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in ("soar_jax", "configs", "experiments", "benchmarks", "tests"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     options = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check")
     pip("wheel", *options, f"--wheel-dir={folder}", str(source))
     (built,) = folder.glob("*.whl")
@@ -96,17 +98,23 @@ def test_wheel_holds_the_package_alone(wheel):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory, compilation_cache):
-    """The wheel without its dependencies in a folder, and an environment in which it comes before the checkout."""
+    """A new environment with the wheel, and variables of a process in it.
+
+    It finds the dependencies where the tests have them, through a .pth file. Python follows no such files of that
+    folder, so that it does not find the checkout, which is installed there by one.
+    """
     folder = tmp_path_factory.mktemp("installed")
-    pip(
-        "install", "--no-deps", "--no-index", "--quiet", "--disable-pip-version-check", f"--target={folder}", str(wheel)
-    )
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+    options = ("--no-deps", "--no-index", "--quiet", "--disable-pip-version-check")
+    pip(f"--python={folder / 'bin' / 'python'}", "install", *options, str(wheel))
     environment = os.environ | {
-        "PYTHONPATH": str(folder),
         "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    return folder, environment
+    environment.pop("PYTHONPATH", None)
+    return folder, packages, environment
 
 
 def run_outside(arguments, folder, environment):
@@ -117,10 +125,10 @@ def run_outside(arguments, folder, environment):
 
 @pytest.mark.slow
 def test_method_runs_from_the_wheel_by_its_name(installed, tmp_path):
-    folder, environment = installed
+    folder, packages, environment = installed
     where = "import soar_jax.cli.run; print(soar_jax.cli.run.__file__)"
-    found = run_outside([sys.executable, "-c", where], tmp_path, environment).strip()
-    assert found == str(folder / "soar_jax" / "cli" / "run.py")
+    found = run_outside([str(folder / "bin" / "python"), "-c", where], tmp_path, environment).strip()
+    assert found == str(packages / "soar_jax" / "cli" / "run.py")
     overrides = [f"--config.{key}={value}" for key, value in (TINY | {"num_outer_steps": 1}).items()]
     program = [str(folder / "bin" / "soar-jax"), "run", "--config=soar_math:nano"]
     run_outside([*program, *overrides], tmp_path, environment)

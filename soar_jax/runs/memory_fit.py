@@ -41,7 +41,10 @@ def fit_to_memory(
 
 
 def fit_to_cpu(config: RunConfig) -> RunConfig:
-    """Settles the same for a CPU, which runs one student after another."""
+    """Settles the same for a CPU, which runs one student after another and is fastest with products kept.
+
+    They are not counted: those of a micro-batch are less than a student's optimiser.
+    """
     return _with_remat(_with_sampling(config, population_batch=1, max_slots=_CPU_SLOTS))
 
 
@@ -82,13 +85,13 @@ def _with_sampling(config: RunConfig, **chosen: int) -> RunConfig:
 
 
 def _with_remat(config: RunConfig, run: AbstractRun | None = None, free_bytes: float = 0.0) -> RunConfig:
-    """The config with `remat` "dots" in place of "auto" for policies whose kept products fit, otherwise "layers"."""
+    """The config with `remat` "dots" in place of "auto" where the kept products fit into a run, otherwise "layers"."""
 
     def remat(section: PolicySection, num_policies: int) -> str:
         if section.remat != AUTO_REMAT:
             return section.remat
         if run is None:
-            return "layers"
+            return "dots"
         one_a_shard = run.policies.population(run.student.optimizer, run.mesh.shape[parallel.POPULATION])
         gradients = num_policies * bytes_a_device(one_a_shard.weights)
         fits = kept_bytes(run, section, num_policies) <= _KEPT_SHARE * (free_bytes - gradients)

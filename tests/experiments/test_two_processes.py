@@ -74,7 +74,7 @@ def test_what_is_wrong_ends_both_with_one_line(start_both, tmp_path, flags, comp
     (tmp_path / "run").mkdir()
     with (tmp_path / "run" / ".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        for code, _, err in [finish(process, NOTICED_WITHIN_S) for process in start_both(tmp_path / "run", flags)]:
+        for code, _, err in [finish(process) for process in start_both(tmp_path / "run", flags)]:
             assert code == EXIT_BAD_INPUT, err
             (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
             assert complaint in line

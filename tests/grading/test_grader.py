@@ -209,7 +209,7 @@ pool.compare([{STUCK!r}])
         while cpu_ticks(child) < before + 20:
             time.sleep(0.02)
         os.kill(session if victim == "worker" else run.pid, signal.SIGKILL)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60  # a second at most, on a quiet machine
         while processes_of(session) and time.monotonic() < until:
             time.sleep(0.05)
         assert not processes_of(session)

@@ -89,7 +89,7 @@ def test_products_are_kept_where_they_fit():
     held = sum(run.state().values()) + sum(run.population().values())
     gradient = run.population()["students"]
     enough = (held + gradient + 2 * kept) / 0.85
-    for memory_bytes, remat in ((enough + 1e6, "dots"), (enough - 1e6, "layers"), (None, "layers")):
+    for memory_bytes, remat in ((enough + 1e6, "dots"), (enough - 1e6, "layers"), (None, "dots")):
         assert fit_to_memory(CONFIG, MODEL, MESH, memory_bytes=memory_bytes).student.remat == remat
     chosen = dataclasses.replace(CONFIG, student=dataclasses.replace(CONFIG.student, remat="none"))
     assert fit_to_memory(chosen, MODEL, MESH, memory_bytes=enough + 1e6).student.remat == "none"
