@@ -94,7 +94,7 @@ class PolicySection(Section):
     remat: str = setting(
         AUTO_REMAT,
         "what the backward pass recomputes: 'none', 'layers' (layers keep only their input), 'dots' (they also keep "
-        "the results of matrix products) or 'auto' ('dots' where an accelerator's memory allows and on a CPU, otherwise "
+        "the results of matrix products) or 'auto' ('dots' on a CPU and where an accelerator's memory allows, else "
         "'layers')",
         one_of("none", "layers", "dots", AUTO_REMAT),
         execution_only=True,
