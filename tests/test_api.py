@@ -112,6 +112,7 @@ def test_example_of_generate():
     run_example("LoadedPolicy.generate")
 
 
+@pytest.mark.slow
 def test_completions_depend_on_seed_and_question_alone(nano):
     first, second = nano.generate([QUESTION, "1"], 3, temperature=3.0)
     assert nano.generate([QUESTION], 3, temperature=3.0) == [first]

@@ -135,6 +135,7 @@ def test_logits_of_padded_batches_equal_transformers(pair):
     assert np.abs(ours - expected)[valid].max() <= 2e-4
 
 
+@pytest.mark.slow
 def test_cached_decoding_equals_the_full_forward(pair):
     _, config, params = pair
     tokens = jnp.array(np.random.default_rng(2).integers(3, config.vocab_size, (2, 20)))

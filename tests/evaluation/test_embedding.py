@@ -9,6 +9,7 @@ from soar_jax.problems import arithmetic
 TEXTS = ["sum 3 1 4", "largest 9 2 2 rotate", "coin 0 0 0"]
 
 
+@pytest.mark.slow
 def test_vector_is_the_mean_hidden_state_without_padding(nano_sampler):
     sampler, params = nano_sampler
     vectors = ModelEmbedder(sampler=sampler, weights=params, rows_per_call=2).embed(TEXTS)

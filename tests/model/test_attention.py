@@ -81,6 +81,7 @@ def test_the_tpu_kernel_equals_plain_attention(interpreted, sizes):
     check_against_plain_attention(SPLASH, *sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [pytest.param((4, 2, 24, 16), marks=pytest.mark.slow), (6, 1, 37, 8)])
 def test_the_call_of_the_gpu_kernel_equals_plain_attention(monkeypatch, sizes):
     calls, compute = [], jax.nn.dot_product_attention
@@ -94,6 +95,7 @@ def test_the_call_of_the_gpu_kernel_equals_plain_attention(monkeypatch, sizes):
     assert set(calls) == {("cudnn", 0)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("slots", "first"), [(37, 12), (38, 13)])
 def test_the_gpu_kernel_takes_completions_behind_prompts(monkeypatch, slots, first):
     compute = jax.nn.dot_product_attention

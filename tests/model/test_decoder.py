@@ -47,6 +47,7 @@ def test_cached_decoding_equals_the_full_forward(tiny_model, num_layers):
         np.testing.assert_allclose(hidden[:, 0], full[:, slot], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_between_prompt_and_completion_is_invisible(tiny_model, tiny_params):
     tokens = jnp.array([[3, 5, 7, 2]])
     full, _ = decoder.hidden_states(
@@ -86,6 +87,7 @@ def randomized(params):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_sharded_heads_change_neither_logits_nor_gradients(tiny_model, name):
     model = dataclasses.replace(tiny_model, **VARIANTS[name])

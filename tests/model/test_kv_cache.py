@@ -33,6 +33,7 @@ def test_rounding_errs_by_at_most_half_a_step():
         assert (jnp.abs(found - exact) <= allowed).all()
 
 
+@pytest.mark.slow
 def test_zeros_stay_zeros():
     zeros = jax.tree.map(jnp.zeros_like, plain_cache())
     quantized = kv_cache.quantize(zeros)

@@ -34,6 +34,7 @@ def frozen_base(tiny_params):
     return FrozenBase(tiny_params, jnp.float32(ALL.scale))
 
 
+@pytest.mark.slow
 def test_fresh_adapters_change_nothing(tiny_model, tiny_params, frozen_base):
     adapters = lora.init_adapters(ALL, tiny_model, jax.random.key(1))
     adapted = lora.decoder_params(adapters, frozen_base, tiny_model)

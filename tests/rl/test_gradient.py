@@ -91,7 +91,7 @@ def test_loss_and_gradient_equal_a_slow_numpy_reference(tiny_model, tiny_params,
         assert sum(jax.tree.leaves(dots)) == pytest.approx(slope, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 2, 4, 6, 64])
+@pytest.mark.parametrize("rows", [4, *(pytest.param(rows, marks=pytest.mark.slow) for rows in (1, 2, 6, 64))])
 def test_micro_batches_and_skipped_rows_change_nothing(tiny_model, tiny_params, batch, rows):
     def full_batch_loss(params):
         return policy_gradient_loss(params, batch, reference=None, model=tiny_model, settings=LOSS)[0] / 6
@@ -208,7 +208,11 @@ MODELS = {
 
 
 @pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(64, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize(
+    "changes",
+    [MODELS["unrolled"], *(pytest.param(MODELS[name], marks=pytest.mark.slow) for name in ("scanned", "windows"))],
+    ids=MODELS,
+)
 @pytest.mark.parametrize(
     "changed_loss",
     [{}, pytest.param({"kl_coef": 0.2, "bucket_tokens": (3,), "remat": "layers"}, marks=pytest.mark.slow)],

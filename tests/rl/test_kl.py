@@ -35,6 +35,7 @@ def row_by_row(reference, model, rollouts):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 4, 64])
 def test_divergence_is_summed_over_the_tokens_of_a_completion(tiny_model, tiny_params, rollouts, rows):
     reference = jax.tree.map(lambda leaf: leaf * 1.3, tiny_params)

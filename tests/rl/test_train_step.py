@@ -86,6 +86,7 @@ def test_tokens_are_counted_by_the_distance_of_their_ratio_to_1():
     assert "reference_kl" not in metrics
 
 
+@pytest.mark.slow
 def test_the_divergence_to_the_reference_is_per_token(tiny_model, tiny_params, batch):
     reference = jax.tree.map(lambda leaf: leaf * 1.1, tiny_params)
     settings = dataclasses.replace(LOSS, kl_coef=0.1)
@@ -104,7 +105,8 @@ def test_the_divergence_to_the_reference_is_per_token(tiny_model, tiny_params, b
     assert metrics["reference_kl"] > 1e-3
 
 
-@pytest.mark.parametrize("weight_decay", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
+@pytest.mark.slow
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_steps_equal_optax_adamw_with_a_schedule(tiny_model, tiny_params, batch, weight_decay):
     settings = dataclasses.replace(ADAMW, weight_decay=weight_decay, max_grad_norm=0.5)
     schedule = optax.warmup_cosine_decay_schedule(0.0, RATE, warmup_steps=2, decay_steps=5)

@@ -102,6 +102,7 @@ def test_stopped_training_ends_as_if_it_had_not_been(start, tmp_path):
     np.testing.assert_array_equal(again.rewards, whole.rewards)
 
 
+@pytest.mark.slow
 def test_training_stopped_before_its_first_test_begins_anew(start, tmp_path):
     with pytest.raises(InterruptedRunError):
         start(num_episodes=0)

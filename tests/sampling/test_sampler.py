@@ -119,6 +119,7 @@ def test_logprobs_are_those_that_training_computes(tiny_model, tiny_params, prom
     np.testing.assert_allclose(rollouts.sampler_logprobs, trained * mask, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_rounded_cache_gives_nearly_the_same_logprobs(tiny_model, tiny_params, prompts):
     rounded = dataclasses.replace(tiny_model, int8_cache=True)
     rollouts = sample(tiny_params, prompts, 2, rounded, settings(length=8), samples=4)
@@ -137,6 +138,7 @@ def test_rows_end_at_the_first_stop_token(tiny_model, tiny_params, prompts):
         assert (tokens[length:] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("max_slots", "int8_cache"),
     [(1, False), *(pytest.param(8, is_int8, marks=pytest.mark.slow) for is_int8 in (False, True))],

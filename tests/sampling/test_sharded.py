@@ -42,6 +42,7 @@ def test_batch_and_slots_change_no_draw_of_adapters(mesh, tiny_model, tiny_param
     assert len({np.asarray(tokens).tobytes() for tokens in found[0].tokens}) == STUDENTS
 
 
+@pytest.mark.slow
 def test_two_calls_draw_the_same_as_one(mesh, tiny_model, students, prompts):
     stacked = jax.tree.map(lambda leaf: np.stack([leaf] * STUDENTS), prompts)
     options = {"mesh": mesh, "model": tiny_model, "settings": SETTINGS, "samples_per_prompt": SAMPLES, "max_slots": 4}

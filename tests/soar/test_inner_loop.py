@@ -70,6 +70,7 @@ def test_a_kl_penalty_keeps_students_near_their_start(nano_model, questions):
     assert once < free
 
 
+@pytest.mark.slow
 def test_students_without_signal_do_not_move(setup, questions):
     nonsense = (QuestionAnswer(question="sum 1 2 3 . . . . . . . .", answer="no such answer"),)
     states, episode = train_population(setup, setup.base_weights, (questions, (), nonsense, questions), plan=TEST)

@@ -56,6 +56,7 @@ def divergences(reference, setup, rollouts):
     )
 
 
+@pytest.mark.slow
 def test_a_students_rewards_are_reduced_by_its_completions(setup, reference):
     rewards = np.arange(16.0).reshape(2, 2, 4)
     flat = sampled(setup, 16)

@@ -135,6 +135,7 @@ def test_the_embedded_models_rollouts_are_those_of_its_questions(nano_setup, mon
     assert len(questions) == 8
 
 
+@pytest.mark.slow
 def test_the_first_draw_is_that_of_a_penalised_teacher(nano_setup):
     """If all is well formed, the rollouts are the same to the bit."""
     setups = [

@@ -203,6 +203,7 @@ def test_the_opening_is_a_part_of_the_question(make_setup):
     assert setup.sampler.asked[1][2] == ["teacher" + question("1+1") + REQUEST] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("malformed", [pytest.param("penalise", marks=pytest.mark.slow), "resample"])
 def test_the_teacher_learns_from_both_turns(make_setup, malformed):
     texts = [question(f"{k}+1") for k in range(4)]
