@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_MOST_NUMBERS = 8  # that are folded into a key: of its name, and its indices; one program for all counts
+_MOST_NUMBERS = 8  # of a key: its name's checksum and its indices, padded to this many for one program
 
 
 def stream_key(seed: int, stream: str, *indices: int) -> jax.Array:
     """JAX key of a named draw, e.g. `stream_key(0, "teacher_sample", outer_step)`."""
     numbers = (zlib.crc32(stream.encode()), *indices)
+    assert len(numbers) <= _MOST_NUMBERS, f"{stream} has {len(indices)} indices"
     padded = np.zeros(_MOST_NUMBERS, np.uint32)
     padded[: len(numbers)] = numbers
     return _folded(np.uint32(seed), padded, np.int32(len(numbers)))

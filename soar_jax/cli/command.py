@@ -35,8 +35,9 @@ from soar_jax.errors import (
 )
 
 _LESS_MEMORY = (
-    "lower sampling.max_slots, student.rows_per_micro_batch or inner.students_at_once, or share more out by the mesh, "
-    "with which a run goes on where it was; or lower final.num_replicas in a new one"
+    "lower sampling.max_slots, sampling.population_batch, student.rows_per_micro_batch or inner.students_at_once, set "
+    "student.remat=layers, or split more by the mesh; the run continues where it was. Or lower final.num_replicas in a "
+    "new one"
 )
 _METHOD_FILE = "Method config file, e.g. configs/soar_math.py:nano, or the name of a method, e.g. soar_math:nano."
 

@@ -55,7 +55,7 @@ def main() -> None:
     model = known_shapes.shape_of(config.model.source, config.model.dtype, MODEL_CONFIG.value)
     run = abstract_run(config, model, device, devices=devices)
     console = Console(highlight=False, soft_wrap=True, width=_TABLE_WIDTH, stderr=JSON.value)
-    console.print(memory_summary(run.config, model, run.mesh))
+    console.print(memory_summary(run.config, run.model, run.mesh))
     found = []
     for compiled in compile_all(run, device, only=ONLY.value, num_threads=JOBS.value or os.cpu_count() or 1):
         found.append(compiled)

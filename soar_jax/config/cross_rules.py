@@ -187,7 +187,7 @@ RULES = (
     CrossRule(
         holds=_fit_waves,
         message=lambda c: (
-            f"inner.students_at_once is {c.students_at_once}; it must be 0 (all), or a multiple of "
+            f"inner.students_at_once is {c.inner.students_at_once}; it must be 0 (all), or a multiple of "
             f"outer.students_per_dataset = {c.outer.students_per_dataset} that divides all {c.num_students} students"
         ),
     ),
@@ -302,7 +302,10 @@ RULES = (
     ),
     CrossRule(
         holds=lambda c: not _without_curriculum(c),
-        message=lambda c: f"final.students names {', '.join(_without_curriculum(c))}, but curriculum.source is 'none'",
+        message=lambda c: (
+            f"final.students names {', '.join(_without_curriculum(c))}, but curriculum.source is "
+            f"{c.curriculum.source!r}"
+        ),
     ),
     CrossRule(
         holds=lambda c: not c.final_students_that("writes_questions") or c.registered_curriculum.is_empty,

@@ -33,8 +33,8 @@ class SamplingSection(Section):
     )
     population_batch: int = setting(
         0,
-        "students that a device decodes at once; 0: 1 on a CPU and where whole models are trained, otherwise all that "
-        "it has of a wave, since they share a frozen base",
+        "students that a device decodes at once; 0: 1 on a CPU and where whole models are trained, otherwise as many "
+        "as fit, since they share a frozen base",
         at_least(0, "by device"),
         execution_only=True,
     )

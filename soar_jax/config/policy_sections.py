@@ -56,7 +56,7 @@ class PolicySection(Section):
     weight_decay: float = setting(
         0.01, "AdamW's weight decay, a share of the learning rate", at_least(0, "off"), legacy=0.0
     )
-    max_grad_norm: float = setting(1.0, "gradients are clipped to this global norm", _ABOVE_ZERO)
+    max_grad_norm: float = setting(1.0, "gradients are clipped to this global norm", at_least(0, "off"))
     updates_per_batch: int = setting(1, "updates on each batch; more than 1 needs clip_ratio", _ONE)
     clip_ratio: float = setting(0.0, "epsilon of the clipped surrogate; 0: plain RLOO", at_least(0, "off"))
     importance_cap: float = setting(

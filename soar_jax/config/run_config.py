@@ -86,10 +86,13 @@ class RunConfig(Section):
     @property
     def students_at_once(self) -> int:
         """Students of a wave, trained and measured together."""
-        size = self.inner.students_at_once
-        if size < 0 and self.trained_lora is None:
-            return WHOLE_MODELS_AT_ONCE
-        return size if size > 0 else self.num_students
+        size, each = self.inner.students_at_once, self.outer.students_per_dataset
+        if size > 0:
+            return size
+        if size == 0 or self.trained_lora is not None:
+            return self.num_students
+        waves = range(each, max(each, WHOLE_MODELS_AT_ONCE) + 1, each)
+        return max(wave for wave in waves if self.num_students % wave == 0)
 
     @property
     def num_written(self) -> int:

@@ -136,7 +136,8 @@ class PromptsSection(Section):
     teacher: str = setting(
         prompt_texts.TEACHER["topics"],
         "teacher's prompt, fixed except for {subject}: no hard problem is ever shown to the teacher. A text, or the "
-        "name of one: 'topics' (no examples), 'one_example', 'three_examples' (both with {subject} and an opening)",
+        "name of one: 'topics' (no examples), 'one_example', 'three_examples' (both with {subject} and an opening), "
+        "'teacher' (that word alone)",
         text_or_name(prompt_texts.TEACHER),
         paper="a prompt of this content (B.1)",
     )
@@ -316,7 +317,7 @@ class InnerSection(Section):
     students_at_once: int = setting(
         -1,
         "students trained and measured together, in waves of whole datasets; 0: all; -1: all where adapters are "
-        f"trained, otherwise {WHOLE_MODELS_AT_ONCE}",
+        f"trained, otherwise {WHOLE_MODELS_AT_ONCE} or those of one dataset",
         at_least(-1),
         execution_only=True,
     )
@@ -325,6 +326,7 @@ class InnerSection(Section):
         "students whose updates a device computes at once; more than 1 fills an accelerator with a small model",
         _ONE,
         execution_only=True,
+        legacy=1,
     )
     advantage: str = setting("rloo", "advantage within a group", registered, paper="RLOO (section 3)")
 

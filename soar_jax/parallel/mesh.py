@@ -83,16 +83,17 @@ def abstract_mesh(num_devices: int, *, population: int, data: int = 1, fsdp: int
     Raises:
       SettingsError: the sizes do not fit the number of devices.
     """
-    return AbstractMesh(_sizes((population, data, fsdp, tensor), num_devices, there_are="there are"), AXES)
+    return AbstractMesh(_sizes((population, data, fsdp, tensor), num_devices, is_here=False), AXES)
 
 
-def _sizes(wanted: tuple[int, ...], num_devices: int, there_are: str = "JAX sees") -> tuple[int, ...]:
+def _sizes(wanted: tuple[int, ...], num_devices: int, *, is_here: bool = True) -> tuple[int, ...]:
     named = ", ".join(f"mesh.{axis}={size}" for axis, size in zip(AXES, wanted, strict=True))
     fixed = math.prod(size for size in wanted if size != -1)
+    seen = f"JAX sees {num_devices} device(s)" if is_here else f"there are {num_devices} device(s)"
     require(
         fixed <= num_devices and (-1 not in wanted or num_devices % fixed == 0),
-        f"{named}: {fixed} devices{' or a multiple of them' if -1 in wanted else ''} are needed, but {there_are} "
-        f"{num_devices} device(s); change the sizes, or on a CPU raise mesh.cpu_devices",
+        f"{named}: {fixed} devices{' or a multiple of them' if -1 in wanted else ''} are needed, but {seen}; change "
+        f"the sizes{', or on a CPU raise mesh.cpu_devices' if is_here else ''}",
     )
     require(
         -1 in wanted or fixed == num_devices or jax.process_count() == 1,

@@ -32,7 +32,7 @@ _HELP = {
     "state": "mesh.fsdp up, lora.rank, or with promotion.student=window_best promotion.window down",
     "population": "inner.students_at_once, final.num_replicas or mesh.population down, mesh.fsdp up, or lora.rank",
     "sampling": "sampling.max_slots or population_batch down, model.int8_cache where it is off, or mesh.tensor up",
-    "training": "remat='layers', rows_per_micro_batch down, logprob_chunk_tokens down, or mesh.fsdp up",
+    "training": "remat='layers'; rows_per_micro_batch, inner.update_batch or logprob_chunk_tokens down; mesh.fsdp up",
 }
 
 

@@ -44,7 +44,7 @@ class OptimizerSettings:
     b2: float
     eps: float
     weight_decay: float  # decoupled: a step takes learning_rate * this * weight off each weight
-    max_grad_norm: float
+    max_grad_norm: float  # 0: gradients are not clipped
     learning_rate_scale: float = 1.0  # factor on the learning rate; adapters take larger steps than whole models
 
 
@@ -54,7 +54,7 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
     The inner chain keeps the tree of `optax.adam`, which checkpoints of earlier runs have.
     """
     return optax.chain(
-        optax.clip_by_global_norm(settings.max_grad_norm),
+        optax.clip_by_global_norm(settings.max_grad_norm) if settings.max_grad_norm else optax.identity(),
         optax.chain(
             optax.scale_by_adam(b1=settings.b1, b2=settings.b2, eps=settings.eps),
             optax.add_decayed_weights(settings.weight_decay),

@@ -193,5 +193,5 @@ def memory_summary(config: RunConfig, model: ModelConfig, mesh: parallel.AnyMesh
     return (
         f"mesh: {axes}\neach device holds, in GiB: {sizes}  in all {sum(kinds.values()) / 2**30:.3g}; it decodes "
         f"{config.sampling.max_slots} rows {f'of each of {students} students ' if students > 1 else ''}at once and "
-        f"trains with remat={config.student.remat!r}"
+        f"trains with remat={config.student.remat!r} (teacher: {config.teacher.remat!r})"
     )

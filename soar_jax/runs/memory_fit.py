@@ -14,6 +14,7 @@ from soar_jax.telemetry import costs
 
 _CPU_SLOTS = 64
 _FEWEST_SLOTS, _MOST_SLOTS = 8, 256
+_SLOTS_TOGETHER = 32  # where students decoded together would have fewer each, fewer of them are
 _USABLE_SHARE = 0.85  # of a device's memory; the rest is for the program, its temporaries and fragments
 _KEPT_SHARE = 0.5  # of what is free in training; the rest is for logits, a layer's temporaries and their gradients
 
@@ -24,20 +25,26 @@ def fit_to_memory(
     """Settles `sampling.population_batch` 0, `sampling.max_slots` 0 and `remat` "auto" for a mesh's devices.
 
     Args:
-      memory_bytes: of a device; None is a CPU's, which is not asked for.
+      memory_bytes: of a device; None where it is not known, as a CPU's.
       trains: whether the state of a run is in memory, or the model alone.
     """
     if memory_bytes is None:
         return fit_to_cpu(config)
-    config = _with_sampling(config, population_batch=_students_of_one_base(config, mesh))
     taken = bytes_a_device(AbstractPolicies(mesh=mesh, model=model, lora_config=None).weights())
     if trains:
         run = AbstractRun(config, model, mesh)
         taken = sum(run.state().values()) + sum(run.population().values())
         config = _with_remat(config, run, free_bytes=_USABLE_SHARE * memory_bytes - taken)
-    tensor = mesh.shape[parallel.TENSOR]
-    slots = fitting_slots(config, model, memory_bytes=memory_bytes, taken_bytes=taken, num_tensor_shards=tensor)
-    return _with_sampling(config, max_slots=slots)
+
+    def slots(batch: int) -> int:
+        fitted = _with_sampling(config, population_batch=batch)
+        tensor = mesh.shape[parallel.TENSOR]
+        return fitting_slots(fitted, model, memory_bytes=memory_bytes, taken_bytes=taken, num_tensor_shards=tensor)
+
+    students = _students_of_one_base(config, mesh)
+    batches = [size for size in range(1, students + 1) if students % size == 0]
+    batch = max(size for size in batches if size == 1 or slots(size) >= _SLOTS_TOGETHER)
+    return _with_sampling(config, population_batch=batch, max_slots=slots(batch))
 
 
 def fit_to_cpu(config: RunConfig) -> RunConfig:
@@ -75,7 +82,11 @@ def kept_bytes(run: AbstractRun, section: PolicySection, num_policies: int = 1) 
 
 def _students_of_one_base(config: RunConfig, mesh: parallel.AnyMesh) -> int:
     """Students of a shard if they share a frozen base, which is then read once for all; otherwise 1."""
-    return ceil_div(config.students_at_once, mesh.shape[parallel.POPULATION]) if config.trained_lora else 1
+    if config.trained_lora is None:
+        return 1
+    outer = config.students_at_once if config.measures_students else 0
+    final = config.final.num_replicas if config.final.students else 0
+    return max(1, ceil_div(max(outer, final), mesh.shape[parallel.POPULATION]))
 
 
 def _with_sampling(config: RunConfig, **chosen: int) -> RunConfig:

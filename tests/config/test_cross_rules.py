@@ -103,6 +103,9 @@ def test_waves_divide_the_students(size):
 def test_whole_models_are_trained_in_waves_by_default():
     assert make_config(scale="llama3.2-3b").students_at_once == 4
     assert make_config(scale="llama3.2-3b", **{"lora.rank": 32}).students_at_once == 16
+    for datasets, each, wave in ((2, 1, 2), (3, 2, 2), (2, 3, 3), (2, 8, 8)):
+        shape = {"outer.num_datasets": datasets, "outer.students_per_dataset": each}
+        assert make_config(scale="llama3.2-3b", **shape).students_at_once == wave
 
 
 def test_frozen_teacher_needs_no_second_dataset():

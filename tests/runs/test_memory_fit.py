@@ -77,6 +77,9 @@ def test_students_of_one_base_are_decoded_together():
     assert batch(CONFIG) == 1
     assert ADAPTERS.students_at_once == 16
     assert batch(ADAPTERS) == 4  # on each of 4 shards
+    assert [batch(ADAPTERS, memory_bytes=size) for size in (20e9, 12e9)] == [2, 1]  # else with few rows of each
+    final_only = dataclasses.replace(ADAPTERS, num_outer_steps=0)
+    assert batch(final_only) == 1  # 4 final students
     assert batch(ADAPTERS, memory_bytes=None) == 1  # a CPU
 
 
