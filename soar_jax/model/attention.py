@@ -64,13 +64,16 @@ def choose(section: ModelSection, model: ModelConfig, mesh: Mesh) -> ModelConfig
     windows; cuDNN's needs an NVIDIA GPU of compute capability 8.0, and can do bfloat16 and heads of 8, 16, ... 128
     dimensions.
 
+    On a TPU a deep model's layers are scanned in decoding, too, which compiles several times faster. Its compiler reads
+    a layer's weights and cache from the stacked arrays, where others copy them first.
+
     Raises:
       SettingsError: the kernel cannot do this model.
     """
     name, has_windows = section.attention, bool(model.layers_with_window)
+    device = mesh.devices.flat[0]
     fits_cudnn = model.head_dim % 8 == 0 and model.head_dim <= _MAX_CUDNN_HEAD_DIM
     if name == AUTO:
-        device = mesh.devices.flat[0]
         takes_cudnn = fits_cudnn and model.dtype == "bfloat16" and _has_cudnn_attention(device)
         kernels = {"tpu": SPLASH, "gpu": CUDNN if takes_cudnn else PLAIN}
         name = PLAIN if has_windows else kernels.get(device.platform, PLAIN)
@@ -80,7 +83,8 @@ def choose(section: ModelSection, model: ModelConfig, mesh: Mesh) -> ModelConfig
         f"model.attention='cudnn' cannot do heads of {model.head_dim} dimensions, only of multiples of 8 up to "
         f"{_MAX_CUDNN_HEAD_DIM}; choose 'auto'",
     )
-    return dataclasses.replace(model, attention=name, int8_cache=section.int8_cache)
+    scans_decoding = model.scans_layers and device.platform == "tpu"
+    return dataclasses.replace(model, attention=name, int8_cache=section.int8_cache, scans_decoding=scans_decoding)
 
 
 def attend(query: jax.Array, cache: KVCache, mask: jax.Array, scale: float) -> jax.Array:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+_MAX_UNROLLED_LAYERS = 4  # shallow models run faster unrolled, deep ones compile faster scanned
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RopeScaling:
@@ -42,6 +44,7 @@ class ModelConfig:
     dtype: str = "float32"  # of parameters and activations; softmax and norms are float32
     attention: str = "plain"  # kernel for full rows: or "splash", "cudnn" (`attention.choose`)
     int8_cache: bool = False  # KV cache in int8 with scales (`kv_cache.py`)
+    scans_decoding: bool = False  # decoding too scans the layers (`attention.choose`)
     family: str = "llama"  # of `checkpoints/families.py`: sets the tensor names of its checkpoints
     rope_scaling: RopeScaling | None = None
     activation: str = "silu"  # or "gelu", the tanh approximation
@@ -57,3 +60,8 @@ class ModelConfig:
     layers_with_window: tuple[int, ...] = ()
     window_rope_theta: float = 0.0  # of `layers_with_window`, which have no rope scaling
     layers_without_rope: tuple[int, ...] = ()  # with full attention
+
+    @property
+    def scans_layers(self) -> bool:
+        """Whether training scans the layers."""
+        return self.num_layers > _MAX_UNROLLED_LAYERS

@@ -32,7 +32,6 @@ from soar_jax.model.products import float32_product
 from soar_jax.model.rounding import cast_params
 from soar_jax.parallel.sharding import constrain, embed_tokens
 
-_MAX_UNROLLED_LAYERS = 4  # shallow models run faster unrolled, deep ones compile faster scanned
 _ACTIVATIONS = {"silu": jax.nn.silu, "gelu": jax.nn.gelu}  # gelu: the tanh approximation
 # Activations that layers keep for the backward pass; the rest is recomputed.
 REMAT_POLICIES: dict[str, Any] = {
@@ -74,14 +73,31 @@ class _LayerContext(NamedTuple):
     key_valid: jax.Array  # [B, S] bool
 
 
-def scans_layers(config: ModelConfig) -> bool:
-    """Whether training scans the layers."""
-    return config.num_layers > _MAX_UNROLLED_LAYERS
+class _CachePlace(NamedTuple):
+    """Where a layer writes its keys and values."""
+
+    cache: KVCache | None  # of the layer; None: a new one
+    first_slot: jax.Array | int  # where the T slots begin
+    layer: jax.Array | None = None  # [] int32, of a cache of stacked arrays
+
+    def write(self, key: jax.Array, value: jax.Array) -> tuple[KVCache, KVCache]:
+        """Returns the cache with new keys and values, and that of this layer, which is the same or a part of it."""
+        if self.cache is None:
+            cache = KVCache(key, value)
+            return cache, cache
+        cache = kv_cache.write(self.cache, key, value=value, first_slot=self.first_slot, layer=self.layer)
+        return cache, cache if self.layer is None else kv_cache.of_layer(cache, self.layer)
 
 
-def unstack_layers(params: Params, config: ModelConfig) -> Params:
-    """Splits stacked layers into a tuple, so that a decoding loop does not slice them in every step."""
+def decoding_params(params: Params, config: ModelConfig) -> Params:
+    """Gathers parameters for decoding; splits stacked layers, which a loop that does not scan would slice every step.
+
+    Returns:
+      The parameters with `layers` as a tuple, or stacked where decoding scans them.
+    """
     params = layout.to_compute_sharding(params, config)
+    if config.scans_decoding:
+        return params
     return params | {"layers": tuple(_layer_params(params, index) for index in range(config.num_layers))}
 
 
@@ -159,27 +175,27 @@ def _layer(
     layer: Params,
     x: jax.Array,  # [B, T, D]
     context: _LayerContext,
-    cache: KVCache | None,
-    first_slot: jax.Array | int,  # where the T slots begin in the cache
+    place: _CachePlace,
 ) -> tuple[jax.Array, KVCache]:
+    """Computes one layer: the new x, and the cache of the place with the keys and values of the T slots."""
     normed = _norm(config, layer, name="attention_norm", x=x)
     query, key, value = (_heads(config, layer, x=normed, name=name) for name in ("query", "key", "value"))
     query, key = (rotate(heads, context.rotation) for heads in (query, key))
     key = jnp.swapaxes(key, 2, 3)
     key, value = (constrain(heads, "rows", "kv_heads", None, None) for heads in (key, value))
-    new_cache = KVCache(key, value) if cache is None else kv_cache.write(cache, key, value=value, first_slot=first_slot)
+    new_cache, own = place.write(key, value)
     scale = config.query_scale or config.head_dim**-0.5
-    if config.attention != attention.PLAIN and (cache is None or x.shape[1] > 1):  # not a decoding step
+    if config.attention != attention.PLAIN and (place.cache is None or x.shape[1] > 1):  # not a decoding step
         attended = attention.attend_to_row(
             config.attention,
             query,
-            key=new_cache.key,
-            value=new_cache.value,
+            key=own.key,
+            value=own.value,
             key_valid=context.key_valid,
             scale=scale,
         )
     else:
-        attended = attention.attend(query, new_cache, mask=context.mask, scale=scale)
+        attended = attention.attend(query, own, mask=context.mask, scale=scale)
     attended = jnp.swapaxes(attended, 1, 2)  # [B, T, N, H]
     attended = _dense(attended.reshape(*x.shape[:2], -1), layer, "out")
     x = x + _norm(config, layer, name="attention_post_norm", x=attended)
@@ -224,6 +240,8 @@ def hidden_states(  # eleven parameters: one forward pass for training, prefill 
 
     With `prompt_of`, the `cache` is one of prompts, of `first_slot` slots: row b continues prompt prompt_of[b]. The
     cache is copied to the rows a layer at a time, and none is returned.
+
+    Layers that are scanned update a cache of stacked arrays in place.
     """
     context_of = _layer_contexts(config, positions, key_valid, first_slot=first_slot, key_positions=key_positions)
     x = embed_tokens(params["embedding"], tokens)
@@ -244,23 +262,19 @@ def hidden_states(  # eleven parameters: one forward pass for training, prefill 
             layout.to_compute_sharding(cast_params(layer, config.dtype, index), config),
             x=x,
             context=context_of(kind),
-            cache=layer_cache,
-            first_slot=first_slot,
+            place=_CachePlace(layer_cache, first_slot, jnp.asarray(index) if writes_stacked else None),
         )
         return x, new_cache if returns_cache else None
 
     kinds = [_kind(config, index) for index in range(config.num_layers)]
     returns_cache = keep_cache or (cache is not None and prompt_of is None)
-    is_scanned = scans_layers(config) and not isinstance(params["layers"], tuple)
+    is_scanned = config.scans_layers and not isinstance(params["layers"], tuple)
+    writes_stacked = is_scanned and cache is not None and prompt_of is None
     if remat != "none":
         layer_step = jax.checkpoint(layer_step, policy=REMAT_POLICIES[remat], prevent_cse=not is_scanned)
     if is_scanned:
-
-        def one_layer(x: jax.Array, item: tuple[Any, ...]) -> tuple[jax.Array, KVCache | None]:
-            return layer_step(x, *item)
-
-        items = (params["layers"], jnp.arange(config.num_layers), jnp.array(kinds), cache)
-        x, new_caches = jax.lax.scan(one_layer, x, items)
+        layers = (params["layers"], jnp.arange(config.num_layers), jnp.array(kinds))
+        x, new_caches = _scan(layer_step, x, layers, cast(KVCache | None, cache), in_place=writes_stacked)
         return rms_norm(x, params["final_norm"], config), new_caches
     new_cache = []
     for index, kind in enumerate(kinds):
@@ -268,6 +282,20 @@ def hidden_states(  # eleven parameters: one forward pass for training, prefill 
         x, layer_cache = layer_step(x, _layer_params(params, index), index, kind, layer_cache)
         new_cache.append(layer_cache)
     return rms_norm(x, params["final_norm"], config), tuple(new_cache)
+
+
+def _scan(
+    layer_step: Callable[..., tuple[jax.Array, KVCache | None]],
+    x: jax.Array,
+    layers: tuple[Any, ...],
+    cache: KVCache | None,
+    *,
+    in_place: bool,
+) -> tuple[jax.Array, KVCache | None]:
+    """Scans the layers. Each gets its part of the cache and makes a new one; or, in place, gets and updates it all."""
+    if in_place:
+        return jax.lax.scan(lambda carry, layer: (layer_step(carry[0], *layer, carry[1]), None), (x, cache), layers)[0]
+    return jax.lax.scan(lambda x, layer: layer_step(x, *layer), x, (*layers, cache))
 
 
 def _kind(config: ModelConfig, layer: int) -> int:

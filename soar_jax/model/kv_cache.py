@@ -25,7 +25,8 @@ class KVCache(NamedTuple):
 
     Heads come before slots, so that a decoding step reads each head's keys as one contiguous matrix. Keys have their
     slots last, the layout of their product with a query: the CPU backend would transpose them first, at up to eight
-    times the cost. Layers are separate arrays, so that a step updates its slot in place.
+    times the cost. A step updates its slot in place: layers are separate arrays, or their stacked arrays [L, ...] are
+    carried through a scan.
     """
 
     key: jax.Array  # [B, K, H, S]
@@ -51,15 +52,31 @@ def _quantize(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     return quantized.astype(jnp.int8), jnp.squeeze(scale, axis)
 
 
-def write(cache: KVCache, key: jax.Array, value: jax.Array, first_slot: jax.Array | int) -> KVCache:
-    """Returns the cache with keys [B, K, H, T] and values [B, K, T, H] in the T slots from `first_slot` on."""
+def write(
+    cache: KVCache, key: jax.Array, value: jax.Array, first_slot: jax.Array | int, layer: jax.Array | None = None
+) -> KVCache:
+    """Returns the cache with keys [B, K, H, T] and values [B, K, T, H] in the T slots from `first_slot` on.
+
+    Args:
+      layer: [] int32, the layer to write to in a cache of stacked arrays; None where the cache is that of one layer.
+    """
     new = KVCache(key, value) if cache.key_scale is None else quantize(KVCache(key, value))
+    stacked = () if layer is None else (None,)
 
     def update(axis: int, leaf: jax.Array, new_leaf: jax.Array) -> jax.Array:
-        leaf = jax.lax.dynamic_update_slice_in_dim(leaf, new_leaf, first_slot, axis)
-        return constrain(leaf, "rows", "kv_heads", *(None,) * (leaf.ndim - 2))
+        start: list[jax.Array | int] = [0] * leaf.ndim
+        start[len(stacked) + axis] = first_slot
+        if layer is not None:
+            start[0], new_leaf = layer, new_leaf[None]
+        leaf = jax.lax.dynamic_update_slice(leaf, new_leaf, start)
+        return constrain(leaf, *stacked, "rows", "kv_heads", *(None,) * (new_leaf.ndim - len(stacked) - 2))
 
     return map_arrays(update, cache, new)
+
+
+def of_layer(cache: KVCache, layer: jax.Array) -> KVCache:
+    """The cache of one layer in a cache of stacked arrays."""
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, layer, keepdims=False), cache)
 
 
 def for_rows(prompt_cache: KVCache, prompt_of: jax.Array, num_slots: int) -> KVCache:

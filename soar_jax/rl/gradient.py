@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from soar_jax.model import decoder, layout
+from soar_jax.model import layout
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
@@ -63,7 +63,7 @@ def accumulated_gradient(
         model=model,
         settings=settings,
         # JAX supports this for scanned layers, but not under vmap, nor where some of the layers' weights are frozen.
-        adds_in_place=frozen_base is None and decoder.scans_layers(model) and not is_batched,
+        adds_in_place=frozen_base is None and model.scans_layers and not is_batched,
     )
     rows = MicroBatches.sort(
         batch,

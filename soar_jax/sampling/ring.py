@@ -11,7 +11,9 @@ than W steps; then the ring is widened, so that attention reads no more than the
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,7 @@ from soar_jax.integers import ceil_div
 from soar_jax.model import kv_cache
 from soar_jax.model.kv_cache import KVCache
 
-Cache = tuple[KVCache, ...]  # one per layer
+Cache = tuple[KVCache, ...] | KVCache  # one per layer, or one with stacked arrays [L, ...]
 
 MIN_SIZE = 64  # narrower rings save less than another loop costs to compile
 _MAX_SIZES = 3
@@ -67,8 +69,22 @@ def widen(cache: Cache, num_prompt_slots: int) -> Cache:
     return _map_arrays(double, cache)
 
 
-def _map_arrays(function: Callable[..., jax.Array], *caches: Cache) -> Cache:
+def take_rows(cache: Cache, rows: jax.Array) -> Cache:
+    """The cache of some rows, by index."""
+    return _map_arrays(lambda _, leaf: leaf[rows], cache)
+
+
+def quantize(cache: Cache) -> Cache:
+    """Rounds a cache to int8 with scales."""
+    if isinstance(cache, KVCache):
+        return jax.vmap(kv_cache.quantize)(cache)
+    return tuple(map(kv_cache.quantize, cache))
+
+
+def _map_arrays(function: Callable[..., jax.Array], *caches: Any) -> Cache:
     """Applies `function(slot axis, array of each cache)` to every array of every layer."""
+    if isinstance(caches[0], KVCache):
+        return kv_cache.map_arrays(lambda axis, *leaves: jax.vmap(functools.partial(function, axis))(*leaves), *caches)
     return tuple(kv_cache.map_arrays(function, *layers) for layers in zip(*caches, strict=True))
 
 

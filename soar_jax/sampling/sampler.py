@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from soar_jax.integers import ceil_div
-from soar_jax.model import decoder, kv_cache
+from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.parameters import Params
 from soar_jax.sampling import ring
@@ -211,7 +211,7 @@ class _Decoding:
             row=state.row[kept],
             start_step=state.start_step[kept],
             token=state.token[kept],
-            cache=jax.tree.map(lambda leaf: leaf[kept], state.cache),
+            cache=ring.take_rows(state.cache, kept),
         )
 
     def _is_live(self, state: _State) -> jax.Array:
@@ -257,11 +257,9 @@ def _prefill(params: Params, prompts: PromptBatch, model: ModelConfig) -> tuple[
     hidden, cache = decoder.hidden_states(
         params, model, tokens=prompts.tokens, positions=positions, key_valid=is_token, keep_cache=True
     )
-    layers: ring.Cache = cast(ring.Cache, cache)  # the layers are not stacked
-    if model.int8_cache:
-        layers = tuple(kv_cache.quantize(layer) for layer in layers)
+    prompt_cache = ring.quantize(cast(ring.Cache, cache)) if model.int8_cache else cast(ring.Cache, cache)
     last = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)[:, 0]
-    return layers, decoder.logits(params, model, last)
+    return prompt_cache, decoder.logits(params, model, last)
 
 
 # Long, with many parameters: one draw from end to end; a record or helpers for parts of it would have one use each.
@@ -305,7 +303,7 @@ def sample(
     ends = [(start + pass_rows - 1) // samples_per_prompt + 1 for start in starts]
     span = max(end - start // samples_per_prompt for start, end in zip(starts, ends, strict=True))
     span = min(num_prompts, span)  # prompts of a pass
-    params, prompts = decoder.unstack_layers(params, model), jax.tree.map(jnp.asarray, prompts)
+    params, prompts = decoder.decoding_params(params, model), jax.tree.map(jnp.asarray, prompts)
 
     def run_pass(index: jax.Array) -> tuple[jax.Array, jax.Array]:
         start = shard_index * shard_rows + index * pass_rows

@@ -141,7 +141,7 @@ def test_cached_decoding_equals_the_full_forward(pair):
     tokens = jnp.array(np.random.default_rng(2).integers(3, config.vocab_size, (2, 20)))
     positions, valid = jnp.tile(jnp.arange(20), (2, 1)), jnp.ones((2, 20), bool)
     full, _ = decoder.hidden_states(params, config, tokens=tokens, positions=positions, key_valid=valid)
-    params = decoder.unstack_layers(params, config)  # as the sampler does
+    params = decoder.decoding_params(params, config)  # as the sampler does
     _, cache = decoder.hidden_states(
         params, config, tokens=tokens[:, :12], positions=positions[:, :12], key_valid=valid[:, :12], keep_cache=True
     )

@@ -155,6 +155,14 @@ def test_auto_is_the_kernel_on_tpus_without_windows(tiny_model):
     assert attention.choose(section(AUTO), tiny_model, Chips("cpu")).attention == PLAIN
 
 
+def test_decoding_scans_deep_models_on_tpus_alone(tiny_model):
+    deep = dataclasses.replace(tiny_model, num_layers=28)
+    assert attention.choose(section(AUTO), deep, Chips("tpu")).scans_decoding
+    assert not attention.choose(section(AUTO), tiny_model, Chips("tpu")).scans_decoding
+    assert not attention.choose(section(AUTO), deep, Chips("cpu")).scans_decoding
+    assert not attention.choose(section(AUTO), deep, Chips("gpu", "9.0")).scans_decoding
+
+
 @pytest.mark.parametrize(
     ("change", "kernel"),
     [

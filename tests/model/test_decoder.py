@@ -11,14 +11,17 @@ from soar_jax.model.config import RopeScaling
 from soar_jax.model.kv_cache import KVCache
 
 
-@pytest.mark.parametrize("num_layers", [2, pytest.param(6, marks=pytest.mark.slow)])  # unrolled, and scanned
-def test_cached_decoding_equals_the_full_forward(tiny_model, num_layers):
-    model = dataclasses.replace(tiny_model, num_layers=num_layers)
+# Unrolled; with a scan for the full forward; and with scans for both.
+@pytest.mark.parametrize(
+    ("num_layers", "scans_decoding"), [(2, False), *(pytest.param(6, s, marks=pytest.mark.slow) for s in (False, True))]
+)
+def test_cached_decoding_equals_the_full_forward(tiny_model, num_layers, scans_decoding):
+    model = dataclasses.replace(tiny_model, num_layers=num_layers, scans_decoding=scans_decoding)
     params = parameters.init_params(model, jax.random.key(1))
     tokens = jax.random.randint(jax.random.key(2), (2, 7), 0, model.vocab_size)
     positions = jnp.tile(jnp.arange(7), (2, 1))
     full, _ = decoder.hidden_states(params, model, tokens=tokens, positions=positions, key_valid=jnp.ones((2, 7), bool))
-    params = decoder.unstack_layers(params, model)  # as the sampler does
+    params = decoder.decoding_params(params, model)  # as the sampler does
     hidden, cache = decoder.hidden_states(
         params,
         model,
@@ -28,12 +31,12 @@ def test_cached_decoding_equals_the_full_forward(tiny_model, num_layers):
         keep_cache=True,
     )
     np.testing.assert_allclose(hidden, full[:, :4], atol=1e-5)
-    cache = tuple(
-        KVCache(
-            jnp.pad(layer.key, ((0, 0), (0, 0), (0, 0), (0, 3))), jnp.pad(layer.value, ((0, 0), (0, 0), (0, 3), (0, 0)))
-        )
-        for layer in cache
-    )
+
+    def add_slots(layer):
+        key = jnp.pad(layer.key, ((0, 0), (0, 0), (0, 0), (0, 3)))
+        return KVCache(key, jnp.pad(layer.value, ((0, 0), (0, 0), (0, 3), (0, 0))))
+
+    cache = jax.vmap(add_slots)(cache) if scans_decoding else tuple(map(add_slots, cache))
     for slot in range(4, 7):
         hidden, cache = decoder.hidden_states(
             params,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from soar_jax.model import decoder
+from soar_jax.model import decoder, parameters
 from soar_jax.rl.losses import completion_mask, policy_logprobs
 from soar_jax.sampling import ring, sampler
 from soar_jax.sampling.sampler import SamplingSettings, filtered_logits
@@ -246,6 +246,25 @@ def test_vmapped_policies_draw_what_each_draws_alone(tiny_model, tiny_params, pr
     found = jax.vmap(lambda params: draw_rows(params, "students"), axis_name="students")(both)
     for index, params in enumerate((tiny_params, other)):
         np.testing.assert_array_equal(found.tokens[index], draw_rows(params).tokens)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, *(pytest.param(change, marks=pytest.mark.slow) for change in ({"int8_cache": True}, {"window_tokens": 4}))],
+)
+def test_scanned_layers_draw_what_unrolled_ones_draw(tiny_model, prompts, monkeypatch, change):
+    """Through rings that widen and slots that are refilled and halved."""
+    monkeypatch.setattr(ring, "MIN_SIZE", 4)
+    monkeypatch.setattr(sampler, "MIN_SLOTS", 3)
+    windows = {"layers_with_window": (1, 4), "window_rope_theta": 100.0}
+    unrolled = dataclasses.replace(tiny_model, num_layers=5, **windows, **{"window_tokens": 64} | change)
+    params = parameters.init_params(unrolled, jax.random.key(1))
+    scanned = dataclasses.replace(unrolled, scans_decoding=True)
+    expected, found = (
+        sample(params, prompts, 4, model, settings(length=24), samples=6, max_slots=6) for model in (unrolled, scanned)
+    )
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    np.testing.assert_allclose(found.sampler_logprobs, expected.sampler_logprobs, atol=1e-5)
 
 
 def test_a_wider_bucket_changes_nothing(tiny_model, tiny_params, prompts):

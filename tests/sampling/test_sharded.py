@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from soar_jax.config.policy_sections import LoRASection
+from soar_jax.model import parameters
 from soar_jax.model.lora import LAYERS, FrozenBase, init_adapters
 from soar_jax.sampling import sharded
 from soar_jax.sampling.sampler import SamplingSettings
@@ -26,7 +27,10 @@ def students(tiny_params):
 
 
 @pytest.mark.slow
-def test_batch_and_slots_change_no_draw_of_adapters(mesh, tiny_model, tiny_params, prompts):
+@pytest.mark.parametrize("scans_decoding", [False, True])
+def test_batch_and_slots_change_no_draw_of_adapters(mesh, tiny_model, prompts, scans_decoding):
+    tiny_model = dataclasses.replace(tiny_model, num_layers=5, scans_decoding=scans_decoding)
+    tiny_params = parameters.init_params(tiny_model, jax.random.key(0))
     lora_config = LoRASection(rank=2, scale=1.0, layers=LAYERS)
     one = init_adapters(lora_config, tiny_model, jax.random.key(1))
     shaken = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(2), (STUDENTS, *leaf.shape)), one)
