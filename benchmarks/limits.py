@@ -165,7 +165,6 @@ def update_phase(
             state[0], metrics = update_policy(
                 state[0],
                 batch,
-                reference=None,
                 frozen_base=None,
                 learning_rate=workloads.LEARNING_RATE,
                 mesh=mesh,

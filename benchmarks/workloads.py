@@ -162,7 +162,6 @@ class Population:
         self._states, metrics = update_population(
             self._states,
             TrainBatch(rollouts=rollouts, advantages=parallel.shard_population(self._mesh, advantages)),
-            reference=None,
             frozen_base=self._sampler.frozen_base,
             learning_rate=LEARNING_RATE,
             mesh=self._mesh,

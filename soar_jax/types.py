@@ -68,10 +68,11 @@ def map_rows(function: Callable[..., Array], rollouts: RolloutBatch, *others: Ro
 
 @flax.struct.dataclass(kw_only=True)
 class TrainBatch:
-    """Rollouts and their advantages."""
+    """Rollouts and what an update needs of them."""
 
     rollouts: RolloutBatch  # B rows
     advantages: Array  # [B] float32
+    reference_logprobs: Array | None = None  # [B, C] float32; None without a KL term in the loss
 
 
 # Called with a unit's name, the number done in the current phase and in total, and a note: shows how far it is.

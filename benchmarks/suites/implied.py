@@ -209,9 +209,7 @@ def _update(mesh: Mesh, config: RunConfig, model: ModelConfig, prompt: int) -> S
             sampler_logprobs=logprobs,
         )
         batch = TrainBatch(rollouts=rollouts, advantages=on_chip.array((rows,), jnp.float32))
-        gradient = jax.grad(
-            lambda params, batch: policy_gradient_loss(params, batch, reference=None, model=model, settings=loss)[0]
-        )
+        gradient = jax.grad(lambda params, batch: policy_gradient_loss(params, batch, model=model, settings=loss)[0])
         return jax.jit(gradient).lower(on_chip.place(abstract_params(model)), batch)
 
     flops = rows * costs.training_flops(model, prompt, completion, remat="layers")

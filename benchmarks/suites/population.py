@@ -115,7 +115,6 @@ def _memory(kind: str, rank: int) -> dict[str, Any]:
     compiled = update_population.lower(
         states,
         batch,
-        reference=None,
         frozen_base=frozen_base,
         learning_rate=workloads.LEARNING_RATE,
         mesh=setup.mesh,

@@ -119,7 +119,6 @@ class Ours:
         self.state, metrics = update_policy(
             self.state,
             batch,
-            reference=None,
             frozen_base=None,
             learning_rate=workloads.LEARNING_RATE,
             mesh=self.mesh,

@@ -118,7 +118,6 @@ def _gains(
     step = jax.jit(
         functools.partial(
             train_step,
-            reference=None,
             model=model,
             loss=workloads.loss(CHUNK_TOKENS),
             optimizer=workloads.OPTIMIZER,

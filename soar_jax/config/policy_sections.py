@@ -101,6 +101,11 @@ class PolicySection(Section):
     )
 
     @property
+    def has_reference(self) -> bool:
+        """Whether the KL divergence to the reference policy counts."""
+        return self.kl_coef > 0
+
+    @property
     def kl_in_loss(self) -> bool:
         """Whether the loss has a KL term."""
         return self.kl_coef > 0 and self.kl == "k3_in_loss"

@@ -274,7 +274,7 @@ def hidden_states(  # eleven parameters: one forward pass for training, prefill 
         layer_step = jax.checkpoint(layer_step, policy=REMAT_POLICIES[remat], prevent_cse=not is_scanned)
     if is_scanned:
         layers = (params["layers"], jnp.arange(config.num_layers), jnp.array(kinds))
-        x, new_caches = _scan(layer_step, x, layers, cast(KVCache | None, cache), in_place=writes_stacked)
+        x, new_caches = _scan(layer_step, x, layers, cache=cast(KVCache | None, cache), in_place=writes_stacked)
         return rms_norm(x, params["final_norm"], config), new_caches
     new_cache = []
     for index, kind in enumerate(kinds):
@@ -288,8 +288,8 @@ def _scan(
     layer_step: Callable[..., tuple[jax.Array, KVCache | None]],
     x: jax.Array,
     layers: tuple[Any, ...],
-    cache: KVCache | None,
     *,
+    cache: KVCache | None,
     in_place: bool,
 ) -> tuple[jax.Array, KVCache | None]:
     """Scans the layers. Each gets its part of the cache and makes a new one; or, in place, gets and updates it all."""

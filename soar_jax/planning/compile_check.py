@@ -83,7 +83,7 @@ class Compiled:
         """Settings that would make it smaller."""
         name = self.largest[0]
         if name == "temporaries":
-            is_training = any(part in self.program.name for part in ("updating", "comparing"))
+            is_training = any(part in self.program.name for part in ("updating", "reference"))
             return _HELP["training" if is_training else "sampling"]
         return _HELP["population" if self.program.has_population else "state"]
 

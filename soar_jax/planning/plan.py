@@ -25,6 +25,7 @@ from soar_jax.sampling.sampler import slot_schedule
 from soar_jax.telemetry import costs
 from soar_jax.telemetry.devices import H100, Topology
 
+_OF_TEACHER = "update_policy", "policy_reference_logprobs"  # programs that train, or evaluate its reference
 PAPER_GPU_HOURS = (1536, 1920)  # of H100 or H200, a run of the paper
 
 
@@ -207,8 +208,8 @@ class _Counter:
         return sum((self._cost(call) for call in calls if call.samples), Cost())
 
     def _cost(self, call: Call) -> Cost:
-        if call.is_kl:
-            return self._compare(call)
+        if call.is_reference:
+            return self._evaluate_reference(call)
         return self._update(call) if call.updates else self._draw(call)
 
     def _draw(self, draw: Call) -> Cost:
@@ -277,7 +278,7 @@ class _Counter:
 
     def _update(self, update: Call) -> Cost:
         """Rows are padded to their bucket; those whose advantage is zero are not computed."""
-        policy = self._teacher if update.program == "update_policy" else self._student
+        policy = self._policy(update)
         share = 1.0 if policy.kl_in_loss else self._assumed.trained_share
         prompt = self._training_flops(policy, 1, num_completions=0)
         rows = sum(
@@ -286,22 +287,32 @@ class _Counter:
         )
         return self._training(update, share * (update.prompts_trained * prompt + update.rows_trained * rows))
 
-    def _compare(self, call: Call) -> Cost:
-        """The reference's forward pass for a KL divergence in the reward, of rows that are padded to their limit."""
-        prompt, both = (
-            costs.reference_flops(self._model, self._prompt, call.max_tokens, num_completions=count) for count in (0, 1)
+    def _evaluate_reference(self, call: Call) -> Cost:
+        """The reference's forward pass; rows are padded to their bucket."""
+        prompt = self._reference_flops(1, num_completions=0)
+        rows = sum(
+            part * (self._reference_flops(width, num_completions=1) - prompt)
+            for width, part in self._widths(self._policy(call))
         )
-        return self._training(call, float(call.prompts_trained * prompt + call.rows_compared * (both - prompt)))
+        return self._training(call, call.prompts_trained * prompt + call.rows_compared * rows)
+
+    def _reference_flops(self, width: int, num_completions: int) -> int:
+        """FLOPs of the reference for a prompt with some completions of `width` tokens."""
+        return costs.reference_flops(self._model, self._prompt, width, num_completions=num_completions)
+
+    def _policy(self, call: Call) -> PolicySection:
+        """The policy that an update trains, or whose rows the reference evaluates."""
+        return self._teacher if call.program in _OF_TEACHER else self._student
 
     def _training(self, call: Call, flops: float) -> Cost:
         """The cost of operations; those of a single policy are made by each shard of the population."""
-        if call.program in ("update_policy", "policy_kl"):
+        if call.program in _OF_TEACHER:
             flops *= self._shards
         return Cost(training_flops=flops, training_s=flops / (self._chips * self._flops_per_s))
 
     def _training_flops(self, policy: PolicySection, width: int, num_completions: int) -> float:
         """FLOPs of an update for a prompt with some completions of `width` tokens."""
-        flops = costs.training_flops(
+        return costs.training_flops(
             self._model,
             self._prompt,
             completion_tokens=width,
@@ -309,9 +320,6 @@ class _Counter:
             lora_config=self.lora_config,
             num_completions=num_completions,
         )
-        if policy.kl_in_loss:
-            flops += costs.reference_flops(self._model, self._prompt, width, num_completions=num_completions)
-        return flops
 
     def _widths(self, policy: PolicySection) -> Iterator[tuple[int, float]]:
         """Padded completions with the share of rows that have each; lengths spread evenly about their mean."""

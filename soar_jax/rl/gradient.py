@@ -38,7 +38,6 @@ class Total(NamedTuple):
 def accumulated_gradient(
     weights: Params,
     batch: TrainBatch,
-    reference: Params | None,
     frozen_base: FrozenBase | None,
     model: ModelConfig,
     settings: LossSettings,
@@ -58,7 +57,6 @@ def accumulated_gradient(
     """
     policy = _Policy(
         trained=_to_compute_params(weights, model) if frozen_base is None else weights,
-        reference=None if reference is None else decoder_params(reference, frozen_base, model),
         frozen_base=frozen_base,
         model=model,
         settings=settings,
@@ -78,10 +76,9 @@ def accumulated_gradient(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Policy:
-    """The policy that is trained, and its reference."""
+    """The policy that is trained."""
 
     trained: Params  # what the gradient is taken of: compute parameters, or adapters
-    reference: Params | None
     frozen_base: FrozenBase | None
     model: ModelConfig
     settings: LossSettings
@@ -105,9 +102,11 @@ class _Policy:
 def _add_chunk(policy: _Policy, rows: MicroBatches, scale: float, chunk: jax.Array, total: Total) -> Total:
     """Adds the rows of a chunk of prompts, each row times `scale`."""
     settings = policy.settings
-    states_of = functools.partial(prompt_states, model=policy.model, prompts=rows.prompts(chunk))
-    states, pull_back = jax.vjp(lambda trained: states_of(policy.params(trained), remat=settings.remat), policy.trained)
-    reference_states = None if policy.reference is None else states_of(policy.reference)
+    prompts = rows.prompts(chunk)
+    states, pull_back = jax.vjp(
+        lambda trained: prompt_states(policy.params(trained), policy.model, prompts, remat=settings.remat),
+        policy.trained,
+    )
 
     def add_micro_batch(width: int, index: jax.Array, carry: tuple[Total, PromptStates]) -> tuple[Total, PromptStates]:
         total, gradient_of_states = carry
@@ -115,13 +114,7 @@ def _add_chunk(policy: _Policy, rows: MicroBatches, scale: float, chunk: jax.Arr
 
         def loss(trained: Params, states: PromptStates) -> tuple[jax.Array, Comparison]:
             return policy_gradient_loss(
-                policy.params(trained),
-                micro,
-                reference=policy.reference,
-                model=policy.model,
-                settings=settings,
-                states=states,
-                reference_states=reference_states,
+                policy.params(trained), micro, model=policy.model, settings=settings, states=states
             )
 
         value, pull_back, comparison = jax.vjp(loss, policy.trained, states, has_aux=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -198,16 +197,13 @@ class Comparison(NamedTuple):
         )
 
 
-# Many parameters: those of `policy_logprobs`, for two policies.
 def policy_gradient_loss(
     params: Params,
     batch: TrainBatch,
-    reference: Params | None,  # not None where kl_coef > 0
     *,
     model: ModelConfig,
     settings: LossSettings,
     states: PromptStates | None = None,
-    reference_states: PromptStates | None = None,
 ) -> tuple[jax.Array, Comparison]:
     """Policy-gradient loss summed over rows and tokens; callers divide the scalar by the row count.
 
@@ -219,20 +215,22 @@ def policy_gradient_loss(
     sampler that computes the same policy with other rounding. Clipped: -min(rho * A, clip(rho, 1 - eps, 1 + eps) * A).
     KL: kl_coef * (exp(d) - d - 1) with d = ref_logp - logp, of each token (the k3 estimator), also of rows of zero
     advantage. Libraries differ here for RLOO: some subtract the k1 estimator of a completion from its reward instead,
-    see `kl_to_reference`; the loss has no KL term then.
+    see `soar/reference_kl.py`; the loss has no KL term then.
 
     Args:
-      states, reference_states: of the batch's prompts, by the policy and by the reference; None computes them.
+      batch: with `reference_logprobs` where `settings.kl_coef` > 0.
+      states: of the batch's prompts, by the policy; None computes them.
     """
     mask = completion_mask(batch.rollouts)
-    logprobs_of = functools.partial(
-        policy_logprobs,
-        model=model,
-        rollouts=batch.rollouts,
+    logprobs = policy_logprobs(
+        params,
+        model,
+        batch.rollouts,
         temperature=settings.temperature,
         chunk_tokens=settings.chunk_tokens,
+        remat=settings.remat,
+        states=states,
     )
-    logprobs = logprobs_of(params, remat=settings.remat, states=states)
     advantages = batch.advantages[:, None]
     if settings.clip_ratio > 0:
         ratio = jnp.exp(logprobs - batch.rollouts.sampler_logprobs)
@@ -241,9 +239,9 @@ def policy_gradient_loss(
     else:
         per_token = -_importance_weights(logprobs, batch, mask, settings=settings) * advantages * logprobs
     reference_k3 = jnp.zeros_like(mask)
-    if reference is not None and settings.kl_coef > 0:
-        ref_logprobs = jax.lax.stop_gradient(logprobs_of(reference, states=reference_states))
-        difference = (ref_logprobs - logprobs) * mask  # masked first: exp of padding could overflow
+    if settings.kl_coef > 0:
+        assert batch.reference_logprobs is not None
+        difference = (batch.reference_logprobs - logprobs) * mask  # masked first: exp of padding could overflow
         reference_k3 = jnp.exp(difference) - difference - 1
         per_token = per_token + settings.kl_coef * reference_k3
     comparison = Comparison.of(
@@ -260,42 +258,3 @@ def _importance_weights(
         return 1.0
     difference = jax.lax.stop_gradient(logprobs - batch.rollouts.sampler_logprobs) * mask
     return jnp.minimum(jnp.exp(difference), settings.importance_cap)
-
-
-def kl_to_reference(
-    reference: Params, model: ModelConfig, rollouts: RolloutBatch, *, settings: LossSettings, rows_per_micro_batch: int
-) -> jax.Array:
-    """KL divergence of each completion to the reference policy, by the k1 estimator (arXiv 2402.14740): [B] float32.
-
-    The sum over a completion's tokens of logp - ref_logp. `logp` is the sampler's own, so that only the reference runs,
-    forward and a micro-batch at a time. Its mean over samples is the KL divergence; a single one may be negative.
-    """
-    num_rows = len(rollouts.lengths)
-    size = min(rows_per_micro_batch, num_rows)
-    padding = -num_rows % size
-
-    def micro_batches(leaf: jax.Array) -> jax.Array:
-        # Copies of the last row pad the batch.
-        padded = jnp.pad(leaf, ((0, padding), *((0, 0),) * (leaf.ndim - 1)), mode="edge")
-        return padded.reshape(-1, size, *leaf.shape[1:])
-
-    def divergence(rows: RolloutBatch) -> jax.Array:
-        prompts, prompt_of = rollouts.prompts, rows.prompt_of
-        if states is None:
-            prompts, prompt_of = jax.tree.map(lambda leaf: leaf[rows.prompt_of], prompts), jnp.arange(size)
-        rows = dataclasses.replace(rows, prompts=prompts, prompt_of=prompt_of)
-        ref_logprobs = policy_logprobs(
-            reference,
-            model,
-            rows,
-            temperature=settings.temperature,
-            chunk_tokens=settings.chunk_tokens,
-            states=states,
-        )
-        return jnp.sum(jnp.where(completion_mask(rows) > 0, rows.sampler_logprobs - ref_logprobs, 0), axis=1)
-
-    # Of more prompts than a micro-batch has rows, each is computed with its rows.
-    shares_prompts = len(rollouts.prompts.lengths) <= size
-    states = prompt_states(reference, model, rollouts.prompts) if shares_prompts else None
-    rows = jax.tree.map(micro_batches, rollouts.without_prompts())
-    return jax.lax.map(divergence, rows).reshape(-1)[:num_rows]

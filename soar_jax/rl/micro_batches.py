@@ -21,6 +21,7 @@ class MicroBatches:
     """
 
     batch: TrainBatch  # sorted; behind the rows come `size` empty ones, behind the prompts copies of the last
+    order: jax.Array  # [B] int32, index in the unsorted batch of each sorted row
     sort_key: jax.Array  # [B] int32 sorted: chunk * len(widths) + bucket; larger for rows without a gradient
     num_active: jax.Array  # [] int32, chunks with a row that has a gradient
     widths: tuple[int, ...] = flax.struct.field(pytree_node=False)  # padded completion lengths in tokens, ascending
@@ -60,10 +61,14 @@ class MicroBatches:
 
         sorted_rollouts = map_rows(pad_rows, dataclasses.replace(rollouts, prompt_of=place))
         prompts = jax.tree.map(pad_prompts, rollouts.prompts)
+        reference_logprobs = None if batch.reference_logprobs is None else pad_rows(batch.reference_logprobs)
         return cls(
             batch=TrainBatch(
-                rollouts=dataclasses.replace(sorted_rollouts, prompts=prompts), advantages=pad_rows(batch.advantages)
+                rollouts=dataclasses.replace(sorted_rollouts, prompts=prompts),
+                advantages=pad_rows(batch.advantages),
+                reference_logprobs=reference_logprobs,
             ),
+            order=order,
             sort_key=sort_key[order],
             num_active=(jnp.sum(is_prompt_active) + chunk_prompts - 1) // chunk_prompts,
             widths=widths,
@@ -91,7 +96,7 @@ class MicroBatches:
 
     def micro_batch(self, chunk: jax.Array, index: jax.Array, width: int) -> TrainBatch:
         """Returns a micro-batch of a chunk, with completions cut to `width` tokens; rows of other chunks are empty."""
-        start = self._num_before(chunk, 0) + index * self.size
+        start = self.start(chunk, index)
         is_here = start + jnp.arange(self.size) < self._num_before(chunk + 1, 0)
 
         def cut(leaf: jax.Array) -> jax.Array:
@@ -106,7 +111,21 @@ class MicroBatches:
             sampler_logprobs=rollouts.sampler_logprobs[:, :width],
             lengths=jnp.where(is_here, rollouts.lengths, 0),  # no completion token, so no loss
         )
-        return TrainBatch(rollouts=rollouts, advantages=cut(self.batch.advantages))
+        logprobs = self.batch.reference_logprobs
+        return TrainBatch(
+            rollouts=rollouts,
+            advantages=cut(self.batch.advantages),
+            reference_logprobs=None if logprobs is None else cut(logprobs)[:, :width],
+        )
+
+    def start(self, chunk: jax.Array, index: jax.Array) -> jax.Array:
+        """Returns the sorted index of a micro-batch's first row."""
+        return self._num_before(chunk, 0) + index * self.size
+
+    def unsort(self, values: jax.Array) -> jax.Array:
+        """Returns values of the sorted rows, without those of empty ones, in the order of the batch."""
+        num_rows = len(self.order)
+        return jnp.zeros_like(values[:num_rows]).at[self.order].set(values[:num_rows])
 
     def _num_before(self, chunk: jax.Array, bucket: int) -> jax.Array:
         """Number of rows in earlier chunks, or in earlier buckets of this one."""

@@ -23,13 +23,13 @@ class PolicySettings:
     rows_per_micro_batch: int
     updates_per_batch: int
 
-    def kl_options(self, mesh: parallel.AnyMesh, model: ModelConfig) -> dict[str, Any]:
-        """Static arguments of the programs that compare the policy with its reference."""
+    def reference_options(self, mesh: parallel.AnyMesh, model: ModelConfig) -> dict[str, Any]:
+        """Static arguments of the programs of the policy's reference."""
         return {"mesh": mesh, "model": model, "loss": self.loss, "rows_per_micro_batch": self.rows_per_micro_batch}
 
     def update_options(self, mesh: parallel.AnyMesh, model: ModelConfig) -> dict[str, Any]:
         """Static arguments of the programs that update the policy."""
-        return self.kl_options(mesh, model) | {"optimizer": self.optimizer}
+        return self.reference_options(mesh, model) | {"optimizer": self.optimizer}
 
 
 def policy_settings(

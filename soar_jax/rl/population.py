@@ -16,7 +16,8 @@ from soar_jax.model.lora import FrozenBase, decoder_params
 from soar_jax.model.parameters import Params
 from soar_jax.model.rounding import cast_params
 from soar_jax.parallel.ahead import ahead_jit
-from soar_jax.rl.losses import LossSettings, kl_to_reference
+from soar_jax.rl.losses import LossSettings
+from soar_jax.rl.reference import reference_logprobs
 from soar_jax.rl.train_step import (
     Metrics,
     OptimizerSettings,
@@ -35,7 +36,6 @@ _STATIC = ("mesh", "model", "loss", "optimizer", "rows_per_micro_batch")
 def update_policy(
     state: TrainState,
     batch: TrainBatch,  # B rows
-    reference: Params | None,
     frozen_base: FrozenBase | None,
     learning_rate: jax.Array | float,  # [] float32
     *,
@@ -55,14 +55,13 @@ def update_policy(
         state,
         batch,
         learning_rate,
-        reference=reference,
         frozen_base=frozen_base,
         model=model,
         loss=loss,
         optimizer=optimizer,
         rows_per_micro_batch=rows_per_micro_batch,
         shard_gradient=lambda gradient_of: parallel.shard_over_population(
-            mesh, gradient_of, in_specs=(replicated,) * 4, out_specs=replicated
+            mesh, gradient_of, in_specs=(replicated,) * 3, out_specs=replicated
         ),
     )
     return _to_storage_sharding(state, mesh, model=model, optimizer=optimizer), metrics
@@ -73,7 +72,6 @@ def update_policy(
 def update_population(
     states: TrainState,  # every leaf [P, ...]; the mesh divides P
     batches: TrainBatch,  # every leaf [P, B, ...]
-    reference: Params | None,  # one policy, the same for all students
     frozen_base: FrozenBase | None,
     learning_rate: jax.Array | float,  # [] float32, the same for all students
     *,
@@ -89,14 +87,12 @@ def update_population(
     def update_shard(
         states: TrainState,
         batches: TrainBatch,
-        reference: Params | None,
         frozen_base: FrozenBase | None,
         learning_rate: jax.Array,
     ) -> tuple[TrainState, Metrics]:
         step = functools.partial(
             train_step,
             learning_rate=learning_rate,
-            reference=reference,
             frozen_base=frozen_base,
             model=model,
             loss=loss,
@@ -106,16 +102,16 @@ def update_population(
         )
         return parallel.map_students(lambda inputs: step(*inputs), (states, batches), population_batch)
 
-    in_specs = (*(parallel.BY_POPULATION,) * 2, *(parallel.REPLICATED,) * 3)
+    in_specs = (*(parallel.BY_POPULATION,) * 2, *(parallel.REPLICATED,) * 2)
     states, metrics = parallel.shard_over_population(
         mesh, update_shard, in_specs=in_specs, out_specs=parallel.BY_POPULATION
-    )(states, batches, reference, frozen_base, jnp.float32(learning_rate))
+    )(states, batches, frozen_base, jnp.float32(learning_rate))
     return _to_storage_sharding(states, mesh, model=model, optimizer=optimizer, num_stacked=1), metrics
 
 
 # Many parameters: as above.
 @ahead_jit(static_argnames=("mesh", "model", "loss", "rows_per_micro_batch"))
-def policy_kl(
+def policy_reference_logprobs(
     rollouts: RolloutBatch,  # B rows
     reference: Params,
     frozen_base: FrozenBase | None,
@@ -125,17 +121,17 @@ def policy_kl(
     loss: LossSettings,
     rows_per_micro_batch: int,
 ) -> jax.Array:
-    """KL divergence of each of one policy's completions to the reference, see `losses.kl_to_reference`: [B] float32."""
-    divergences = _kl_of_shard(model, loss, rows_per_micro_batch)
+    """Log-probabilities [B, C] float32 of one policy's completions under the reference, see `reference.py`."""
+    logprobs = _reference_of_shard(model, loss, rows_per_micro_batch)
     replicated = parallel.REPLICATED
-    return parallel.shard_over_population(mesh, divergences, in_specs=(replicated,) * 3, out_specs=replicated)(
+    return parallel.shard_over_population(mesh, logprobs, in_specs=(replicated,) * 3, out_specs=replicated)(
         rollouts, reference, frozen_base
     )
 
 
 # Many parameters: as above.
 @ahead_jit(static_argnames=("mesh", "model", "loss", "rows_per_micro_batch"))
-def population_kl(
+def population_reference_logprobs(
     rollouts: RolloutBatch,  # every leaf [P, B, ...]; the mesh divides P
     reference: Params,  # one policy, the same for all students
     frozen_base: FrozenBase | None,
@@ -145,12 +141,12 @@ def population_kl(
     loss: LossSettings,
     rows_per_micro_batch: int,
 ) -> jax.Array:
-    """KL divergence of each of the students' completions to the reference: [P, B] float32."""
-    divergences = _kl_of_shard(model, loss, rows_per_micro_batch)
+    """Log-probabilities [P, B, C] float32 of the students' completions under the reference."""
+    logprobs = _reference_of_shard(model, loss, rows_per_micro_batch)
 
     def shard(rollouts: RolloutBatch, reference: Params, frozen_base: FrozenBase | None) -> jax.Array:
         def of_student(rollouts: RolloutBatch) -> jax.Array:
-            return divergences(rollouts, reference, frozen_base)
+            return logprobs(rollouts, reference, frozen_base)
 
         return parallel.map_students(of_student, rollouts, population_batch=1)
 
@@ -236,16 +232,16 @@ def changed_shares(weights: Params, start: Params, *, mesh: Mesh, model: ModelCo
     )
 
 
-def _kl_of_shard(
+def _reference_of_shard(
     model: ModelConfig, loss: LossSettings, rows_per_micro_batch: int
 ) -> Callable[[RolloutBatch, Params, FrozenBase | None], jax.Array]:
-    """Makes the function of (rollouts of R rows, reference, frozen base) that computes their divergences [R]."""
+    """Makes the function of (rollouts of R rows, reference, frozen base) that computes log-probabilities [R, C]."""
 
-    def divergences(rollouts: RolloutBatch, reference: Params, frozen_base: FrozenBase | None) -> jax.Array:
+    def logprobs(rollouts: RolloutBatch, reference: Params, frozen_base: FrozenBase | None) -> jax.Array:
         params = decoder_params(reference, frozen_base, model)
-        return kl_to_reference(params, model, rollouts, settings=loss, rows_per_micro_batch=rows_per_micro_batch)
+        return reference_logprobs(params, model, rollouts, settings=loss, rows_per_micro_batch=rows_per_micro_batch)
 
-    return divergences
+    return logprobs
 
 
 def _to_storage_sharding(

@@ -73,7 +73,6 @@ def train_step(
     batch: TrainBatch,  # B rows
     learning_rate: jax.Array | float,  # of this update, [] float32
     *,
-    reference: Params | None,
     frozen_base: FrozenBase | None,
     model: ModelConfig,
     loss: LossSettings,
@@ -90,11 +89,11 @@ def train_step(
     make full steps of the KL term's gradient and of weight decay, however small.
 
     Args:
-      reference: weights of the policy of the loss's KL term; None where `loss.kl_coef` is 0.
+      batch: with `reference_logprobs` where `loss.kl_coef` > 0.
       frozen_base: the base of the adapters; None where `state` holds a full parameter pytree.
       is_batched: whether this runs under vmap.
-      shard_gradient: wraps the gradient, a function of (weights, batch, reference, frozen_base), for instance in a
-        shard_map; the optimiser step stays outside.
+      shard_gradient: wraps the gradient, a function of (weights, batch, frozen_base), for instance in a shard_map;
+        the optimiser step stays outside.
 
     Returns:
       The new state, and metrics as scalars.
@@ -106,7 +105,7 @@ def train_step(
         rows_per_micro_batch=rows_per_micro_batch,
         is_batched=is_batched,
     )
-    value, comparison, gradient = shard_gradient(gradient_of)(state.weights, batch, reference, frozen_base)
+    value, comparison, gradient = shard_gradient(gradient_of)(state.weights, batch, frozen_base)
     updates, opt_state = make_optimizer(optimizer).update(gradient, state.opt_state, state.weights)
     rate = learning_rate * optimizer.learning_rate_scale
     updates = jax.tree.map(lambda update: -rate * update, updates)
@@ -118,7 +117,7 @@ def train_step(
         "grad_norm": optax.tree.norm(gradient),
         "active_share": jnp.mean((batch.advantages != 0).astype(jnp.float32)),
     }
-    return state, metrics | comparison_metrics(comparison, has_reference=reference is not None)
+    return state, metrics | comparison_metrics(comparison, has_reference=batch.reference_logprobs is not None)
 
 
 def comparison_metrics(comparison: Comparison, *, has_reference: bool) -> Metrics:

@@ -46,7 +46,7 @@ class Call:
     """Calls of one compiled program in a phase of a run.
 
     One repeat of the phase makes all combinations of policies and prompts, split into calls of equal shape. Programs
-    that only sample set `updates` to 0; an update trains on `samples` rows of each prompt, and where `is_kl` the
+    that only sample set `updates` to 0; an update trains on `samples` rows of each prompt, and where `is_reference` the
     reference policy evaluates so many.
     """
 
@@ -65,7 +65,7 @@ class Call:
     temperature: float = 1.0
     top_p: float = 1.0
     updates: int = 0  # of each policy on the same rows
-    is_kl: bool = False
+    is_reference: bool = False
     shared_prompts: int = 0  # that all rows of an update or a comparison share; 0: `samples` rows share each
 
     @property
@@ -78,7 +78,7 @@ class Call:
     @property
     def rollouts(self) -> int:
         """Completions sampled in one repeat of the phase."""
-        return 0 if self.updates or self.is_kl else self._rows
+        return 0 if self.updates or self.is_reference else self._rows
 
     @property
     def rows_trained(self) -> int:
@@ -87,8 +87,8 @@ class Call:
 
     @property
     def rows_compared(self) -> int:
-        """Rows that the reference policy evaluates in one repeat of the phase, besides those of updates."""
-        return self._rows if self.is_kl else 0
+        """Rows that the reference policy evaluates in one repeat of the phase."""
+        return self._rows if self.is_reference else 0
 
     @property
     def prompts_trained(self) -> int:
@@ -149,8 +149,9 @@ def _teach(config: RunConfig, phase: RunPhase) -> Iterator[Call]:
         # Only a second turn's prompts differ from pair to pair.
         shared_prompts=config.prompts.num_teacher_prompts + config.num_written * (teacher.turns - 1),
     )
-    if teacher.kl_in_reward:
-        yield dataclasses.replace(pairs, role="comparing the teacher", program="policy_kl", is_kl=True)
+    if teacher.has_reference:
+        program = "policy_reference_logprobs"
+        yield dataclasses.replace(pairs, role="the teacher's reference", program=program, is_reference=True)
     yield dataclasses.replace(pairs, program="update_policy", updates=teacher.updates_per_batch)
 
 
@@ -298,8 +299,9 @@ def _train(
     answers = dataclasses.replace(_by_students(step, students, wave), prompts=steps * count)
     yield answers
     trained = dataclasses.replace(answers, phase=updating, role="updating students", program="update_population")
-    if config.student.kl_in_reward:
-        yield dataclasses.replace(trained, role="comparing students", program="population_kl", is_kl=True)
+    if config.student.has_reference:
+        program = "population_reference_logprobs"
+        yield dataclasses.replace(trained, role="students' reference", program=program, is_reference=True)
     yield dataclasses.replace(trained, updates=config.student.updates_per_batch)
 
 

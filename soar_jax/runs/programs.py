@@ -24,8 +24,8 @@ from soar_jax.rl.policy import PolicySettings
 from soar_jax.rl.population import (
     changed_shares,
     init_population,
-    policy_kl,
-    population_kl,
+    policy_reference_logprobs,
+    population_reference_logprobs,
     take_student,
     update_policy,
     update_population,
@@ -44,10 +44,11 @@ LARGEST = Sizes(hard_share=1.0, num_promotions=1, accepted_share=1.0)
 _OF_POPULATION = (
     "sample_population",
     "update_population",
-    "population_kl",
+    "population_reference_logprobs",
     "changed_shares",
     "take_student",
 )  # students are alive
+_OF_TEACHER = "update_policy", "policy_reference_logprobs"  # programs that train, or evaluate its reference
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,8 +99,8 @@ class RunPrograms:
             "sample_population": self._sample_population,
             "update_policy": self._update_policy,
             "update_population": self._update_population,
-            "policy_kl": self._policy_kl,
-            "population_kl": self._population_kl,
+            "policy_reference_logprobs": self._policy_reference_logprobs,
+            "population_reference_logprobs": self._population_reference_logprobs,
             "init_population": self._init_population,
             "changed_shares": self._changed_shares,
             "take_student": self._take_student,
@@ -140,13 +141,11 @@ class RunPrograms:
         if call.program == "changed_shares":
             return ("students", baseline)
         if call.program == "update_population":
-            reference = (baseline,) * (self.student.loss.kl_coef > 0)
-            return ("frozen base", "students", "students' optimisers", *reference)
+            return ("frozen base", "students", "students' optimisers")
         if call.program == "update_policy":
-            reference = ("base policy",) * (self.teacher.loss.kl_coef > 0)
-            return ("frozen base", "teacher", "teacher's optimiser", *reference)
-        if call.program in ("policy_kl", "population_kl"):
-            return ("frozen base", "base policy" if call.program == "policy_kl" else baseline)
+            return ("frozen base", "teacher", "teacher's optimiser")
+        if call.is_reference:
+            return ("frozen base", "base policy" if call.program in _OF_TEACHER else baseline)
         if call.program == "sample_population":
             return ("frozen base", "students", *(baseline,) * call.one_more)
         tested = "best student" if has_steps else "base policy"
@@ -182,7 +181,6 @@ class RunPrograms:
             update_policy,
             self.policies.state(self.teacher.optimizer),
             self._batch(self.teacher, call),
-            self.policies.weights() if self.teacher.loss.kl_coef > 0 else None,
             self.policies.frozen_base(),
             0.0,
             **self.teacher.update_options(self.mesh, self.model),
@@ -193,29 +191,28 @@ class RunPrograms:
             update_population,
             self._population(call),
             self._batch(self.student, call, _num_students(call)),
-            self.policies.weights() if self.student.loss.kl_coef > 0 else None,
             self.policies.frozen_base(),
             0.0,
             **self.student.update_options(self.mesh, self.model),
             population_batch=self.config.inner.update_batch,
         )
 
-    def _policy_kl(self, call: Call) -> BoundCall:
+    def _policy_reference_logprobs(self, call: Call) -> BoundCall:
         return BoundCall.of(
-            policy_kl,
+            policy_reference_logprobs,
             self._batch(self.teacher, call).rollouts,
             self.policies.weights(),
             self.policies.frozen_base(),
-            **self.teacher.kl_options(self.mesh, self.model),
+            **self.teacher.reference_options(self.mesh, self.model),
         )
 
-    def _population_kl(self, call: Call) -> BoundCall:
+    def _population_reference_logprobs(self, call: Call) -> BoundCall:
         return BoundCall.of(
-            population_kl,
+            population_reference_logprobs,
             self._batch(self.student, call, _num_students(call)).rollouts,
             self.policies.weights(),
             self.policies.frozen_base(),
-            **self.student.kl_options(self.mesh, self.model),
+            **self.student.reference_options(self.mesh, self.model),
         )
 
     def _init_population(self, call: Call) -> BoundCall:
@@ -267,13 +264,13 @@ class RunPrograms:
         return self._array(lead, dtype, is_split=bool(lead))
 
     def _prompts(self, call: Call, *lead: int, is_split: bool = True) -> PromptBatch:
-        is_teachers = call.program in ("update_policy", "policy_kl") or call.role.startswith("writing")
+        is_teachers = call.program in _OF_TEACHER or call.role.startswith("writing")
         num_slots = self.teacher_prompt_tokens if is_teachers else self.prompt_tokens
         tokens = self._array((*lead, num_slots), jnp.int32, is_split)
         return PromptBatch(tokens=tokens, lengths=self._array(lead, jnp.int32, is_split))
 
     def _batch(self, policy: PolicySettings, call: Call, *population: int) -> TrainBatch:
-        """Rollouts and advantages: a population's lie split, one policy's are copied, as `soar/` lays them out."""
+        """What an update takes: a population's rows lie split, one policy's are copied, as `soar/` lays them out."""
         is_split, slots = bool(population), policy.sampling.max_completion_tokens
         lead = (*population, self._num_rows(call))
         rollouts = RolloutBatch(
@@ -283,7 +280,11 @@ class RunPrograms:
             lengths=self._array(lead, jnp.int32, is_split),
             sampler_logprobs=self._array((*lead, slots), jnp.float32, is_split),
         )
-        return TrainBatch(rollouts=rollouts, advantages=self._array(lead, jnp.float32, is_split))
+        return TrainBatch(
+            rollouts=rollouts,
+            advantages=self._array(lead, jnp.float32, is_split),
+            reference_logprobs=rollouts.sampler_logprobs if policy.loss.kl_coef > 0 else None,
+        )
 
     def _num_prompts(self, call: Call) -> int:
         """Prompts of each policy in a call: padded to `prompts_per_call`, or for a population evened out."""
@@ -301,13 +302,11 @@ class RunPrograms:
             return call.prompts_per_call * costs.prefill_flops(self.model, self.prompt_tokens)
         num_policies = _num_students(call) if call.program in _OF_POPULATION else 1
         num_policies += call.one_more * self.mesh.shape[parallel.POPULATION]
-        if call.is_kl:
-            limit = (self.teacher if call.program == "policy_kl" else self.student).sampling.max_completion_tokens
-            rows = self._rows(call, limit)
+        policy = self.teacher if call.program in _OF_TEACHER else self.student
+        rows = self._rows(call, policy.sampling.max_completion_tokens)
+        if call.is_reference:
             return num_policies * rows.sum(functools.partial(self._reference_flops, rows))
         if call.updates:
-            policy = self.teacher if call.program == "update_policy" else self.student
-            rows = self._rows(call, policy.sampling.max_completion_tokens)
             return num_policies * rows.sum(functools.partial(self._training_flops, policy, rows))
         if not call.samples:
             return 0.0
@@ -330,7 +329,7 @@ class RunPrograms:
 
     def _training_flops(self, policy: PolicySettings, rows: TrainedRows, num_completions: int) -> int:
         """Operations of an update for a prompt with some completions."""
-        flops = costs.training_flops(
+        return costs.training_flops(
             self.model,
             rows.prompt,
             completion_tokens=rows.completion,
@@ -338,7 +337,6 @@ class RunPrograms:
             lora_config=self.policies.lora_config,
             num_completions=num_completions,
         )
-        return flops + (self._reference_flops(rows, num_completions) if policy.loss.kl_coef > 0 else 0)
 
 
 def _num_students(call: Call) -> int:

@@ -20,7 +20,7 @@ from soar_jax.rl.population import init_population, update_population
 from soar_jax.rl.train_step import UPDATE_METRICS, Metrics, TrainState
 from soar_jax.rng import split_key, stream_generator, stream_key
 from soar_jax.sampling.text import Draw
-from soar_jax.soar.kl_rewards import subtract_students_kl
+from soar_jax.soar.reference_kl import students_reference, subtract_students_kl
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.shown_answers import Pick, ShownAnswer
 from soar_jax.soar.student_rewards import student_rewards
@@ -223,12 +223,14 @@ def continue_population(
     shown: list[ShownAnswer] = []
     rollouts = _sample(setup, states, batches, plan=plan, step=0)
     for step in range(plan.num_steps):
+        reference_logprobs = students_reference(setup, rollouts, reference)
         answers = _graded(setup, rollouts, batches.asked(step, setup.config.inner.group_size))
-        net_rewards, kl = subtract_students_kl(setup, answers.rewards, answers.rollouts, reference=reference)
+        net_rewards, kl = subtract_students_kl(setup, answers.rewards, answers.rollouts, logprobs=reference_logprobs)
         advantages = np.asarray(advantage(net_rewards), np.float32)  # [P, Q, G]
         flat = parallel.shard_population(setup.mesh, advantages.reshape(len(advantages), -1))
-        batch = TrainBatch(rollouts=answers.rollouts, advantages=flat)
-        states, updates = _update(setup, states, batch, reference=reference, learning_rate=plan.learning_rates[step])
+        of_loss = reference_logprobs if setup.config.student.kl_in_loss else None
+        batch = TrainBatch(rollouts=answers.rollouts, advantages=flat, reference_logprobs=of_loss)
+        states, updates = _update(setup, states, batch, learning_rate=plan.learning_rates[step])
         if step + 1 < plan.num_steps:  # before the metrics are waited for, so that the devices work meanwhile
             rollouts = _sample(setup, states, batches, plan=plan, step=step + 1)
         batches.count(step, answers.is_right)
@@ -279,7 +281,7 @@ def _sample(setup: Setup, states: TrainState, batches: _Batches, *, plan: Episod
 
 
 def _update(
-    setup: Setup, states: TrainState, batch: TrainBatch, *, reference: Params, learning_rate: float
+    setup: Setup, states: TrainState, batch: TrainBatch, *, learning_rate: float
 ) -> tuple[TrainState, list[Metrics]]:
     """Updates every student on a batch; returns the metrics [P] of each update."""
     student = setup.student
@@ -288,7 +290,6 @@ def _update(
         return update_population(
             states,
             batch,
-            reference if student.loss.kl_coef > 0 else None,
             frozen_base=setup.sampler.frozen_base,
             learning_rate=learning_rate,
             **student.update_options(setup.mesh, setup.sampler.model),
@@ -361,6 +362,8 @@ def update_repeatedly(
 ) -> tuple[TrainState, list[Metrics]]:
     """Updates a policy or a population `updates_per_batch` times on a batch; returns the metrics of each update."""
     updates = []
+    if batch.reference_logprobs is not None:
+        setup.meter.add_reference(TrainedRows.of(batch.rollouts, np.ones(batch.advantages.shape, bool)))
     for _ in range(policy.updates_per_batch):
         state, metrics = update(state)
         setup.meter.watch(metrics["loss"])
@@ -371,10 +374,9 @@ def update_repeatedly(
 
 def _meter_training(setup: Setup, batch: TrainBatch, policy: PolicySettings) -> None:
     """Meters the work of an update; without a KL term in the loss, rows of zero advantage need none."""
-    has_reference = policy.loss.kl_coef > 0
     advantages = processes.to_host(batch.advantages)
-    is_trained = np.ones(advantages.shape, bool) if has_reference else advantages != 0
-    setup.meter.add_training(TrainedRows.of(batch.rollouts, is_trained), has_reference)
+    is_trained = np.ones(advantages.shape, bool) if policy.loss.kl_coef > 0 else advantages != 0
+    setup.meter.add_training(TrainedRows.of(batch.rollouts, is_trained))
 
 
 def _require_finite(metrics: dict[str, np.ndarray], where: str, first_student: int) -> None:

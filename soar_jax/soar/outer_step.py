@@ -44,8 +44,8 @@ from soar_jax.model.parameters import Params
 from soar_jax.rl.indicators import mean, means
 from soar_jax.soar import ledger, teacher
 from soar_jax.soar.grounded_reward import TrainedStudents, solve_rates, train_students
-from soar_jax.soar.kl_rewards import subtract_teachers_kl
 from soar_jax.soar.promotion import decide
+from soar_jax.soar.reference_kl import subtract_teachers_kl
 from soar_jax.soar.setup import Setup, selection_accuracy
 from soar_jax.soar.state import Progress, Promotion, RunArrays, StepResult
 from soar_jax.soar.teacher import Datasets

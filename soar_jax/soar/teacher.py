@@ -20,6 +20,7 @@ from soar_jax.rl.population import update_policy
 from soar_jax.rl.schedules import learning_rates
 from soar_jax.rl.train_step import UPDATE_METRICS, Metrics, TrainState
 from soar_jax.soar.inner_loop import QuestionSets, update_repeatedly
+from soar_jax.soar.reference_kl import teachers_reference
 from soar_jax.soar.rejection_sampling import draw_until_well_formed
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.teacher_draws import TeacherDraw, draw_completions
@@ -149,6 +150,8 @@ def teach(
         return state, {}
     batch = TrainBatch(rollouts=datasets.rollouts, advantages=datasets.row_advantages(advantages))
     batch = parallel.replicate(setup.mesh, batch)
+    if teacher.loss.kl_coef > 0:
+        batch = batch.replace(reference_logprobs=teachers_reference(setup, batch.rollouts))
     section = setup.config.teacher
     rates = learning_rates(section, setup.config.num_outer_steps, section.warmup_steps)
 
@@ -156,7 +159,6 @@ def teach(
         return update_policy(
             state,
             batch,
-            setup.base_weights if teacher.loss.kl_coef > 0 else None,
             frozen_base=setup.sampler.frozen_base,
             learning_rate=rates[step],
             **teacher.update_options(setup.mesh, setup.sampler.model),

@@ -133,25 +133,25 @@ class WorkMeter:
         self.num_tokens += num_tokens
         self._add(Work(sampled_tokens=num_tokens, flops=flops, decoding_bytes=read), self._phase)
 
-    def add_training(self, rows: TrainedRows, has_reference: bool) -> None:
+    def add_training(self, rows: TrainedRows) -> None:
         """Adds rows that were trained on."""
         if rows.num_rows == 0:
             return
 
         def flops(num_completions: int) -> int:
             """Of a prompt with some completions."""
-            sizes = {"prompt_tokens": rows.prompt, "completion_tokens": rows.completion}
-            count = costs.useful_training_flops(
-                self._model, **sizes, lora_config=self._lora_config, num_completions=num_completions
+            return costs.useful_training_flops(
+                self._model,
+                rows.prompt,
+                completion_tokens=rows.completion,
+                lora_config=self._lora_config,
+                num_completions=num_completions,
             )
-            if has_reference:
-                count += costs.reference_flops(self._model, **sizes, num_completions=num_completions)
-            return count
 
         self._add(Work(flops=rows.sum(flops)), self._phase)
 
     def add_reference(self, rows: TrainedRows) -> None:
-        """Adds rows that the reference policy alone evaluated."""
+        """Adds rows that the reference policy evaluated."""
 
         def flops(num_completions: int) -> int:
             return costs.reference_flops(self._model, rows.prompt, rows.completion, num_completions=num_completions)

@@ -22,8 +22,8 @@ from soar_jax.rl.losses import LossSettings  # noqa: E402
 from soar_jax.rl.population import (  # noqa: E402
     init_policy,
     init_population,
-    policy_kl,
-    population_kl,
+    policy_reference_logprobs,
+    population_reference_logprobs,
     update_policy,
     update_population,
 )
@@ -87,13 +87,13 @@ class Policy:
         return {"mesh": self.mesh, "model": self.base.config, "settings": settings, **sizes}
 
     @property
-    def comparing(self) -> dict[str, Any]:
+    def evaluating(self) -> dict[str, Any]:
         return {"mesh": self.mesh, "model": self.base.config, "loss": LOSS, "rows_per_micro_batch": 8}
 
     @property
     def updating(self) -> dict[str, Any]:
-        more = {"reference": None, "frozen_base": self.frozen_base, "learning_rate": LEARNING_RATE, "optimizer": ADAM}
-        return self.comparing | more
+        more = {"frozen_base": self.frozen_base, "learning_rate": LEARNING_RATE, "optimizer": ADAM}
+        return self.evaluating | more
 
     @property
     def reference(self) -> Any:
@@ -114,7 +114,7 @@ def one_policy(policy: Policy) -> dict[str, Any]:
     )
     state = init_policy(weights, mesh=mesh, model=policy.base.config, optimizer=ADAM)
     state, metrics = update_policy(state, batch, **policy.updating)
-    kl = policy_kl(batch.rollouts, policy.reference, policy.frozen_base, **policy.comparing)
+    reference = policy_reference_logprobs(batch.rollouts, policy.reference, policy.frozen_base, **policy.evaluating)
     moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
     return {
         "tokens": processes.to_host(rollouts.tokens).tolist(),
@@ -124,7 +124,7 @@ def one_policy(policy: Policy) -> dict[str, Any]:
         "grad_norm": float(metrics["grad_norm"]),
         "first_moments": [np.abs(processes.to_host(leaf)).sum().item() for leaf in moments],
         "weights": [processes.to_host(leaf).ravel()[:50].tolist() for leaf in jax.tree.leaves(state.weights)],
-        "kl": processes.to_host(kl).tolist(),
+        "reference": processes.to_host(reference).tolist(),
     }
 
 
@@ -142,10 +142,10 @@ def population(policy: Policy) -> dict[str, Any]:
     )
     batches = TrainBatch(rollouts=rollouts, advantages=advantages)
     states, metrics = update_population(states, batches, population_batch=1, **policy.updating)
-    kl = population_kl(rollouts, policy.reference, policy.frozen_base, **policy.comparing)
+    reference = population_reference_logprobs(rollouts, policy.reference, policy.frozen_base, **policy.evaluating)
     return {
         "population_tokens": processes.to_host(rollouts.tokens).tolist(),
-        "population_kl": processes.to_host(kl).tolist(),
+        "population_reference": processes.to_host(reference).tolist(),
         "population_loss": processes.to_host(metrics["loss"]).tolist(),
         "students": [
             processes.to_host(leaf)[:, ..., :2].ravel()[:64].tolist() for leaf in jax.tree.leaves(states.weights)

@@ -245,7 +245,7 @@ def trained(width, remat="none", lora_config=None):
     )
 
 
-def test_kl_in_the_reward_takes_a_forward_pass_of_the_reference(config):
+def test_the_kl_divergence_takes_a_forward_pass_of_the_reference(config):
     for policy in (config.student, config.teacher):
         policy.update(kl="k1_in_reward", kl_coef=0.1)
     half = dataclasses.replace(ASSUMED, trained_share=0.5)
@@ -254,13 +254,18 @@ def test_kl_in_the_reward_takes_a_forward_pass_of_the_reference(config):
     cost = cost_of(config, "students' updates", assumed=half)
     assert cost.training_flops == pytest.approx(forward + backward / 2)
     assert (cost.rollouts, cost.sampling_flops) == (0, 0)
-    compared = [call for call in phases_of(config)["updating the teacher"] if call.is_kl]
-    assert [(call.program, call.rows_compared, call.num_calls) for call in compared] == [("policy_kl", 10, 6)]
-    (students,) = [call for call in phases_of(config)["students' updates"] if call.is_kl]
-    assert (students.program, students.rows_compared, students.num_calls) == ("population_kl", 144, 6 * 2)
+    (teachers,) = [call for call in phases_of(config)["updating the teacher"] if call.is_reference]
+    assert (teachers.program, teachers.rows_compared) == ("policy_reference_logprobs", 10)
+    assert teachers.num_calls == 6
+    (students,) = [call for call in phases_of(config)["students' updates"] if call.is_reference]
+    assert (students.program, students.rows_compared) == ("population_reference_logprobs", 144)
+    assert students.num_calls == 6 * 2
     config.student.kl = "k3_in_loss"  # every row is trained on
     in_loss = cost_of(config, "students' updates", assumed=half)
     assert in_loss.training_flops == pytest.approx(forward + backward)
+    config.student.update(clip_ratio=0.2, updates_per_batch=3)  # they share the reference's pass
+    repeated = cost_of(config, "students' updates", assumed=half)
+    assert repeated.training_flops == pytest.approx(forward + 3 * backward)
 
 
 @pytest.mark.parametrize(

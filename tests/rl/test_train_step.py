@@ -28,14 +28,14 @@ RATE = 1e-2
 def test_clipped_tokens_have_no_gradient(tiny_model, tiny_params, batch):
     clipped = dataclasses.replace(LOSS, clip_ratio=0.2)
     gradient_of = jax.grad(policy_gradient_loss, has_aux=True)
-    on_policy, _ = gradient_of(tiny_params, batch, None, model=tiny_model, settings=LOSS)
-    same, _ = gradient_of(tiny_params, batch, None, model=tiny_model, settings=clipped)
+    on_policy, _ = gradient_of(tiny_params, batch, model=tiny_model, settings=LOSS)
+    same, _ = gradient_of(tiny_params, batch, model=tiny_model, settings=clipped)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), on_policy, same)  # ratio 1
     positive = batch.replace(
         advantages=jnp.abs(batch.advantages),
         rollouts=batch.rollouts.replace(sampler_logprobs=batch.rollouts.sampler_logprobs - 1.0),  # ratio e
     )
-    gradient, _ = gradient_of(tiny_params, positive, None, model=tiny_model, settings=clipped)
+    gradient, _ = gradient_of(tiny_params, positive, model=tiny_model, settings=clipped)
     assert optax.tree.norm(gradient) == 0
 
 
@@ -58,7 +58,7 @@ def test_importance_weights_are_truncated_and_constant(tiny_model, tiny_params, 
 
     value, gradient = jax.value_and_grad(by_hand)(tiny_params)
     (loss, comparison), found = jax.value_and_grad(policy_gradient_loss, has_aux=True)(
-        tiny_params, shifted, None, model=tiny_model, settings=capped
+        tiny_params, shifted, model=tiny_model, settings=capped
     )
     assert loss == pytest.approx(float(value), rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, gradient)
@@ -90,14 +90,14 @@ def test_tokens_are_counted_by_the_distance_of_their_ratio_to_1():
 def test_the_divergence_to_the_reference_is_per_token(tiny_model, tiny_params, batch):
     reference = jax.tree.map(lambda leaf: leaf * 1.1, tiny_params)
     settings = dataclasses.replace(LOSS, kl_coef=0.1)
-    _, comparison, _ = accumulated_gradient(
-        tiny_params, batch, reference, None, tiny_model, settings, rows_per_micro_batch=2
-    )
     own, other = (
         policy_logprobs(
             params, tiny_model, batch.rollouts, temperature=LOSS.temperature, chunk_tokens=LOSS.chunk_tokens
         )
         for params in (tiny_params, reference)
+    )
+    _, comparison, _ = accumulated_gradient(
+        tiny_params, batch.replace(reference_logprobs=other), None, tiny_model, settings, rows_per_micro_batch=2
     )
     k3 = (np.exp(other - own) - (other - own) - 1) * completion_mask(batch.rollouts)
     metrics = comparison_metrics(comparison, has_reference=True)
@@ -116,10 +116,10 @@ def test_steps_equal_optax_adamw_with_a_schedule(tiny_model, tiny_params, batch,
     )
     weights, opt_state = tiny_params, reference.init(tiny_params)
     state = init_train_state(tiny_params, make_optimizer(settings))
-    options = {"reference": None, "frozen_base": None, "model": tiny_model, "loss": LOSS, "optimizer": settings}
+    options = {"frozen_base": None, "model": tiny_model, "loss": LOSS, "optimizer": settings}
     step = jax.jit(functools.partial(train_step, rows_per_micro_batch=2, **options))
     for index in range(5):
-        _, _, gradient = accumulated_gradient(weights, batch, None, None, tiny_model, LOSS, rows_per_micro_batch=2)
+        _, _, gradient = accumulated_gradient(weights, batch, None, tiny_model, LOSS, rows_per_micro_batch=2)
         updates, opt_state = reference.update(gradient, opt_state, weights)
         weights = optax.apply_updates(weights, updates)
         state, _ = step(state, batch, float(schedule(index)))
@@ -135,13 +135,14 @@ def test_a_batch_without_a_signal_leaves_the_state_as_it_is(tiny_model, tiny_par
     step = functools.partial(
         train_step,
         learning_rate=RATE,
-        reference=tiny_params if kl_coef else None,
         frozen_base=None,
         model=tiny_model,
         loss=dataclasses.replace(LOSS, kl_coef=kl_coef),
         optimizer=ADAMW,
         rows_per_micro_batch=2,
     )
+    if kl_coef:
+        batch = batch.replace(reference_logprobs=batch.rollouts.sampler_logprobs)
     moved, _ = step(init_train_state(tiny_params, make_optimizer(ADAMW)), batch)
     after, metrics = step(moved, batch.replace(advantages=np.zeros_like(batch.advantages)))
     assert metrics["active_share"] == 0
@@ -151,7 +152,7 @@ def test_a_batch_without_a_signal_leaves_the_state_as_it_is(tiny_model, tiny_par
 
 def test_a_learning_rate_scale_is_a_factor_on_the_rate(tiny_model, tiny_params, batch):
     """On weight decay too."""
-    options = {"reference": None, "frozen_base": None, "model": tiny_model, "loss": LOSS, "rows_per_micro_batch": 2}
+    options = {"frozen_base": None, "model": tiny_model, "loss": LOSS, "rows_per_micro_batch": 2}
     state = init_train_state(tiny_params, make_optimizer(ADAMW))
     scaled, _ = train_step(state, batch, 0.5, optimizer=dataclasses.replace(ADAMW, learning_rate_scale=8.0), **options)
     plain, _ = train_step(state, batch, 4.0, optimizer=ADAMW, **options)
@@ -164,7 +165,7 @@ def test_optimizer_state_has_the_tree_of_earlier_checkpoints(tiny_params):
 
 
 def test_train_step_is_the_program_of_one_policy(tiny_model, tiny_params, batch):
-    options = {"reference": None, "frozen_base": None, "model": tiny_model, "loss": LOSS, "optimizer": ADAMW}
+    options = {"frozen_base": None, "model": tiny_model, "loss": LOSS, "optimizer": ADAMW}
     options["rows_per_micro_batch"] = 2
     fresh = init_train_state(tiny_params, make_optimizer(ADAMW))
     state, metrics = train_step(fresh, batch, RATE, **options)
@@ -193,7 +194,6 @@ def test_population_of_three_equals_three_students(tiny_model, tiny_params, batc
             trained, metrics = update_population(
                 trained,
                 batches,
-                reference=None,
                 frozen_base=None,
                 learning_rate=RATE,
                 mesh=mesh,
@@ -206,7 +206,6 @@ def test_population_of_three_equals_three_students(tiny_model, tiny_params, batc
                 alone, one = update_policy(
                     alone,
                     batch.replace(advantages=batch.advantages * scale),
-                    reference=None,
                     frozen_base=None,
                     learning_rate=RATE,
                     mesh=mesh,
@@ -233,7 +232,6 @@ def test_sharding_over_two_devices_changes_no_student(tiny_model, tiny_params, b
         state, _ = update_population(
             states,
             parallel.shard_population(mesh, batches),
-            reference=None,
             frozen_base=None,
             learning_rate=RATE,
             mesh=mesh,

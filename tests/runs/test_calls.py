@@ -15,8 +15,8 @@ from soar_jax.integers import ceil_div
 from soar_jax.rl.population import (
     changed_shares,
     init_population,
-    policy_kl,
-    population_kl,
+    policy_reference_logprobs,
+    population_reference_logprobs,
     take_student,
     update_policy,
     update_population,
@@ -34,8 +34,14 @@ PROGRAMS = {
     "sample_population": (sample_population, lambda given: (num_policies(given), *draw_of_prompts(given))),
     "update_policy": (update_policy, lambda given: (1, *given["batch"].advantages.shape)),
     "update_population": (update_population, lambda given: given["batches"].advantages.shape),
-    "policy_kl": (policy_kl, lambda given: (1, *given["rollouts"].lengths.shape)),
-    "population_kl": (population_kl, lambda given: given["rollouts"].lengths.shape),
+    "policy_reference_logprobs": (
+        policy_reference_logprobs,
+        lambda given: (1, *given["rollouts"].lengths.shape),
+    ),
+    "population_reference_logprobs": (
+        population_reference_logprobs,
+        lambda given: given["rollouts"].lengths.shape,
+    ),
     "init_population": (init_population, lambda given: (given["size"],)),
     "changed_shares": (changed_shares, lambda given: (len(jax.tree.leaves(given["weights"])[0]),)),
     "take_student": (take_student, lambda given: (len(jax.tree.leaves(given["weights"])[0]),)),
@@ -56,7 +62,12 @@ FEW = {"evaluation.num_samples": 6, "evaluation.pass_at": (1,), "outer.reward_sa
 RUNS = {
     "promotions": (
         "soar_math",
-        {"student.updates_per_batch": 2, "student.clip_ratio": 0.2, "final.students": ("curriculum", "promoted")}
+        {
+            "student.updates_per_batch": 2,
+            "student.clip_ratio": 0.2,
+            "student.kl_coef": 0.01,
+            "final.students": ("curriculum", "promoted"),
+        }
         | WAVES
         | PROMOTES,
     ),
@@ -99,7 +110,7 @@ def draw_of_prompts(given):
 
 def listed(call):
     """The shape of one of a listed call's calls."""
-    if call.updates or call.is_kl:
+    if call.updates or call.is_reference:
         return call.policies_per_call, call.prompts_per_call * call.samples
     if not call.samples:
         return (call.prompts_per_call if call.program == "mean_pooled" else call.policies_per_call,)

@@ -121,8 +121,8 @@ def test_kl_keeps_no_second_whole_model_in_memory(rank, kl):
     )
     assert runs.state() == without.state()  # the reference is a policy that is there anyway
     inputs = {program.name: program.inputs for program in RunPrograms(runs).programs()}
-    name = "updating the teacher" if kl == "k3_in_loss" else "comparing the teacher"
-    assert "base policy" in inputs[name]
+    assert "base policy" in inputs["the teacher's reference"]
+    assert "base policy" not in inputs["updating the teacher"]
     if rank:  # the base policy is adapters, beside the frozen base that all policies share
         assert bytes_a_device(runs.policies.weights()) < bytes_a_device(runs.policies.frozen_base()) / 5
         assert runs.state()["base policy"] == bytes_a_device(runs.policies.weights())
@@ -135,7 +135,7 @@ def test_programs_of_kl_in_the_reward_can_be_lowered():
         for key, value in (("kl_coef", 0.1), ("kl", "k1_in_reward"))
     }
     programs = {program.name: program for program in RunPrograms(run_on_one_device(make_config(**changes))).programs()}
-    for name, has_population in (("comparing students", True), ("comparing the teacher", False)):
+    for name, has_population in (("students' reference", True), ("the teacher's reference", False)):
         program = programs[name]
         assert program.has_population == has_population
         assert 0 < program.flops < programs["updating students" if has_population else "updating the teacher"].flops

@@ -15,8 +15,8 @@ def test_work_is_counted_per_phase_and_taken_once(tiny_model):
         meter.add_prefill(np.array([4, 6]))
         meter.add_completions(np.full(8, 5), np.full(8, 3), num_slots=4)
     with meter.phase("training"):
-        meter.add_training(rows, has_reference=False)
-        meter.add_training(dataclasses.replace(rows, num_rows=0, num_prompts=0), has_reference=False)
+        meter.add_training(rows)
+        meter.add_training(dataclasses.replace(rows, num_rows=0, num_prompts=0))
     with meter.phase("comparing"):
         meter.add_reference(rows)
     taken = meter.take()

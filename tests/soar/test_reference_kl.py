@@ -1,4 +1,4 @@
-"""KL in the reward, with the embedded model."""
+"""The KL divergence to the reference, with the embedded model."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from soar_jax.rl.losses import policy_logprobs
 from soar_jax.runs.build import build
 from soar_jax.sampling.text import Draw
 from soar_jax.soar.inner_loop import EpisodePlan, train_population
-from soar_jax.soar.kl_rewards import subtract_students_kl, subtract_teachers_kl
+from soar_jax.soar.reference_kl import students_reference, subtract_students_kl, subtract_teachers_kl
 from soar_jax.types import RolloutBatch, map_rows
 from tests.configs import make_config
 
@@ -62,8 +62,9 @@ def test_a_students_rewards_are_reduced_by_its_completions(setup, reference):
     flat = sampled(setup, 16)
     by_student = map_rows(lambda leaf: np.asarray(leaf).reshape(2, 8, *leaf.shape[1:]), flat)
     by_student = by_student.replace(prompts=jax.tree.map(lambda leaf: np.stack([leaf] * 2), flat.prompts))
+    by_student = parallel.shard_population(setup.mesh, by_student)
     found, kl = subtract_students_kl(
-        setup, rewards, parallel.shard_population(setup.mesh, by_student), reference=reference
+        setup, rewards, by_student, logprobs=students_reference(setup, by_student, reference)
     )
     expected = divergences(reference, setup, flat)
     assert np.abs(expected).max() > 0.1
@@ -102,7 +103,7 @@ def test_nothing_runs_where_kl_is_not_in_the_reward(setup):
     other = dataclasses.replace(setup, config=make_config(**KL | SMALL | in_loss))
     frozen = dataclasses.replace(setup, config=make_config(**KL | SMALL | {"teacher.train": False}))
     for found, kl in (
-        subtract_students_kl(other, rewards, nothing, reference=None),
+        subtract_students_kl(other, rewards, nothing, logprobs=None),
         subtract_teachers_kl(other, rewards, nothing),
         subtract_teachers_kl(frozen, rewards, nothing),
     ):

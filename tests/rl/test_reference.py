@@ -1,4 +1,6 @@
-"""The KL divergence to the reference, as a part of rewards: losses.kl_to_reference and its compiled programs."""
+"""Log-probabilities under the reference policy, and its compiled programs."""
+
+import dataclasses
 
 import jax
 import numpy as np
@@ -8,9 +10,10 @@ from soar_jax import parallel
 from soar_jax.config.policy_sections import LoRASection, StudentSection
 from soar_jax.model import lora
 from soar_jax.model.lora import FrozenBase
-from soar_jax.rl.losses import LossSettings, kl_to_reference, policy_logprobs
+from soar_jax.rl.losses import LossSettings, policy_logprobs
 from soar_jax.rl.policy import policy_settings
-from soar_jax.rl.population import policy_kl, population_kl
+from soar_jax.rl.population import policy_reference_logprobs, population_reference_logprobs
+from soar_jax.rl.reference import reference_logprobs
 from soar_jax.sampling.sampler import SamplingSettings, sample
 from soar_jax.types import PromptBatch, map_rows
 
@@ -27,44 +30,23 @@ def rollouts(tiny_model, tiny_params):
 
 
 def row_by_row(reference, model, rollouts):
-    """The divergence of one row after another, from the log-probabilities of whole batches."""
+    """Log-probabilities from the whole batch at its limit, and 0 after each completion."""
     logprobs = policy_logprobs(reference, model, rollouts, temperature=0.8, chunk_tokens=1000)
-    return [
-        sum(float(rollouts.sampler_logprobs[row, slot]) - float(logprobs[row, slot]) for slot in range(length))
-        for row, length in enumerate(rollouts.lengths)
-    ]
+    return np.where(np.arange(5) < np.asarray(rollouts.lengths)[:, None], logprobs, 0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rows", [1, 4, 64])
-def test_divergence_is_summed_over_the_tokens_of_a_completion(tiny_model, tiny_params, rollouts, rows):
+@pytest.mark.parametrize("bucket_tokens", [pytest.param((), marks=pytest.mark.slow), (2, 4)])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(64, marks=pytest.mark.slow)])
+def test_micro_batches_and_buckets_change_no_logprob(tiny_model, tiny_params, rollouts, rows, bucket_tokens):
     reference = jax.tree.map(lambda leaf: leaf * 1.3, tiny_params)
-    found = kl_to_reference(reference, tiny_model, rollouts, settings=LOSS, rows_per_micro_batch=rows)
+    settings = dataclasses.replace(LOSS, bucket_tokens=bucket_tokens)
+    evaluate = jax.jit(reference_logprobs, static_argnames=("model", "settings", "rows_per_micro_batch"))
+    found = evaluate(reference, tiny_model, rollouts, settings=settings, rows_per_micro_batch=rows)
     expected = row_by_row(reference, tiny_model, rollouts)
+    assert len(set(np.asarray(rollouts.lengths).tolist())) > 1
     np.testing.assert_allclose(found, expected, atol=2e-5)
-    assert min(abs(value) for value in expected) > 1e-3
-    same = kl_to_reference(tiny_params, tiny_model, rollouts, settings=LOSS, rows_per_micro_batch=rows)
-    np.testing.assert_allclose(same, np.zeros(6), atol=2e-5)  # the sampler itself
-
-
-@pytest.mark.slow
-def test_mean_over_samples_is_the_kl_divergence(tiny_model, tiny_params):
-    """Of one token: sum over the vocabulary of p * log(p / q)."""
-    reference = jax.tree.map(lambda leaf: leaf * 1.3, tiny_params)
-    prompts = PromptBatch(tokens=np.array([[5, 3]], np.int32), lengths=np.array([2], np.int32))
-    settings = SamplingSettings(max_completion_tokens=1, temperature=0.8, top_p=1.0, stop_ids=(-1,), pad_id=0)
-    drawn = sample(
-        tiny_params, prompts, key=jax.random.key(0), model=tiny_model, settings=settings, samples_per_prompt=1000
-    )
-    every = map_rows(lambda leaf: leaf[:11], drawn).replace(tokens=np.arange(11, dtype=np.int32)[:, None])
-    ours, theirs = (
-        policy_logprobs(params, tiny_model, every, temperature=0.8, chunk_tokens=1000)[:, 0]
-        for params in (tiny_params, reference)
-    )
-    expected = float(np.sum(np.exp(ours) * (ours - theirs)))
-    found = kl_to_reference(reference, tiny_model, drawn, settings=LOSS, rows_per_micro_batch=500)
-    assert expected > 0.01
-    assert float(found.mean()) == pytest.approx(expected, abs=4 * float(found.std()) / 1000**0.5)
+    same = evaluate(tiny_params, tiny_model, rollouts, settings=settings, rows_per_micro_batch=rows)
+    np.testing.assert_allclose(same, np.where(expected != 0, rollouts.sampler_logprobs, 0), atol=2e-5)
 
 
 @pytest.mark.slow
@@ -78,10 +60,11 @@ def test_programs_of_a_policy_and_of_a_population_give_the_same(tiny_model, tiny
     for size in (1, 2):
         mesh = parallel.make_mesh(size)
         frozen, whole = parallel.replicate(mesh, reference), parallel.replicate(mesh, rollouts)
-        alone = policy_kl(whole, frozen, None, mesh=mesh, **options)
+        alone = policy_reference_logprobs(whole, frozen, None, mesh=mesh, **options)
         np.testing.assert_allclose(alone, expected, atol=2e-5)
-        students = population_kl(parallel.shard_population(mesh, halves), frozen, None, mesh=mesh, **options)
-        np.testing.assert_allclose(students, np.reshape(expected, (2, 3)), atol=2e-5)
+        halves = parallel.shard_population(mesh, halves)
+        students = population_reference_logprobs(halves, frozen, None, mesh=mesh, **options)
+        np.testing.assert_allclose(students, np.reshape(expected, (2, 3, 5)), atol=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -99,5 +82,5 @@ def test_reference_of_adapters_is_the_base_itself(tiny_model, tiny_params, rollo
     adapters = lora.init_adapters(settings, tiny_model, jax.random.key(1))
     frozen_base = FrozenBase(tiny_params, np.float32(2.0))
     options = {"mesh": parallel.make_mesh(1), "model": tiny_model, "loss": LOSS, "rows_per_micro_batch": 2}
-    found = policy_kl(rollouts, adapters, frozen_base, **options)
-    np.testing.assert_allclose(found, policy_kl(rollouts, tiny_params, None, **options), atol=1e-6)
+    found = policy_reference_logprobs(rollouts, adapters, frozen_base, **options)
+    np.testing.assert_allclose(found, policy_reference_logprobs(rollouts, tiny_params, None, **options), atol=1e-6)
