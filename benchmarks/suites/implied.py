@@ -167,19 +167,17 @@ def _decode_step(mesh: Mesh, config: RunConfig, model: ModelConfig, prompt: int)
         on_chip = _Chip(mesh=mesh)
         params = jax.eval_shape(lambda params: decoder.decoding_params(params, model), abstract_params(model))
         heads = rows, model.num_kv_heads
-        stacked = (model.num_layers,) if model.scans_decoding else ()
-        key: Any = on_chip.array((*stacked, *heads, model.head_dim, slots), model.dtype)
-        value: Any = on_chip.array((*stacked, *heads, slots, model.head_dim), model.dtype)
+        key: Any = on_chip.array((*heads, model.head_dim, slots), model.dtype)
+        value: Any = on_chip.array((*heads, slots, model.head_dim), model.dtype)
         one_layer = KVCache(key, value)
         if model.int8_cache:
-            quantize = jax.vmap(kv_cache.quantize) if model.scans_decoding else kv_cache.quantize
-            one_layer = on_chip.place(jax.eval_shape(quantize, one_layer))
+            one_layer = on_chip.place(jax.eval_shape(kv_cache.quantize, one_layer))
         return jax.jit(step, donate_argnums=4).lower(
             on_chip.place(params),
             on_chip.array((rows, 1), jnp.int32),
             on_chip.array((rows, 1), jnp.int32),
             on_chip.array((rows, slots), jnp.bool_),
-            one_layer if model.scans_decoding else (one_layer,) * model.num_layers,
+            (one_layer,) * model.num_layers,
             on_chip.array((), jnp.int32),
             on_chip.array((rows, slots), jnp.int32),
         )

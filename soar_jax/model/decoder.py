@@ -15,6 +15,7 @@ D model dim, F hidden dim, V vocabulary.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -25,7 +26,7 @@ import jax.numpy as jnp
 
 from soar_jax.model import attention, kv_cache, layout
 from soar_jax.model.config import ModelConfig, RopeScaling
-from soar_jax.model.kv_cache import KVCache
+from soar_jax.model.kv_cache import KVCache, StackedCache
 from soar_jax.model.lora import LoRALinear
 from soar_jax.model.parameters import Params, num_input_axes
 from soar_jax.model.products import float32_product
@@ -40,8 +41,9 @@ REMAT_POLICIES: dict[str, Any] = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # and the outputs of its matrix products
 }
 
-# One for each layer; or, where layers are scanned, one with stacked arrays [L, ...]. None where it is not kept.
-LayerCaches = tuple[KVCache | None, ...] | KVCache | None
+# One for each layer; or, where layers are scanned, one with stacked arrays [L, ...], which decoding updates in place.
+# None where it is not kept.
+LayerCaches = tuple[KVCache | None, ...] | KVCache | StackedCache | None
 
 _FULL, _WINDOW, _NO_ROPE = range(3)  # kinds of layers: full attention, a sliding window, full attention without RoPE
 
@@ -76,17 +78,20 @@ class _LayerContext(NamedTuple):
 class _CachePlace(NamedTuple):
     """Where a layer writes its keys and values."""
 
-    cache: KVCache | None  # of the layer; None: a new one
+    cache: KVCache | StackedCache | None  # of the layer, or of all; None: a new one
     first_slot: jax.Array | int  # where the T slots begin
-    layer: jax.Array | None = None  # [] int32, of a cache of stacked arrays
+    layer: jax.Array  # [] int32
 
-    def write(self, key: jax.Array, value: jax.Array) -> tuple[KVCache, KVCache]:
+    def write(self, key: jax.Array, value: jax.Array) -> tuple[KVCache | StackedCache, KVCache]:
         """Returns the cache with new keys and values, and that of this layer, which is the same or a part of it."""
-        if self.cache is None:
-            cache = KVCache(key, value)
-            return cache, cache
-        cache = kv_cache.write(self.cache, key, value=value, first_slot=self.first_slot, layer=self.layer)
-        return cache, cache if self.layer is None else kv_cache.of_layer(cache, self.layer)
+        if isinstance(self.cache, StackedCache):
+            arrays = kv_cache.write(self.cache.arrays, key, value=value, first_slot=self.first_slot, layer=self.layer)
+            stacked = dataclasses.replace(self.cache, arrays=arrays)
+            return stacked, stacked.layer(self.layer)
+        cache = KVCache(key, value)
+        if self.cache is not None:
+            cache = kv_cache.write(self.cache, key, value=value, first_slot=self.first_slot)
+        return cache, cache
 
 
 def decoding_params(params: Params, config: ModelConfig) -> Params:
@@ -176,7 +181,7 @@ def _layer(
     x: jax.Array,  # [B, T, D]
     context: _LayerContext,
     place: _CachePlace,
-) -> tuple[jax.Array, KVCache]:
+) -> tuple[jax.Array, KVCache | StackedCache]:
     """Computes one layer: the new x, and the cache of the place with the keys and values of the T slots."""
     normed = _norm(config, layer, name="attention_norm", x=x)
     query, key, value = (_heads(config, layer, x=normed, name=name) for name in ("query", "key", "value"))
@@ -241,7 +246,7 @@ def hidden_states(  # eleven parameters: one forward pass for training, prefill 
     With `prompt_of`, the `cache` is one of prompts, of `first_slot` slots: row b continues prompt prompt_of[b]. The
     cache is copied to the rows a layer at a time, and none is returned.
 
-    Layers that are scanned update a cache of stacked arrays in place.
+    A `StackedCache` is updated in place.
     """
     context_of = _layer_contexts(config, positions, key_valid, first_slot=first_slot, key_positions=key_positions)
     x = embed_tokens(params["embedding"], tokens)
@@ -253,47 +258,44 @@ def hidden_states(  # eleven parameters: one forward pass for training, prefill 
         layer: Params,
         index: jax.Array | int,
         kind: jax.Array | int,
-        layer_cache: KVCache | None,
-    ) -> tuple[jax.Array, KVCache | None]:
-        if prompt_of is not None and layer_cache is not None:
+        layer_cache: KVCache | StackedCache | None,
+    ) -> tuple[jax.Array, KVCache | StackedCache | None]:
+        if prompt_of is not None and isinstance(layer_cache, KVCache):
             layer_cache = kv_cache.for_rows(layer_cache, prompt_of, num_slots=x.shape[1])
         x, new_cache = _layer(
             config,
             layout.to_compute_sharding(cast_params(layer, config.dtype, index), config),
             x=x,
             context=context_of(kind),
-            place=_CachePlace(layer_cache, first_slot, jnp.asarray(index) if writes_stacked else None),
+            place=_CachePlace(layer_cache, first_slot, jnp.asarray(index)),
         )
         return x, new_cache if returns_cache else None
 
     kinds = [_kind(config, index) for index in range(config.num_layers)]
     returns_cache = keep_cache or (cache is not None and prompt_of is None)
     is_scanned = config.scans_layers and not isinstance(params["layers"], tuple)
-    writes_stacked = is_scanned and cache is not None and prompt_of is None
     if remat != "none":
         layer_step = jax.checkpoint(layer_step, policy=REMAT_POLICIES[remat], prevent_cse=not is_scanned)
     if is_scanned:
         layers = (params["layers"], jnp.arange(config.num_layers), jnp.array(kinds))
-        x, new_caches = _scan(layer_step, x, layers, cache=cast(KVCache | None, cache), in_place=writes_stacked)
+        x, new_caches = _scan(layer_step, x, layers, cast(KVCache | StackedCache | None, cache))
         return rms_norm(x, params["final_norm"], config), new_caches
     new_cache = []
     for index, kind in enumerate(kinds):
         layer_cache = None if cache is None else cast(tuple[KVCache, ...], cache)[index]
-        x, layer_cache = layer_step(x, _layer_params(params, index), index, kind, layer_cache)
-        new_cache.append(layer_cache)
+        x, layer_new = layer_step(x, _layer_params(params, index), index, kind, layer_cache)
+        new_cache.append(cast(KVCache | None, layer_new))
     return rms_norm(x, params["final_norm"], config), tuple(new_cache)
 
 
 def _scan(
-    layer_step: Callable[..., tuple[jax.Array, KVCache | None]],
+    layer_step: Callable[..., tuple[jax.Array, Any]],
     x: jax.Array,
     layers: tuple[Any, ...],
-    *,
-    cache: KVCache | None,
-    in_place: bool,
-) -> tuple[jax.Array, KVCache | None]:
-    """Scans the layers. Each gets its part of the cache and makes a new one; or, in place, gets and updates it all."""
-    if in_place:
+    cache: KVCache | StackedCache | None,
+) -> tuple[jax.Array, Any]:
+    """Scans the layers. Each gets its part of the cache and makes a new one, or gets all of it and updates its part."""
+    if isinstance(cache, StackedCache):
         return jax.lax.scan(lambda carry, layer: (layer_step(carry[0], *layer, carry[1]), None), (x, cache), layers)[0]
     return jax.lax.scan(lambda x, layer: layer_step(x, *layer), x, (*layers, cache))
 

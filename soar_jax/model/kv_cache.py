@@ -8,9 +8,11 @@ scaling the cache. Einsum letters as in `decoder.py`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 
@@ -25,14 +27,43 @@ class KVCache(NamedTuple):
 
     Heads come before slots, so that a decoding step reads each head's keys as one contiguous matrix. Keys have their
     slots last, the layout of their product with a query: the CPU backend would transpose them first, at up to eight
-    times the cost. A step updates its slot in place: layers are separate arrays, or their stacked arrays [L, ...] are
-    carried through a scan.
+    times the cost. A step updates its slot in place: layers are separate arrays, or a `StackedCache`.
     """
 
     key: jax.Array  # [B, K, H, S]
     value: jax.Array  # [B, K, S, H]
     key_scale: jax.Array | None = None  # [B, K, S] float32; key = int8 key * scale
     value_scale: jax.Array | None = None  # [B, K, S] float32
+
+
+@flax.struct.dataclass(kw_only=True)
+class StackedCache:
+    """The caches of all layers in arrays [L, ...], which are as large as they ever need to be.
+
+    Only the first rows and slots of each layer are in use: larger arrays would be a second copy while they are filled.
+    """
+
+    arrays: KVCache
+    num_rows: int = flax.struct.field(pytree_node=False)
+    num_slots: int = flax.struct.field(pytree_node=False)
+
+    def layer(self, index: jax.Array) -> KVCache:
+        """The part of a layer that is in use."""
+
+        def cut(axis: int, leaf: jax.Array) -> jax.Array:
+            sizes = [1, self.num_rows, *leaf.shape[2:]]
+            sizes[1 + axis] = self.num_slots
+            return jax.lax.dynamic_slice(leaf, [index, *[0] * (leaf.ndim - 1)], sizes)[0]
+
+        return map_arrays(cut, self.arrays)
+
+    def with_layer(self, index: jax.Array, new: KVCache) -> StackedCache:
+        """Writes the first rows and slots of a layer."""
+
+        def put(_: int, leaf: jax.Array, new_leaf: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_update_slice(leaf, new_leaf[None], [index, *[0] * (leaf.ndim - 1)])
+
+        return dataclasses.replace(self, arrays=map_arrays(put, self.arrays, new))
 
 
 _SLOT_AXES = 3, 2, 2, 2  # of a cache's arrays
@@ -72,11 +103,6 @@ def write(
         return constrain(leaf, *stacked, "rows", "kv_heads", *(None,) * (new_leaf.ndim - len(stacked) - 2))
 
     return map_arrays(update, cache, new)
-
-
-def of_layer(cache: KVCache, layer: jax.Array) -> KVCache:
-    """The cache of one layer in a cache of stacked arrays."""
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, layer, keepdims=False), cache)
 
 
 def for_rows(prompt_cache: KVCache, prompt_of: jax.Array, num_slots: int) -> KVCache:

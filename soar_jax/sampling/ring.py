@@ -11,18 +11,18 @@ than W steps; then the ring is widened, so that attention reads no more than the
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
 from soar_jax.integers import ceil_div
 from soar_jax.model import kv_cache
-from soar_jax.model.kv_cache import KVCache
+from soar_jax.model.kv_cache import KVCache, StackedCache
 
-Cache = tuple[KVCache, ...] | KVCache  # one per layer, or one with stacked arrays [L, ...]
+Cache = tuple[KVCache, ...] | StackedCache
 
 MIN_SIZE = 64  # narrower rings save less than another loop costs to compile
 _MAX_SIZES = 3
@@ -37,8 +37,23 @@ def sizes(num_tokens: int) -> tuple[int, ...]:
     return tuple(smallest * 2**index for index in range(count))
 
 
-def empty(prompt_cache: Cache, num_rows: int, ring_size: int) -> Cache:
-    """A zero cache of T + `ring_size` slots for `num_rows` rows, where `prompt_cache` has T slots."""
+def of_prompts(layers: tuple[KVCache, ...] | KVCache) -> Cache:
+    """The cache of prompts as prefill returns it, one for each layer or one with stacked arrays [L, ...]."""
+    if not isinstance(layers, KVCache):
+        return layers
+    return StackedCache(arrays=layers, num_rows=layers.key.shape[1], num_slots=layers.key.shape[-1])
+
+
+def empty(prompt_cache: Cache, num_rows: int, ring_size: int, widest: int) -> Cache:
+    """A zero cache of T + `ring_size` slots for `num_rows` rows, where `prompt_cache` has T slots.
+
+    Stacked arrays are allocated with a ring of `widest` slots, to which they widen.
+    """
+    if isinstance(prompt_cache, StackedCache):
+        layer = jax.eval_shape(prompt_cache.layer, jnp.int32(0))
+        (one,) = cast(tuple[KVCache], jax.eval_shape(lambda: empty((layer,), num_rows, widest, widest)))
+        arrays = jax.tree.map(lambda leaf: jnp.zeros((len(prompt_cache.arrays.key), *leaf.shape), leaf.dtype), one)
+        return StackedCache(arrays=arrays, num_rows=num_rows, num_slots=prompt_cache.num_slots + ring_size)
 
     def zeros(slot_axis: int, prompt_leaf: jax.Array) -> jax.Array:
         shape = list(prompt_leaf.shape)
@@ -76,15 +91,24 @@ def take_rows(cache: Cache, rows: jax.Array) -> Cache:
 
 def quantize(cache: Cache) -> Cache:
     """Rounds a cache to int8 with scales."""
-    if isinstance(cache, KVCache):
-        return jax.vmap(kv_cache.quantize)(cache)
+    if isinstance(cache, StackedCache):
+        return dataclasses.replace(cache, arrays=jax.vmap(kv_cache.quantize)(cache.arrays))
     return tuple(map(kv_cache.quantize, cache))
 
 
 def _map_arrays(function: Callable[..., jax.Array], *caches: Any) -> Cache:
-    """Applies `function(slot axis, array of each cache)` to every array of every layer."""
-    if isinstance(caches[0], KVCache):
-        return kv_cache.map_arrays(lambda axis, *leaves: jax.vmap(functools.partial(function, axis))(*leaves), *caches)
+    """Applies `function(slot axis, array of each cache)` to every array of every layer, if stacked in place."""
+    if isinstance(caches[0], StackedCache):
+
+        def new_layer(index: jax.Array, cache: StackedCache) -> KVCache:
+            return kv_cache.map_arrays(function, *(each.layer(index) for each in (cache, *caches[1:])))
+
+        def change(index: jax.Array, cache: StackedCache) -> StackedCache:
+            return cache.with_layer(index, new_layer(index, cache))
+
+        shape = jax.eval_shape(new_layer, jnp.int32(0), caches[0]).key.shape
+        changed = jax.lax.fori_loop(0, len(caches[0].arrays.key), change, caches[0])
+        return dataclasses.replace(changed, num_rows=shape[0], num_slots=shape[-1])
     return tuple(kv_cache.map_arrays(function, *layers) for layers in zip(*caches, strict=True))
 
 

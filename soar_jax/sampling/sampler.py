@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from soar_jax.integers import ceil_div
 from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
+from soar_jax.model.kv_cache import KVCache
 from soar_jax.model.parameters import Params
 from soar_jax.sampling import ring
 from soar_jax.types import PromptBatch, RolloutBatch
@@ -106,7 +107,7 @@ class _Decoding:
     num_rows: jax.Array  # [] int32, rows to decode; those from here to R are padding
     vmap_axis_name: str | None  # a vmapped axis whose members share one loop
 
-    def initial_state(self, num_slots: int, ring_size: int) -> _State:
+    def initial_state(self, num_slots: int, ring_sizes: tuple[int, ...]) -> _State:
         """State with all slots free and all rows waiting."""
         free = jnp.full(num_slots, self.keys.size, jnp.int32)
         shape = (self.keys.size, self.settings.max_completion_tokens)
@@ -118,7 +119,7 @@ class _Decoding:
             token=jnp.zeros_like(free),
             tokens=jnp.full(shape, self.settings.pad_id, jnp.int32),
             logprobs=jnp.zeros(shape, jnp.float32),
-            cache=ring.empty(self.prompt_cache, num_slots, ring_size),
+            cache=ring.empty(self.prompt_cache, num_slots, ring_sizes[0], widest=ring_sizes[-1]),
         )
 
     def fill(self, state: _State) -> _State:
@@ -231,7 +232,7 @@ class _Decoding:
 def _decode(rows: _Decoding, num_slots: int) -> _State:
     """Decodes all rows: first in a ring that widens, then in the widest ring with fewer and fewer slots."""
     ring_sizes = ring.sizes(rows.settings.max_completion_tokens - 1)  # a row's last token is never read
-    state = rows.initial_state(num_slots, ring_sizes[0])
+    state = rows.initial_state(num_slots, ring_sizes)
     for ring_size in ring_sizes[:-1]:
         state = rows.decode(state, ring_size, functools.partial(rows.fits_in_ring, ring_size=ring_size))
         state = state._replace(cache=ring.widen(state.cache, rows.prompts.tokens.shape[1]))
@@ -257,7 +258,9 @@ def _prefill(params: Params, prompts: PromptBatch, model: ModelConfig) -> tuple[
     hidden, cache = decoder.hidden_states(
         params, model, tokens=prompts.tokens, positions=positions, key_valid=is_token, keep_cache=True
     )
-    prompt_cache = ring.quantize(cast(ring.Cache, cache)) if model.int8_cache else cast(ring.Cache, cache)
+    prompt_cache = ring.of_prompts(cast(tuple[KVCache, ...] | KVCache, cache))
+    if model.int8_cache:
+        prompt_cache = ring.quantize(prompt_cache)
     last = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)[:, 0]
     return prompt_cache, decoder.logits(params, model, last)
 

@@ -8,7 +8,7 @@ import pytest
 from soar_jax import parallel
 from soar_jax.model import decoder, layout, parameters
 from soar_jax.model.config import RopeScaling
-from soar_jax.model.kv_cache import KVCache
+from soar_jax.model.kv_cache import KVCache, StackedCache
 
 
 # Unrolled; with a scan for the full forward; and with scans for both.
@@ -36,7 +36,10 @@ def test_cached_decoding_equals_the_full_forward(tiny_model, num_layers, scans_d
         key = jnp.pad(layer.key, ((0, 0), (0, 0), (0, 0), (0, 3)))
         return KVCache(key, jnp.pad(layer.value, ((0, 0), (0, 0), (0, 3), (0, 0))))
 
-    cache = jax.vmap(add_slots)(cache) if scans_decoding else tuple(map(add_slots, cache))
+    if scans_decoding:
+        cache = StackedCache(arrays=jax.vmap(add_slots)(cache), num_rows=2, num_slots=7)
+    else:
+        cache = tuple(map(add_slots, cache))
     for slot in range(4, 7):
         hidden, cache = decoder.hidden_states(
             params,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from soar_jax.model import attention, kv_cache
-from soar_jax.model.kv_cache import KVCache
+from soar_jax.model.kv_cache import KVCache, StackedCache
 from soar_jax.telemetry import costs
 
 
@@ -48,6 +48,24 @@ def test_writes_slot_by_slot_give_the_full_cache(make):
         key, value = plain.key[..., slot : slot + 1], plain.value[:, :, slot : slot + 1]
         cache = jax.jit(kv_cache.write)(cache, key, value, slot)
     jax.tree.map(np.testing.assert_array_equal, cache, make(plain))
+
+
+def test_a_stacked_cache_uses_the_first_rows_and_slots_of_a_layer():
+    arrays = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *(kv_cache.quantize(plain_cache(seed=n)) for n in range(3))
+    )
+    cache = StackedCache(arrays=arrays, num_rows=1, num_slots=4)
+    layer = cache.layer(jnp.int32(2))
+    np.testing.assert_array_equal(layer.key, arrays.key[2, :1, ..., :4])
+    np.testing.assert_array_equal(layer.value, arrays.value[2, :1, :, :4])
+    assert (layer.key_scale.shape, layer.value_scale.shape) == ((1, 3, 4), (1, 3, 4))
+    doubled = cache.with_layer(jnp.int32(1), jax.tree.map(lambda leaf: 2 * leaf, layer))
+    np.testing.assert_array_equal(doubled.layer(jnp.int32(1)).key_scale, 2 * layer.key_scale)
+    for name in ("key", "value"):
+        changed = np.asarray(getattr(doubled.arrays, name) != getattr(arrays, name))
+        assert changed[1, :1].any()
+        assert not changed[1, 1:].any()
+        assert not changed[[0, 2]].any()
 
 
 def test_attention_to_an_int8_cache_equals_that_to_its_values():
