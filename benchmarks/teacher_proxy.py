@@ -33,8 +33,8 @@ from soar_jax.runs.build import build
 from soar_jax.sampling.text import Draw
 from soar_jax.soar import teacher
 from soar_jax.soar.inner_loop import EpisodePlan, train_population
-from soar_jax.soar.kl_rewards import subtract_teachers_kl
 from soar_jax.soar.promotion import StepOutcome, decide
+from soar_jax.soar.reference_kl import subtract_teachers_kl
 from soar_jax.soar.setup import Setup
 from soar_jax.soar.state import initial_arrays
 from soar_jax.soar.teacher_rewards import rollout_advantages

@@ -186,11 +186,7 @@ def gain(model, checkpoint, frozen_base=None, learning_rate=1e-5):
     Two matrices have 1e-3 between neighbours in bfloat16, of which ten steps of 1e-5 are a tenth.
     """
     batch = train_batch(model)
-    step = jax.jit(
-        functools.partial(
-            train_step, reference=None, model=model, loss=LOSS, optimizer=OPTIMIZER, rows_per_micro_batch=4
-        )
-    )
+    step = jax.jit(functools.partial(train_step, model=model, loss=LOSS, optimizer=OPTIMIZER, rows_per_micro_batch=4))
 
     @jax.jit
     def logprob(weights):

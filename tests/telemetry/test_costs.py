@@ -166,7 +166,7 @@ def test_training_agrees_with_the_compiler(num_prompts, lora_config):
     def gradient(weights, frozen_base, batch):
         def loss(weights):
             return losses.policy_gradient_loss(
-                lora.decoder_params(weights, frozen_base, WIDE), batch, reference=None, model=WIDE, settings=settings
+                lora.decoder_params(weights, frozen_base, WIDE), batch, model=WIDE, settings=settings
             )[0]
 
         return jax.value_and_grad(loss)(weights)
