@@ -278,7 +278,7 @@ def hidden_states(  # eleven parameters: one forward pass for training, prefill 
         layer_step = jax.checkpoint(layer_step, policy=REMAT_POLICIES[remat], prevent_cse=not is_scanned)
     if is_scanned:
         layers = (params["layers"], jnp.arange(config.num_layers), jnp.array(kinds))
-        x, new_caches = _scan(layer_step, x, layers, cast(KVCache | StackedCache | None, cache))
+        x, new_caches = _scan(layer_step, x, layers, cache=cast(KVCache | StackedCache | None, cache))
         return rms_norm(x, params["final_norm"], config), new_caches
     new_cache = []
     for index, kind in enumerate(kinds):
@@ -292,6 +292,7 @@ def _scan(
     layer_step: Callable[..., tuple[jax.Array, Any]],
     x: jax.Array,
     layers: tuple[Any, ...],
+    *,
     cache: KVCache | StackedCache | None,
 ) -> tuple[jax.Array, Any]:
     """Scans the layers. Each gets its part of the cache and makes a new one, or gets all of it and updates its part."""

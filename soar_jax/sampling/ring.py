@@ -44,14 +44,14 @@ def of_prompts(layers: tuple[KVCache, ...] | KVCache) -> Cache:
     return StackedCache(arrays=layers, num_rows=layers.key.shape[1], num_slots=layers.key.shape[-1])
 
 
-def empty(prompt_cache: Cache, num_rows: int, ring_size: int, widest: int) -> Cache:
+def empty(prompt_cache: Cache, num_rows: int, ring_size: int, *, widest: int) -> Cache:
     """A zero cache of T + `ring_size` slots for `num_rows` rows, where `prompt_cache` has T slots.
 
     Stacked arrays are allocated with a ring of `widest` slots, to which they widen.
     """
     if isinstance(prompt_cache, StackedCache):
         layer = jax.eval_shape(prompt_cache.layer, jnp.int32(0))
-        (one,) = cast(tuple[KVCache], jax.eval_shape(lambda: empty((layer,), num_rows, widest, widest)))
+        (one,) = cast(tuple[KVCache], jax.eval_shape(lambda: empty((layer,), num_rows, widest, widest=widest)))
         arrays = jax.tree.map(lambda leaf: jnp.zeros((len(prompt_cache.arrays.key), *leaf.shape), leaf.dtype), one)
         return StackedCache(arrays=arrays, num_rows=num_rows, num_slots=prompt_cache.num_slots + ring_size)
 

@@ -50,7 +50,7 @@ def test_writes_slot_by_slot_give_the_full_cache(make):
     jax.tree.map(np.testing.assert_array_equal, cache, make(plain))
 
 
-def test_a_stacked_cache_uses_the_first_rows_and_slots_of_a_layer():
+def test_a_stacked_cache_uses_the_first_rows_and_slots():
     arrays = jax.tree.map(
         lambda *leaves: jnp.stack(leaves), *(kv_cache.quantize(plain_cache(seed=n)) for n in range(3))
     )
