@@ -65,7 +65,7 @@ def choose(section: ModelSection, model: ModelConfig, mesh: Mesh) -> ModelConfig
     dimensions.
 
     On a TPU a deep model's layers are scanned in decoding, too, which compiles several times faster. Its compiler reads
-    a layer's weights and cache from the stacked arrays, where others copy them first.
+    a layer's weights and cache from the stacked arrays, where that of a CPU copies them first.
 
     Raises:
       SettingsError: the kernel cannot do this model.
