@@ -40,12 +40,13 @@ class KVCache(NamedTuple):
 class StackedCache:
     """The caches of all layers in arrays [L, ...], which are as large as they ever need to be.
 
-    Only the first rows and slots of each layer are in use: larger arrays would be a second copy while they are filled.
+    Only the first rows and slots of each layer are in use. To grow or to shrink, arrays of another size would need a
+    second copy beside them.
     """
 
-    arrays: KVCache
-    num_rows: int = flax.struct.field(pytree_node=False)
-    num_slots: int = flax.struct.field(pytree_node=False)
+    arrays: KVCache  # leaves [L, ...]
+    num_rows: int = flax.struct.field(pytree_node=False)  # in use
+    num_slots: int = flax.struct.field(pytree_node=False)  # in use
 
     def layer(self, index: jax.Array) -> KVCache:
         """The part of a layer that is in use."""
