@@ -85,7 +85,7 @@ class Compiled:
         if name == "temporaries":
             is_training = any(part in self.program.name for part in ("updating", "reference"))
             return _HELP["training" if is_training else "sampling"]
-        return _HELP["population" if self.program.has_population else "state"]
+        return _HELP["population" if self.program.population else "state"]
 
 
 def abstract_run(config: RunConfig, model: ModelConfig, device: Device, devices: Sequence[Any]) -> AbstractRun:
@@ -110,7 +110,7 @@ def compile_all(run: AbstractRun, device: Device, only: str = "", num_threads: i
     state, population = run.state(), run.population()
 
     def compile(place: int, program: Program) -> Compiled:
-        alive = state | population if program.has_population else state
+        alive = state | {name: population[name] for name in program.population}
         beside = {name: size for name, size in alive.items() if name not in program.inputs}
         return _compile(program, place, beside=beside, device=device)
 

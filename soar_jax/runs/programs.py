@@ -47,7 +47,8 @@ _OF_POPULATION = (
     "population_reference_logprobs",
     "changed_shares",
     "take_student",
-)  # students are alive
+)
+_AFTER_TRAINING = "measuring students", "comparing weights", "taking the best student"  # roles: optimisers are freed
 _OF_TEACHER = "update_policy", "policy_reference_logprobs"  # programs that train, or evaluate its reference
 
 
@@ -80,7 +81,7 @@ class Program:
     name: str
     lower: Callable[[], jax.stages.Lowered]
     inputs: tuple[str, ...]  # names of the parts of the run's state (`AbstractRun.state`) that are its arguments
-    has_population: bool  # whether students are alive while it runs
+    population: tuple[str, ...]  # names of the parts of the population (`AbstractRun.population`) alive while it runs
     flops: float  # operations of one call, all devices together
 
 
@@ -91,6 +92,7 @@ class RunPrograms:
         self.config, self.mesh, self.model, self.policies = run.config, run.mesh, run.model, run.policies
         self.prompt_tokens, self.teacher_prompt_tokens = run.prompt_tokens, run.teacher_prompt_tokens
         self.student, self.teacher, self.num_students = run.student, run.teacher, run.num_students
+        self._run = run
 
     def bind(self, call: Call) -> BoundCall:
         """Returns the shapes of a call of the list."""
@@ -126,9 +128,16 @@ class RunPrograms:
                 name=role,
                 lower=functools.partial(self._lower, call),
                 inputs=self._inputs(call),
-                has_population=call.program in _OF_POPULATION,
+                population=self._alive(call),
                 flops=self._flops(call),
             )
+
+    def _alive(self, call: Call) -> tuple[str, ...]:
+        """Names of the parts of the population that are alive during a call."""
+        if call.program not in _OF_POPULATION:
+            return ()
+        freed = ("students' optimisers",) if call.role in _AFTER_TRAINING else ()
+        return tuple(name for name in self._run.population() if name not in freed)
 
     def _inputs(self, call: Call) -> tuple[str, ...]:
         """Names of the parts of the run's state that are arguments of a call."""

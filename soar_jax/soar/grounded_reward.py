@@ -151,14 +151,16 @@ def train_students(
             report = _report(setup, len(rates), num_before=len(waves), num_waves=ceil_div(len(question_sets), size))
             plan = dataclasses.replace(plan, first_student=first)
             states, episode = train_population(setup, baseline, wave, plan=plan, report=report)
+            students = states.weights
+            del states  # frees the optimisers, beside which measuring might not fit
         with phase("measuring improvement"):
-            changed = _changed_shares(setup, states.weights, baseline, has_signal=episode.has_signal)
-            measured = evaluator.evaluate(states.weights, baseline, wave)
+            changed = _changed_shares(setup, students, baseline, has_signal=episode.has_signal)
+            measured = evaluator.evaluate(students, baseline, wave)
             if measured.best_dataset is not None and measured.best_reward > best_reward:
-                candidate = take_candidate(setup, states.weights, measured, dataset=measured.best_dataset)
+                candidate = take_candidate(setup, students, measured, dataset=measured.best_dataset)
                 best_reward = measured.best_reward
         waves.append(_Wave(episode=episode, changed_shares=changed, measured=measured))
-        del states  # frees the wave's students
+        del students  # frees the wave
     return _joined(waves, candidate)
 
 

@@ -64,6 +64,6 @@ def test_without_cudnn_one_line_says_what_to_do(monkeypatch):
     def lower():
         raise RuntimeError("cuDNN not found.")
 
-    program = Program(name="updating students", lower=lower, inputs=(), has_population=True, flops=0.0)
+    program = Program(name="updating students", lower=lower, inputs=(), population=(), flops=0.0)
     with pytest.raises(SettingsError, match=r"only where cuDNN is installed: .*--config\.model\.attention=plain"):
         compile_check.compile_program(program, H100)

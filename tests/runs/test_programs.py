@@ -111,6 +111,13 @@ def test_evaluations_are_planned_at_their_largest_call():
     assert more["testing students"] > few["testing students"]
 
 
+def test_trained_students_have_no_optimiser_any_more():
+    alive = {program.name: program.population for program in RunPrograms(run_on_one_device(make_config())).programs()}
+    assert alive["measuring students"] == alive["taking the best student"] == ("students",)
+    assert alive["updating students"] == alive["testing students"] == ("students", "students' optimisers")
+    assert alive["writing questions"] == ()
+
+
 @pytest.mark.parametrize("kl", ["k3_in_loss", "k1_in_reward"])
 @pytest.mark.parametrize("rank", [0, 2])
 def test_kl_keeps_no_second_whole_model_in_memory(rank, kl):
@@ -137,6 +144,6 @@ def test_programs_of_kl_in_the_reward_can_be_lowered():
     programs = {program.name: program for program in RunPrograms(run_on_one_device(make_config(**changes))).programs()}
     for name, has_population in (("students' reference", True), ("the teacher's reference", False)):
         program = programs[name]
-        assert program.has_population == has_population
+        assert bool(program.population) == has_population
         assert 0 < program.flops < programs["updating students" if has_population else "updating the teacher"].flops
         program.lower()

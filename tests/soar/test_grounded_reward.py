@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import weakref
 from types import SimpleNamespace
 
 import jax
@@ -70,7 +71,7 @@ def test_waves_keep_the_candidate_of_the_best_dataset(monkeypatch, at_once):
         sampler=SimpleNamespace(model=None),
         show_progress=lambda *progress: shown.append(progress),
     )
-    plans = []
+    plans, living = [], []
 
     def train_population(setup, start, question_sets, plan, report):
         plans.append(plan)
@@ -85,7 +86,13 @@ def test_waves_keep_the_candidate_of_the_best_dataset(monkeypatch, at_once):
             indicators={"mismatch": np.tile(students / 10, (shape[0], 1))},
             shown=tuple(SimpleNamespace(pick=-student) for student in students.tolist()),
         )
-        return SimpleNamespace(weights=students), episode
+        states = States(students)
+        living.append(weakref.ref(states))
+        return states, episode
+
+    class States:
+        def __init__(self, weights):
+            self.weights = weights
 
     class Evaluator:
         def __init__(self, *_, **__):
@@ -93,6 +100,7 @@ def test_waves_keep_the_candidate_of_the_best_dataset(monkeypatch, at_once):
 
         def evaluate(self, students, baseline, question_sets):
             assert (baseline, len(question_sets)) == ("baseline", len(students))
+            assert all(states() is None for states in living)  # the optimisers are freed
             return reward_eval(accuracy.ravel()[students].reshape(-1, 3))
 
     monkeypatch.setattr(grounded_reward, "train_population", train_population)
