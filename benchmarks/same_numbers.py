@@ -98,7 +98,7 @@ LANGUAGE_MODEL = {
     "grading.equivalence": "math",
     "student.max_completion_tokens": 8,
     "teacher.max_completion_tokens": 16,
-    "student.bucket_tokens": (4,),
+    "student.completion_buckets": 2,
     "student.remat": "layers",
     "student.kl_coef": 0.01,
     "teacher.kl_coef": 0.01,

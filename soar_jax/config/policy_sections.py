@@ -12,7 +12,6 @@ from soar_jax.config.fields import (
     Section,
     at_least,
     distinct,
-    integers_or_none,
     known_reward,
     one_of,
     positive,
@@ -81,11 +80,11 @@ class PolicySection(Section):
         legacy="k3_in_loss",
     )
     rows_per_micro_batch: int = setting(4, "rows of a gradient accumulation step", _ONE, execution_only=True)
-    bucket_tokens: tuple[int, ...] = setting(
-        (),
-        "lengths in tokens to which completions are padded in training, besides their limit; each is one more loop to "
-        "compile",
-        integers_or_none,
+    completion_buckets: int = setting(
+        1,
+        "lengths, evenly spaced up to max_completion_tokens, to which completions are padded in training; each is one "
+        "more loop to compile",
+        _ONE,
         execution_only=True,
     )
     logprob_chunk_tokens: int = setting(
@@ -134,9 +133,7 @@ class StudentSection(PolicySection):
         satisfies(lambda value: len(value) == 4, "give four numbers"),
         paper="120, 20, 10, 0 (B.3)",
     )
-    bucket_tokens: tuple[int, ...] = setting(
-        (256, 512, 768), "as teacher.bucket_tokens", integers_or_none, execution_only=True
-    )
+    completion_buckets: int = setting(4, "as teacher.completion_buckets", _ONE, execution_only=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ from typing import Any, get_type_hints
 from soar_jax.config.fields import Section
 from soar_jax.config.run_config import RunConfig
 
+_FORMER_EXECUTION_ONLY_KEYS = {"student.bucket_tokens", "teacher.bucket_tokens"}  # now `completion_buckets`
+
 
 def differing_keys(saved: Any, config: RunConfig, identity_only: bool) -> list[str]:
     """Keys in which a saved config, as nested dicts of JSON, differs from a config.
@@ -26,7 +28,7 @@ def identity_of(saved: dict[str, Any]) -> dict[str, Any]:
     complete: dict[str, Any] = with_legacy_values(saved)
     if complete.get("lora", {}).get("rank") == 0:
         complete |= {"lora": {"rank": 0}}  # as `LoRASection.identity`
-    return _without(complete, execution_only_keys())
+    return _without(complete, execution_only_keys() | _FORMER_EXECUTION_ONLY_KEYS)
 
 
 def execution_only_keys(kind: type[Section] = RunConfig, prefix: str = "") -> set[str]:

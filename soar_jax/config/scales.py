@@ -75,7 +75,7 @@ def nano(c: ml_collections.ConfigDict) -> None:
     for policy in (c.student, c.teacher):
         # Runs are short, and one that reaches its goal ends: nothing is to decay towards an end that never comes.
         policy.update(schedule="constant", warmup_steps=0, weight_decay=0.0, adam_b2=0.99, kl_coef=0.0)
-        policy.update(rows_per_micro_batch=16, logprob_chunk_tokens=4096, remat="none", bucket_tokens=())
+        policy.update(rows_per_micro_batch=16, logprob_chunk_tokens=4096, remat="none", completion_buckets=1)
         policy.importance_cap = 0.0  # in float32 the sampler computes as the trainer does
     c.student.reward = "right"  # its answers are not boxed
     c.teacher.malformed = "penalise"  # all of its figures were measured with the penalty
@@ -140,7 +140,7 @@ def smollm2_135m(c: ml_collections.ConfigDict) -> None:
     c.teacher.update(temperature=0.7, malformed="penalise")
     c.student.max_completion_tokens = c.teacher.max_completion_tokens = 256  # short, for a CPU
     c.curriculum.update(curated_source="", curated_path="", levels=(1,))  # all that the benchmark has
-    c.student.bucket_tokens = (128,)
+    c.student.completion_buckets = 2
     c.final.update(num_steps=100, report_at="end", test_every=0)  # few, for a CPU; tested at the end
 
 

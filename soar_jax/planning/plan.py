@@ -327,7 +327,7 @@ class _Counter:
         mean = self._assumed.completion_share * limit
         spread = min(mean, limit - mean)
         before = 0.0
-        for width in completion_widths(policy.bucket_tokens, limit):
+        for width in completion_widths(policy.completion_buckets, limit):
             held = 1.0 if width == limit else min(1.0, max(0.0, (width - mean + spread) / (2 * spread or 1)))
             yield width, held - before
             before = held

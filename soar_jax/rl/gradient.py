@@ -65,7 +65,7 @@ def accumulated_gradient(
     )
     rows = MicroBatches.sort(
         batch,
-        completion_widths(settings.bucket_tokens, batch.rollouts.tokens.shape[1]),
+        completion_widths(settings.completion_buckets, batch.rollouts.tokens.shape[1]),
         uses_kl=settings.kl_coef > 0,
         rows_per_micro_batch=rows_per_micro_batch,
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from soar_jax.integers import ceil_div
 from soar_jax.model import decoder
 from soar_jax.model.config import ModelConfig
 from soar_jax.model.decoder import LayerCaches
@@ -27,12 +27,12 @@ class LossSettings:
     chunk_tokens: int  # tokens whose full-vocabulary logits are in memory at once
     importance_cap: float = 0.0  # largest importance weight of the plain loss; 0 is off
     remat: str = "none"  # of decoder.REMAT_POLICIES: what layers save for the backward pass
-    bucket_tokens: tuple[int, ...] = ()  # padded completion lengths in training, besides the limit
+    completion_buckets: int = 1  # padded lengths of completions in training
 
 
-def completion_widths(bucket_tokens: Sequence[int], limit: int) -> tuple[int, ...]:
-    """Padded completion lengths in tokens, ascending: the buckets below the limit, and the limit."""
-    return (*sorted({width for width in bucket_tokens if width < limit}), limit)
+def completion_widths(num_buckets: int, limit: int) -> tuple[int, ...]:
+    """Padded completion lengths in tokens, ascending: at most `num_buckets`, evenly spaced, the last at the limit."""
+    return tuple(sorted({ceil_div(limit * bucket, num_buckets) for bucket in range(1, num_buckets + 1)}))
 
 
 def completion_mask(rollouts: RolloutBatch) -> jax.Array:

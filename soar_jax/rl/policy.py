@@ -49,7 +49,7 @@ def policy_settings(
             kl_coef=section.kl_coef if section.kl_in_loss else 0.0,
             chunk_tokens=section.logprob_chunk_tokens,
             remat=section.remat,
-            bucket_tokens=section.bucket_tokens,
+            completion_buckets=section.completion_buckets,
         ),
         optimizer=OptimizerSettings(
             b1=section.adam_b1,

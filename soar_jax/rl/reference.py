@@ -26,7 +26,7 @@ def reference_logprobs(
     num_rows, limit = rollouts.tokens.shape
     rows = MicroBatches.sort(
         TrainBatch(rollouts=rollouts, advantages=jnp.zeros(num_rows)),
-        completion_widths(settings.bucket_tokens, limit),
+        completion_widths(settings.completion_buckets, limit),
         uses_kl=True,
         rows_per_micro_batch=rows_per_micro_batch,
     )

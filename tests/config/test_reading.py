@@ -31,7 +31,7 @@ EXECUTION_ONLY = {
     *(
         f"{policy}.{key}"
         for policy in ("student", "teacher")
-        for key in ("rows_per_micro_batch", "logprob_chunk_tokens", "bucket_tokens", "remat")
+        for key in ("rows_per_micro_batch", "logprob_chunk_tokens", "completion_buckets", "remat")
     ),
 }
 
@@ -102,6 +102,14 @@ def test_an_old_learning_rate_differs_only_with_adapters(rank, different):
     for section, key in (("lora", "learning_rate_scale"), ("student", "importance_cap"), ("teacher", "importance_cap")):
         del saved[section][key]
     assert differing_keys(saved, config, identity_only=True) == different
+
+
+def test_an_older_runs_own_buckets_do_not_differ(config, saved):
+    """They were tuples of lengths, and change no result."""
+    for policy in ("student", "teacher"):
+        del saved[policy]["completion_buckets"]
+        saved[policy]["bucket_tokens"] = [256, 512]
+    assert differing_keys(saved, config, identity_only=True) == []
 
 
 def test_differing_keys_are_named(config, saved):

@@ -31,7 +31,7 @@ SIZES = {
     "promotion.window": 1,
     "prompts.bucket_tokens": (256,),
     "student.max_completion_tokens": 6,
-    "student.bucket_tokens": (),
+    "student.completion_buckets": 1,
     "student.learning_rate": 1e-2,
     "teacher.max_completion_tokens": 16,
     "teacher.solver_samples": 4,

@@ -403,10 +403,10 @@ def test_time_of_training_by_hand(config):
 
 
 def test_rows_are_trained_on_padded_to_their_bucket(config):
-    config.student.update(max_completion_tokens=16, bucket_tokens=(12, 4, 99))
-    cost = cost_of(config, "students' updates")  # lengths spread over 0 to 16: 1/4 up to 4, 1/2 up to 12
-    flops = [36 * trained(width) for width in (4, 12, 16)]
-    assert cost.training_flops == pytest.approx(flops[0] / 4 + flops[1] / 2 + flops[2] / 4)
+    config.student.update(max_completion_tokens=16, completion_buckets=4)
+    cost = cost_of(config, "students' updates")  # lengths spread evenly over 0 to 16
+    flops = [36 * trained(width) for width in (4, 8, 12, 16)]
+    assert cost.training_flops == pytest.approx(sum(flops) / 4)
     short = cost_of(config, "students' updates", assumed=dataclasses.replace(ASSUMED, completion_share=0.125))
     assert short.training_flops == pytest.approx(flops[0])  # 0 to 4
     half = dataclasses.replace(ASSUMED, trained_share=0.5)

@@ -11,7 +11,7 @@ from soar_jax.config.policy_sections import LoRASection
 from soar_jax.model import lora, parameters
 from soar_jax.model.lora import FrozenBase
 from soar_jax.rl.gradient import accumulated_gradient
-from soar_jax.rl.losses import LossSettings, policy_gradient_loss, policy_logprobs
+from soar_jax.rl.losses import LossSettings, completion_widths, policy_gradient_loss, policy_logprobs
 from soar_jax.types import PromptBatch, RolloutBatch, TrainBatch, map_rows
 
 LOSS = LossSettings(temperature=0.8, clip_ratio=0.0, kl_coef=0.0, chunk_tokens=5)
@@ -113,14 +113,22 @@ def test_micro_batches_and_skipped_rows_change_nothing(tiny_model, tiny_params, 
 
 
 @pytest.mark.parametrize(
+    ("num_buckets", "limit", "widths"),
+    [(1, 512, (512,)), (4, 1024, (256, 512, 768, 1024)), (3, 10, (4, 7, 10)), (9, 2, (1, 2))],
+)
+def test_widths_are_evenly_spaced_up_to_the_limit(num_buckets, limit, widths):
+    assert completion_widths(num_buckets, limit) == widths
+
+
+@pytest.mark.parametrize(
     "num_layers", [2, pytest.param(5, marks=pytest.mark.slow)]
 )  # unrolled; and scanned, whose gradients are added in place
 @pytest.mark.slow
-@pytest.mark.parametrize(("kl_coef", "bucket_tokens"), [(0.0, (2,)), (0.1, (4, 1, 6))])
-def test_rows_padded_to_buckets_give_the_same_gradient(tiny_model, batch, num_layers, kl_coef, bucket_tokens):
+@pytest.mark.parametrize(("kl_coef", "buckets"), [(0.0, 2), (0.1, 8)])
+def test_rows_padded_to_buckets_give_the_same_gradient(tiny_model, batch, num_layers, kl_coef, buckets):
     model = dataclasses.replace(tiny_model, num_layers=num_layers)
     weights, reference = (parameters.init_params(model, jax.random.key(seed)) for seed in (1, 2))
-    rng = np.random.default_rng(len(bucket_tokens))
+    rng = np.random.default_rng(buckets)
     rows = np.tile(np.arange(6), 3)
     many = batch.replace(
         rollouts=map_rows(lambda leaf: leaf[rows], batch.rollouts).replace(
@@ -133,7 +141,7 @@ def test_rows_padded_to_buckets_give_the_same_gradient(tiny_model, batch, num_la
         many = with_reference(many, reference, model)
     (value, _, gradient), (found, _, by_bucket) = (
         jax.jit(accumulated_gradient, static_argnums=(3, 4, 5))(weights, many, None, model, settings, 2)
-        for settings in (plain, dataclasses.replace(plain, bucket_tokens=bucket_tokens))
+        for settings in (plain, dataclasses.replace(plain, completion_buckets=buckets))
     )
     assert found == pytest.approx(float(value), rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), by_bucket, gradient)
@@ -210,7 +218,7 @@ MODELS = {
 )
 @pytest.mark.parametrize(
     "changed_loss",
-    [{}, pytest.param({"kl_coef": 0.2, "bucket_tokens": (3,), "remat": "layers"}, marks=pytest.mark.slow)],
+    [{}, pytest.param({"kl_coef": 0.2, "completion_buckets": 2, "remat": "layers"}, marks=pytest.mark.slow)],
 )
 def test_shared_prompts_give_the_gradient_of_rows_with_their_own(tiny_model, changes, changed_loss, rows):
     model, loss = dataclasses.replace(tiny_model, **changes), dataclasses.replace(LOSS, **changed_loss)

@@ -35,11 +35,11 @@ def row_by_row(reference, model, rollouts):
     return np.where(np.arange(5) < np.asarray(rollouts.lengths)[:, None], logprobs, 0)
 
 
-@pytest.mark.parametrize("bucket_tokens", [pytest.param((), marks=pytest.mark.slow), (2, 4)])
+@pytest.mark.parametrize("buckets", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 4, pytest.param(64, marks=pytest.mark.slow)])
-def test_micro_batches_and_buckets_change_no_logprob(tiny_model, tiny_params, rollouts, rows, bucket_tokens):
+def test_micro_batches_and_buckets_change_no_logprob(tiny_model, tiny_params, rollouts, rows, buckets):
     reference = jax.tree.map(lambda leaf: leaf * 1.3, tiny_params)
-    settings = dataclasses.replace(LOSS, bucket_tokens=bucket_tokens)
+    settings = dataclasses.replace(LOSS, completion_buckets=buckets)
     evaluate = jax.jit(reference_logprobs, static_argnames=("model", "settings", "rows_per_micro_batch"))
     found = evaluate(reference, tiny_model, rollouts, settings=settings, rows_per_micro_batch=rows)
     expected = row_by_row(reference, tiny_model, rollouts)

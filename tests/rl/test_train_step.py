@@ -186,7 +186,7 @@ def test_population_of_three_equals_three_students(tiny_model, tiny_params, batc
     scales = [1.0, -0.5, 0.0]
     batches = jax.tree.map(lambda leaf: np.stack([leaf] * 3), batch)
     batches = batches.replace(advantages=np.stack([batch.advantages * scale for scale in scales]))
-    loss = dataclasses.replace(LOSS, bucket_tokens=(3,))
+    loss = dataclasses.replace(LOSS, completion_buckets=2)
     options = {"model": tiny_model, "loss": loss, "optimizer": ADAMW, "rows_per_micro_batch": 2}
     for population_batch in (1, 3):
         trained = jax.tree.map(jnp.copy, states)
