@@ -16,4 +16,5 @@ class Options:
     smollm2: str
     batches: tuple[int, ...]
     new_tokens: tuple[int, ...]
+    cases: tuple[str, ...]
     tiny: bool

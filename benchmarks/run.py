@@ -59,6 +59,11 @@ SMOLLM2 = flags.DEFINE_string(
 )
 BATCHES = flags.DEFINE_list("batches", ["1", "16", "64", "256"], "Rows of a sampling call.")
 NEW_TOKENS = flags.DEFINE_list("new_tokens", ["128", "512"], "Completion tokens.")
+CASES = flags.DEFINE_list(
+    "cases",
+    ["equal", "shared", "mixed"],
+    "Sampling calls: completions of equal lengths, several of a prompt, of mixed lengths.",
+)
 TINY = flags.DEFINE_bool("tiny", False, "Tiny shapes, to test the code without a GPU; the figures mean nothing.")
 SHARED = ("suite", "append", "rounds")  # flags that all suites read
 
@@ -82,6 +87,8 @@ def options() -> Any:
         check_choice("--peers", name, tuple(KNOWN_PEERS))
     for name in MODELS.value:
         check_choice("--models", name, tuple(models.SCALES))
+    for name in CASES.value:
+        check_choice("--cases", name, ("equal", "shared", "mixed"))
     numbers = [*BATCHES.value, *NEW_TOKENS.value]
     require(
         all(text.isdigit() and int(text) > 0 for text in numbers), "--batches and --new_tokens are lists of numbers"
@@ -94,6 +101,7 @@ def options() -> Any:
         smollm2=SMOLLM2.value,
         batches=tuple(map(int, BATCHES.value)),
         new_tokens=tuple(map(int, NEW_TOKENS.value)),
+        cases=tuple(CASES.value),
         tiny=TINY.value,
     )
 

@@ -24,7 +24,7 @@ from soar_jax import parallel
 from soar_jax.checkpoints.base_model import LoadedModel, load_model
 from soar_jax.sampling.text import Draw
 
-READS = ("cores", "peers", "models", "smollm2", "batches", "new_tokens")
+READS = ("cores", "peers", "models", "smollm2", "batches", "new_tokens", "cases")
 PROMPT_TOKENS = 128
 MIXED_BATCH = SHARED_BATCH = 64
 SHARING = (8, 32)  # samples of each prompt
@@ -199,14 +199,17 @@ PEER_SAMPLERS = {"torch": ("generate", _generate_ways), "tunix": ("tunix", _tuni
 
 
 def _cases(options: Options, ours: Ours) -> Iterator[Case]:
-    for new_tokens in options.new_tokens:
-        for batch in options.batches:
-            yield Case(batch=batch, new_tokens=new_tokens)
-    for samples in SHARING:
-        yield Case(batch=SHARED_BATCH, new_tokens=min(options.new_tokens), samples_per_prompt=samples)
-    longest = max(options.new_tokens)
-    drawn = ours.tokens(Case(batch=MIXED_BATCH, new_tokens=longest), number=0)
-    yield Case(batch=MIXED_BATCH, new_tokens=longest, stop_ids=stops_for_mean_length(drawn, longest / 4))
+    shortest, longest = min(options.new_tokens), max(options.new_tokens)
+    if "equal" in options.cases:
+        for new_tokens in options.new_tokens:
+            for batch in options.batches:
+                yield Case(batch=batch, new_tokens=new_tokens)
+    if "shared" in options.cases:
+        for samples in SHARING:
+            yield Case(batch=SHARED_BATCH, new_tokens=shortest, samples_per_prompt=samples)
+    if "mixed" in options.cases:
+        drawn = ours.tokens(Case(batch=MIXED_BATCH, new_tokens=longest), number=0)
+        yield Case(batch=MIXED_BATCH, new_tokens=longest, stop_ids=stops_for_mean_length(drawn, longest / 4))
 
 
 def _row(rounds: int, case: Case, ours: Ours, peers: dict[str, Peer]) -> dict[str, Any]:

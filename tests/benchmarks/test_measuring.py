@@ -3,6 +3,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,6 +60,7 @@ def test_report_records_rows_and_has_one_heading(tmp_path):
 def test_worker_answers_errors_and_sends_prints_to_stderr():
     script = f"""
 import sys
+from types import SimpleNamespace
 sys.path.insert(0, {str(PEERS)!r})
 import serve
 def double(number):
@@ -114,6 +116,16 @@ def test_phases_of_a_start_end_at_their_lines():
 def test_samples_share_prompts():
     case = sampler.Case(batch=64, new_tokens=128, samples_per_prompt=8)
     assert (case.num_prompts, case.title) == (8, "all 128, 8 of a prompt")
+
+
+@pytest.mark.parametrize(
+    ("cases", "sizes"),
+    [(("equal",), [(1, 8, 1), (16, 8, 1), (1, 32, 1), (16, 32, 1)]), (("shared",), [(64, 8, 8), (64, 8, 32)])],
+)
+def test_sampling_calls_are_those_asked_for(cases, sizes):
+    options = SimpleNamespace(batches=(1, 16), new_tokens=(8, 32), cases=cases)
+    found = sampler._cases(options, ours=None)
+    assert [(case.batch, case.new_tokens, case.samples_per_prompt) for case in found] == sizes
 
 
 def test_prompts_of_a_step_have_the_tokens_that_it_names():
