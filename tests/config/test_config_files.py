@@ -46,12 +46,3 @@ def test_figures_of_a_header_are_those_of_the_study(name):
     pass_at_1, row = ROW.fullmatch(fact(HEADERS[name], "Expect")).groups()
     assert pass_at_1 == table("Hard test problems solved within k samples, %")[row]["pass@1"].split()[0]
     assert "Rows are those of benchmarks/nano_study.md" in HEADERS[name]
-
-
-@pytest.mark.parametrize("name", [name for name, header in HEADERS.items() if "earlier settings" in header])
-def test_figures_with_earlier_settings_are_in_the_history(name):
-    mean, page = re.fullmatch(
-        r"([\d.]+)% pass@1 with earlier settings \((.+)\)", fact(HEADERS[name], "Expect")
-    ).groups()
-    earlier = (ROOT / page).read_text(encoding="utf-8").partition("# Earlier settings")[2]
-    assert float(mean) == 0 or f" {mean} / " in earlier
