@@ -133,7 +133,7 @@ class StudentSection(PolicySection):
         satisfies(lambda value: len(value) == 4, "give four numbers"),
         paper="120, 20, 10, 0 (B.3)",
     )
-    completion_buckets: int = setting(4, "as teacher.completion_buckets", _ONE, execution_only=True)
+    completion_buckets: int = setting(8, "as teacher.completion_buckets", _ONE, execution_only=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
