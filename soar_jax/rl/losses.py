@@ -32,7 +32,8 @@ class LossSettings:
 
 def completion_widths(num_buckets: int, limit: int) -> tuple[int, ...]:
     """Padded completion lengths in tokens, ascending: at most `num_buckets`, evenly spaced, the last at the limit."""
-    return tuple(sorted({ceil_div(limit * bucket, num_buckets) for bucket in range(1, num_buckets + 1)}))
+    num_buckets = min(num_buckets, limit)
+    return tuple(ceil_div(limit * bucket, num_buckets) for bucket in range(1, num_buckets + 1))
 
 
 def completion_mask(rollouts: RolloutBatch) -> jax.Array:

@@ -114,7 +114,7 @@ def test_micro_batches_and_skipped_rows_change_nothing(tiny_model, tiny_params, 
 
 @pytest.mark.parametrize(
     ("num_buckets", "limit", "widths"),
-    [(1, 512, (512,)), (4, 1024, (256, 512, 768, 1024)), (3, 10, (4, 7, 10)), (9, 2, (1, 2))],
+    [(1, 512, (512,)), (4, 1024, (256, 512, 768, 1024)), (3, 10, (4, 7, 10)), (10**12, 2, (1, 2))],
 )
 def test_widths_are_evenly_spaced_up_to_the_limit(num_buckets, limit, widths):
     assert completion_widths(num_buckets, limit) == widths
